@@ -1,0 +1,1 @@
+//! Facts that cannot be quietly changed

@@ -1,0 +1,1 @@
+//! Who a workload is, and the certificate that says so

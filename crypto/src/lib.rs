@@ -1,0 +1,1 @@
+//! The only direct user of cryptographic primitives

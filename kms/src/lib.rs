@@ -1,0 +1,1 @@
+//! A key's life and the ciphertext format

@@ -1,0 +1,1 @@
+//! The protobuf files and the Rust generated from them

@@ -1,0 +1,1 @@
+//! Tier A simulation

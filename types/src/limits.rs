@@ -1,0 +1,134 @@
+//! Every bound of the system, in one file (invariant 11). Past a bound: a clear error, nothing half done.
+//!
+//! Units come last in names. Where a number comes from a standard or a measurement, the comment says so.
+
+use crate::Millis;
+
+/// Longest resource id (RFC 1035 label length, AIP-122).
+pub const NAME_BYTES_MAX: usize = 63;
+/// Longest SPIFFE ID (SPIFFE-ID §2.3).
+pub const SPIFFE_ID_BYTES_MAX: usize = 2_048;
+/// Longest trust domain name (SPIFFE-ID §2.1).
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+
+/// Largest unary plaintext or data-key request; larger payloads stream under a data key.
+pub const UNARY_PLAINTEXT_BYTES_MAX: usize = 64 * 1_024;
+/// Largest additional authenticated data.
+pub const AAD_BYTES_MAX: usize = 16 * 1_024;
+/// Most pairs in an encryption context.
+pub const CONTEXT_PAIRS_MAX: usize = 32;
+/// Longest key or value in an encryption context.
+pub const CONTEXT_TEXT_BYTES_MAX: usize = 1_024;
+/// Plaintext bytes in one segment of a stream.
+pub const SEGMENT_BYTES: usize = 64 * 1_024;
+/// Longest data key that GenerateDataKey hands out.
+pub const DATA_KEY_BYTES_MAX: usize = 64;
+
+/// Most namespaces in a cluster.
+pub const NAMESPACES_MAX: usize = 10_000;
+/// Most keys in a cluster (start-up ≤ 5 s and memory ≤ 2 GB are promised to here).
+pub const KEYS_MAX: usize = 1_000_000;
+/// Most versions of one key.
+pub const KEY_VERSIONS_MAX: u32 = 1_000_000;
+/// Shortest rotation period unless the namespace sets a lower floor.
+pub const ROTATION_FLOOR_DEFAULT: Millis = Millis::from_hours(1);
+/// The lowest floor a namespace may set.
+pub const ROTATION_FLOOR_MIN: Millis = Millis::from_secs(1);
+/// Longest rotation period.
+pub const ROTATION_PERIOD_MAX: Millis = Millis::from_days(3_650);
+
+/// Most operators.
+pub const OPERATORS_MAX: usize = 10_000;
+/// Most bindings.
+pub const BINDINGS_MAX: usize = 100_000;
+/// Longest life of an operator's or agent's enrolment.
+pub const ENROLMENT_MAX: Millis = Millis::from_days(365);
+/// Most members of the cluster, voters and learners.
+pub const NODES_MAX: usize = 16;
+/// Most unredeemed join tokens.
+pub const JOIN_TOKENS_MAX: usize = 10_000;
+/// Longest life of a join token.
+pub const JOIN_TOKEN_TTL_MAX: Millis = Millis::from_hours(24);
+/// Life of a join token when none is asked for.
+pub const JOIN_TOKEN_TTL_DEFAULT: Millis = Millis::from_hours(1);
+
+/// Most agents.
+pub const AGENTS_MAX: usize = 100_000;
+/// Most entries.
+pub const ENTRIES_MAX: usize = 1_000_000;
+/// Most selectors of one entry.
+pub const SELECTORS_MAX: usize = 16;
+/// Longest selector text.
+pub const SELECTOR_BYTES_MAX: usize = 4_096 + 16;
+/// Most DNS names of one entry.
+pub const DNS_NAMES_MAX: usize = 16;
+/// Longest DNS name (RFC 1035 §2.3.4).
+pub const DNS_NAME_BYTES_MAX: usize = 253;
+/// Longest hint (SPIFFE Workload API §5.2.1).
+pub const HINT_BYTES_MAX: usize = 1_024;
+
+/// Life of an SVID when its entry sets none.
+pub const SVID_TTL_DEFAULT: Millis = Millis::from_hours(1);
+/// Shortest life of an SVID.
+pub const SVID_TTL_MIN: Millis = Millis::from_secs(60);
+/// Longest life of an SVID: a sixth of an authority's.
+pub const SVID_TTL_MAX: Millis = Millis::from_hours(28);
+/// An SVID's NotBefore lies this far in the past, for clocks that are behind.
+pub const SVID_BACKDATE: Millis = Millis::from_secs(60);
+/// An authority's NotAfter, from its generation.
+pub const AUTHORITY_LIFE: Millis = Millis::from_days(7);
+/// How long an authority may sign.
+pub const AUTHORITY_ACTIVE: Millis = Millis::from_hours(60);
+/// How long an authority may stand by, published but not signing.
+pub const AUTHORITY_STANDBY: Millis = Millis::from_hours(60);
+/// How long an authority drains: no signature, still in the bundle.
+pub const AUTHORITY_DRAINING: Millis = Millis::from_hours(28);
+/// Most roots in a bundle.
+pub const BUNDLE_ROOTS_MAX: usize = 16;
+/// `spiffe_refresh_hint` of our bundle.
+pub const BUNDLE_REFRESH_HINT: Millis = Millis::from_secs(300);
+/// Largest certificate signing request.
+pub const CSR_BYTES_MAX: usize = 4_096;
+
+/// Request ids remembered over all principals; when full the oldest go and the horizon moves up.
+pub const REQUEST_IDS_MAX: usize = 100_000;
+/// A request id may be this far ahead of state time.
+pub const REQUEST_ID_FUTURE_MAX: Millis = Millis::from_secs(300);
+/// How long a decision binds.
+pub const DECISION_VALID: Millis = Millis::from_secs(60);
+/// How often the leader decides again before it answers `Aborted`.
+pub const DECISIONS_MAX: u32 = 3;
+
+/// Length of a node's lease to serve and sign.
+pub const NODE_LEASE_DEFAULT: Millis = Millis::from_secs(30);
+/// How often a node reports its audit head and clock.
+pub const NODE_REPORT_INTERVAL: Millis = Millis::from_secs(1);
+
+/// Largest gRPC message in either direction.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Connections one listener holds at once.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// A TLS handshake must end within this time.
+pub const HANDSHAKE_TIMEOUT: Millis = Millis::from_secs(5);
+/// A unary call must end within this time when its caller sets none.
+pub const CALL_TIMEOUT: Millis = Millis::from_secs(10);
+/// Concurrent streams of one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// Items on a page of a list when none is asked for.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// Most items on a page of a list.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+
+/// An audit leaf stays below this size (C2SP tlog-tiles: entries are u16-prefixed).
+pub const AUDIT_LEAF_BYTES_MAX: usize = 65_535;
+/// Preallocated room for audit records on a full disk.
+pub const AUDIT_RESERVE_BYTES: u64 = 256 * 1_024 * 1_024;
+/// Page cache of the rebuildable search index.
+pub const AUDIT_INDEX_CACHE_BYTES: u64 = 32 * 1_024 * 1_024;
+
+/// Log growth that triggers a snapshot, at least.
+pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1_024 * 1_024;
+/// Bytes in one chunk of a snapshot, on disk and on the wire.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1_024 * 1_024;
+/// Closed log chunks kept in memory.
+pub const LOG_CACHE_BYTES: usize = 64 * 1_024 * 1_024;

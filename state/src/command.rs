@@ -1,0 +1,330 @@
+//! What may be proposed: every change to the cluster, as data. Nothing here is secret: material is drawn and wrapped
+//! before it is proposed (invariant 1), and tokens are hashed.
+//!
+//! Stored for ever in logs: variants are appended, never reordered or changed (see `docs/adr`).
+
+use serde::{Deserialize, Serialize};
+use types::{
+    AgentName, Basis, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
+    Principal, RequestId, SpkiHash, Time, TokenId, TrustDomain,
+};
+
+/// One entry of the replicated log, as `apply` sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its log index: the revision of everything it changes.
+    pub index: u64,
+    /// What was proposed.
+    pub proposal: Proposal,
+}
+
+/// What a leader puts into the log: everything that `apply` needs, drawn and decided beforehand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Who asked.
+    pub actor: Principal,
+    /// The leader's clock, for the record; deadlines are judged by state time.
+    pub at: Time,
+    /// The caller's request id and a hash of its body; none for what nodes do by themselves.
+    pub request: Option<RequestKey>,
+    /// What the decision rested on; none for what nodes do by themselves.
+    pub basis: Option<Basis>,
+    /// The change.
+    pub command: Command,
+}
+
+/// What makes a retry recognisable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// UUIDv7 of the caller's choice.
+    pub id: RequestId,
+    /// SHA-256 of the method and the canonical request without its id.
+    pub body: [u8; 32],
+}
+
+/// Where a member is reached and how it is recognised.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// SHA-256 of its identity key.
+    pub spki: SpkiHash,
+    /// host:port of its peer port.
+    pub peer_address: String,
+    /// host:port of its API.
+    pub api_address: String,
+}
+
+/// The settings of a namespace that may change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NamespaceSettings {
+    /// No rotation period may be shorter.
+    pub rotation_floor: Millis,
+    /// DNS suffixes its entries may use.
+    pub dns_suffixes: Vec<String>,
+}
+
+/// What a registration says; `ca` checks it against its namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EntryBody {
+    /// Under `/ns/{ns}/`.
+    pub path: String,
+    /// The agent that delivers.
+    pub parent: AgentName,
+    /// Text of each selector; all must hold.
+    pub selectors: Vec<String>,
+    /// Life of each SVID.
+    pub svid_ttl: Millis,
+    /// DNS names in the SVID.
+    pub dns_names: Vec<String>,
+    /// Tells a workload its identities apart; may be empty.
+    pub hint: String,
+}
+
+/// Whom a join token admits.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JoinKind {
+    /// A member of the cluster.
+    Node,
+    /// The agent of that name.
+    Agent(AgentName),
+}
+
+/// Where an authority is to go next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum AuthorityStep {
+    /// It may sign.
+    Activate,
+    /// It signs no more and stays in the bundle.
+    Drain,
+    /// It leaves the bundle.
+    Retire,
+}
+
+/// A node's word on its own log and clock.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Whose.
+    pub node: NodeId,
+    /// Its clock when it proposed.
+    pub clock: Time,
+    /// Leaves in its own audit log, all fsynced.
+    pub audit_size: u64,
+    /// RFC 6962 root over them.
+    pub audit_root: [u8; 32],
+    /// Its API address, which may change over a restart.
+    pub api_address: String,
+}
+
+/// A change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// Forms the cluster: the first entry of every log.
+    Init {
+        /// Drawn by the first node.
+        cluster: ClusterId,
+        /// SPIFFE IDs are made in it.
+        trust_domain: TrustDomain,
+        /// DER SubjectPublicKeyInfo of the cluster key.
+        cluster_spki: Vec<u8>,
+        /// The cluster key, wrapped under the root key.
+        cluster_key_wrapped: Vec<u8>,
+        /// The first voter.
+        node: NodeId,
+        /// Where and who it is.
+        info: NodeInfo,
+        /// The first operator, who gets the admin role.
+        operator: OperatorName,
+        /// How it is recognised.
+        operator_spki: SpkiHash,
+        /// When its enrolment ends.
+        operator_expires: Time,
+        /// The `default` namespace's key-encryption key, wrapped under the root key.
+        namespace_kek_wrapped: Vec<u8>,
+        /// The `default` namespace's identity in ciphertexts.
+        namespace_id: KeyId,
+    },
+    /// Creates a namespace.
+    CreateNamespace {
+        /// Its name.
+        name: NamespaceName,
+        /// Its identity in ciphertexts: random, never reused.
+        id: KeyId,
+        /// Its settings.
+        settings: NamespaceSettings,
+        /// Its key-encryption key, wrapped under the root key.
+        kek_wrapped: Vec<u8>,
+    },
+    /// Replaces a namespace's settings.
+    UpdateNamespace {
+        /// Which.
+        name: NamespaceName,
+        /// All of them.
+        settings: NamespaceSettings,
+    },
+    /// Enrols an operator's key, or a revoked operator's new one.
+    EnrolOperator {
+        /// Its name.
+        name: OperatorName,
+        /// How it is recognised.
+        spki: SpkiHash,
+        /// When the enrolment ends.
+        expires: Time,
+    },
+    /// Revokes an operator. The last admin cannot be revoked.
+    RevokeOperator {
+        /// Which.
+        name: OperatorName,
+    },
+    /// Grants a role.
+    GrantRole(Binding),
+    /// Takes a role away. The last admin keeps it.
+    RevokeRole(Binding),
+    /// Remembers a join token by its hash.
+    CreateJoinToken {
+        /// How the record is found.
+        id: TokenId,
+        /// SHA-256 of the secret half.
+        secret_hash: [u8; 32],
+        /// Whom it admits.
+        kind: JoinKind,
+        /// It opens nothing at or after this state time.
+        expires: Time,
+    },
+    /// Spends a token and admits a node. `apply` assigns the next node number.
+    RedeemNodeToken {
+        /// Which token.
+        token: TokenId,
+        /// SHA-256 of the secret that was presented.
+        secret_hash: [u8; 32],
+        /// The new member.
+        info: NodeInfo,
+    },
+    /// Spends a token and enrols an agent.
+    RedeemAgentToken {
+        /// Which token.
+        token: TokenId,
+        /// SHA-256 of the secret that was presented.
+        secret_hash: [u8; 32],
+        /// How the agent is recognised.
+        spki: SpkiHash,
+        /// When the enrolment ends.
+        expires: Time,
+    },
+    /// Bans an agent.
+    RevokeAgent {
+        /// Which.
+        name: AgentName,
+    },
+    /// An agent has pushed a bundle to every attached stream.
+    AckBundle {
+        /// Which.
+        agent: AgentName,
+        /// The bundle's sequence.
+        sequence: u64,
+    },
+    /// Creates a key with version 1.
+    CreateKey {
+        /// Where.
+        namespace: NamespaceName,
+        /// Its name.
+        name: KeyName,
+        /// By which ciphertexts name it.
+        id: KeyId,
+        /// What it is.
+        algorithm: kms::Algorithm,
+        /// None: it does not rotate by itself.
+        rotation_period: Option<Millis>,
+        /// Version 1's material, wrapped under the namespace's key.
+        wrapped: Vec<u8>,
+    },
+    /// Replaces a key's rotation period.
+    UpdateKey {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// None: it no longer rotates by itself.
+        rotation_period: Option<Millis>,
+    },
+    /// Adds a version and makes it primary: a rotation is one entry (invariant 4).
+    AddKeyVersion {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// The last version as the proposer saw it; the new one is one more. Makes repeats harmless.
+        expect_last: u32,
+        /// Why.
+        cause: kms::RotationCause,
+        /// The new version's material, wrapped under the namespace's key.
+        wrapped: Vec<u8>,
+    },
+    /// Enables or disables a key, or one version of it.
+    SetKeyEnabled {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// None: the key as a whole.
+        version: Option<u32>,
+        /// Whether it may be used.
+        enabled: bool,
+    },
+    /// Registers a workload.
+    CreateEntry {
+        /// Where.
+        namespace: NamespaceName,
+        /// Its name.
+        name: EntryName,
+        /// What it says.
+        body: EntryBody,
+    },
+    /// Replaces a registration.
+    UpdateEntry {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: EntryName,
+        /// What it says now.
+        body: EntryBody,
+    },
+    /// Removes a registration.
+    DeleteEntry {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: EntryName,
+    },
+    /// A voter publishes the certificate of its next authority.
+    PublishAuthority {
+        /// Whose.
+        node: NodeId,
+        /// The self-signed certificate, DER.
+        certificate: Vec<u8>,
+        /// When the voter made it.
+        generated: Time,
+        /// The certificate's NotAfter.
+        not_after: Time,
+    },
+    /// Moves an authority on. `apply` checks that the step is allowed and due.
+    AdvanceAuthority {
+        /// SHA-256 of its public key.
+        authority: SpkiHash,
+        /// Where to.
+        step: AuthorityStep,
+    },
+    /// A node's audit head and clock; moves state time.
+    ReportNode(NodeReport),
+}
+
+/// What an accepted command did: enough to answer the caller, and a retry of it, from applied state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done; read the resource for more.
+    Done,
+    /// This key version was made.
+    Version(u32),
+    /// This node was admitted.
+    Node(NodeId),
+    /// This agent was enrolled.
+    Agent(AgentName),
+}

@@ -40,6 +40,24 @@ pub mod audit {
     }
 }
 
+/// What members agree on, on the peer port: `chancery.raft.v1`. Used by `raft` alone.
+pub mod raft {
+    /// Version 1 of the peer protocol.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+        include!("gen/chancery.raft.v1.rs");
+    }
+}
+
+/// What members ask of one another beside Raft, on the same port: `chancery.member.v1`.
+pub mod member {
+    /// Version 1 of the member protocol.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+        include!("gen/chancery.member.v1.rs");
+    }
+}
+
 /// The SPIFFE Workload API. It has no package: its path on the wire is `/SpiffeWorkloadAPI/…`.
 pub mod workload {
     #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
@@ -48,3 +66,22 @@ pub mod workload {
 
 /// Every file above and what it imports, as an encoded `google.protobuf.FileDescriptorSet`: what gRPC reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn debug_never_shows_a_secret() {
+        let request = crate::kms::v1::EncryptRequest {
+            name: "namespaces/default/keys/orders".into(),
+            plaintext: b"canary".to_vec(),
+            ..Default::default()
+        };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("keys/orders") && shown.contains("plaintext: <6 bytes>"), "{shown}");
+
+        let svid = crate::workload::X509svid { x509_svid_key: b"canary".to_vec(), ..Default::default() };
+        let response = crate::workload::X509svidResponse { svids: vec![svid], ..Default::default() };
+        let shown = format!("{response:?}");
+        assert!(shown.contains("x509_svid_key: <6 bytes>"), "{shown}");
+    }
+}

@@ -107,6 +107,7 @@ pub struct Agent {
     pub etag: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct RedeemAgentTokenRequest {
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
@@ -2349,5 +2350,14 @@ pub mod authority_service_server {
     pub const SERVICE_NAME: &str = "chancery.ca.v1.AuthorityService";
     impl<T> tonic::server::NamedService for AuthorityServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for RedeemAgentTokenRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RedeemAgentTokenRequest")
+            .field("token", &::core::format_args!("<{} bytes>", self.token.len()))
+            .field("request_id", &self.request_id)
+            .finish()
     }
 }

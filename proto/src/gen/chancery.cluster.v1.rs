@@ -10,6 +10,9 @@ pub struct InitRequest {
     /// DER SubjectPublicKeyInfo of the first operator's key; the private half never leaves its owner.
     #[prost(bytes = "vec", tag = "3")]
     pub operator_spki: ::prost::alloc::vec::Vec<u8>,
+    /// For a seal that needs one; never logged.
+    #[prost(bytes = "vec", tag = "4")]
+    pub seal_passphrase: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InitResponse {
@@ -93,6 +96,7 @@ pub struct CreateJoinTokenRequest {
     pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct CreateJoinTokenResponse {
     /// Shown once; only its hash is stored.
     #[prost(string, tag = "1")]
@@ -101,6 +105,7 @@ pub struct CreateJoinTokenResponse {
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct RedeemNodeTokenRequest {
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
@@ -176,6 +181,7 @@ pub struct TrustedNode {
     pub api_address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct UnsealRequest {
     /// For seals that need one; never logged.
     #[prost(bytes = "vec", tag = "1")]
@@ -2752,5 +2758,33 @@ pub mod operator_service_server {
     pub const SERVICE_NAME: &str = "chancery.cluster.v1.OperatorService";
     impl<T> tonic::server::NamedService for OperatorServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for CreateJoinTokenResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CreateJoinTokenResponse")
+            .field("token", &::core::format_args!("<{} bytes>", self.token.len()))
+            .field("expire_time", &self.expire_time)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for RedeemNodeTokenRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RedeemNodeTokenRequest")
+            .field("token", &::core::format_args!("<{} bytes>", self.token.len()))
+            .field("peer_address", &self.peer_address)
+            .field("api_address", &self.api_address)
+            .field("request_id", &self.request_id)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for UnsealRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UnsealRequest")
+            .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
+            .finish()
     }
 }

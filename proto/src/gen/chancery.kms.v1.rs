@@ -150,6 +150,7 @@ pub struct DisableKeyRequest {
     pub validate_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct EncryptRequest {
     /// namespaces/{ns}/keys/{key}
     #[prost(string, tag = "1")]
@@ -188,6 +189,7 @@ pub struct DecryptRequest {
     pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct DecryptResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub plaintext: ::prost::alloc::vec::Vec<u8>,
@@ -216,6 +218,7 @@ pub struct GenerateDataKeyRequest {
     pub without_plaintext: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct GenerateDataKeyResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub plaintext: ::prost::alloc::vec::Vec<u8>,
@@ -1696,5 +1699,36 @@ pub mod crypto_service_server {
     pub const SERVICE_NAME: &str = "chancery.kms.v1.CryptoService";
     impl<T> tonic::server::NamedService for CryptoServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for EncryptRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("EncryptRequest")
+            .field("name", &self.name)
+            .field("plaintext", &::core::format_args!("<{} bytes>", self.plaintext.len()))
+            .field("context", &self.context)
+            .field("additional_authenticated_data", &self.additional_authenticated_data)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for DecryptResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DecryptResponse")
+            .field("plaintext", &::core::format_args!("<{} bytes>", self.plaintext.len()))
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for GenerateDataKeyResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("GenerateDataKeyResponse")
+            .field("plaintext", &::core::format_args!("<{} bytes>", self.plaintext.len()))
+            .field("wrapped", &self.wrapped)
+            .field("version", &self.version)
+            .finish()
     }
 }

@@ -17,6 +17,7 @@ pub struct X509svidResponse {
     >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct X509svid {
     #[prost(string, tag = "1")]
     pub spiffe_id: ::prost::alloc::string::String,
@@ -59,6 +60,7 @@ pub struct JwtsvidResponse {
     pub svids: ::prost::alloc::vec::Vec<Jwtsvid>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Jwtsvid {
     #[prost(string, tag = "1")]
     pub spiffe_id: ::prost::alloc::string::String,
@@ -78,6 +80,7 @@ pub struct JwtBundlesResponse {
     >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct ValidateJwtsvidRequest {
     #[prost(string, tag = "1")]
     pub audience: ::prost::alloc::string::String,
@@ -102,6 +105,7 @@ pub struct WitsvidResponse {
     pub svids: ::prost::alloc::vec::Vec<Witsvid>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Witsvid {
     #[prost(string, tag = "1")]
     pub spiffe_id: ::prost::alloc::string::String,
@@ -933,5 +937,47 @@ pub mod spiffe_workload_api_server {
     pub const SERVICE_NAME: &str = "SpiffeWorkloadAPI";
     impl<T> tonic::server::NamedService for SpiffeWorkloadApiServer<T> {
         const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for X509svid {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("X509svid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("x509_svid", &self.x509_svid)
+            .field("x509_svid_key", &::core::format_args!("<{} bytes>", self.x509_svid_key.len()))
+            .field("bundle", &self.bundle)
+            .field("hint", &self.hint)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for Jwtsvid {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Jwtsvid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("svid", &::core::format_args!("<{} bytes>", self.svid.len()))
+            .field("hint", &self.hint)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for ValidateJwtsvidRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ValidateJwtsvidRequest")
+            .field("audience", &self.audience)
+            .field("svid", &::core::format_args!("<{} bytes>", self.svid.len()))
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for Witsvid {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Witsvid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("wit_svid", &::core::format_args!("<{} bytes>", self.wit_svid.len()))
+            .field("wit_svid_key", &::core::format_args!("<{} bytes>", self.wit_svid_key.len()))
+            .field("hint", &self.hint)
+            .finish()
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod proto_gen;
+pub mod proto_redact;
 
 /// The root folder of the workspace.
 pub fn root() -> PathBuf {

@@ -6,16 +6,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use prost::Message;
+use crate::proto_redact::{debug_impl, secret_messages};
 
 /// The name of the descriptor set inside the output folder, as gRPC reflection reads it.
 pub const DESCRIPTORS: &str = "descriptors.bin";
 
 /// prost's file for protos without a package, and what we call it: only the SPIFFE Workload API has none.
 const UNNAMED: (&str, &str) = ("_.rs", "workload.rs");
-
-/// Messages that carry plaintext, keys or tokens. They get no derived `Debug`; `proto/src/redact.rs` writes one that tells sizes only.
-const SECRET_MESSAGES: &[&str] = &[];
 
 /// Writes the generated files for every proto under `protos` into `out`, which must exist.
 ///
@@ -25,22 +22,28 @@ pub fn generate(protos: &Path, out: &Path) -> io::Result<()> {
     let files = proto_files(protos)?;
     let mut compiler = protox::Compiler::new([protos]).map_err(io::Error::other)?;
     compiler.include_imports(true).include_source_info(true).open_files(&files).map_err(io::Error::other)?;
-    let mut descriptors = compiler.file_descriptor_set();
+    let descriptors = compiler.file_descriptor_set();
+    let secrets = secret_messages(&compiler.descriptor_pool())?;
 
     tonic_prost_build::configure()
         .out_dir(out)
         .emit_rerun_if_changed(false)
-        .skip_debug(SECRET_MESSAGES)
-        .compile_fds(descriptors.clone())?;
+        .skip_debug(secrets.iter().map(|m| format!(".{}", m.full_name())))
+        .compile_fds(descriptors)?;
+    for message in &secrets {
+        let file = out.join(
+            if message.package_name().is_empty() { "_".into() } else { message.package_name().to_owned() } + ".rs",
+        );
+        let code = std::fs::read_to_string(&file)? + &debug_impl(message);
+        std::fs::write(&file, code)?;
+    }
     if out.join(UNNAMED.0).exists() {
         std::fs::rename(out.join(UNNAMED.0), out.join(UNNAMED.1))?;
     }
 
     // Comments serve the reader of the Rust; reflection needs none.
-    for file in &mut descriptors.file {
-        file.source_code_info = None;
-    }
-    std::fs::write(out.join(DESCRIPTORS), descriptors.encode_to_vec())
+    compiler.include_source_info(false);
+    std::fs::write(out.join(DESCRIPTORS), compiler.encode_file_descriptor_set())
 }
 
 /// Generates into `target` as it should look, removing what is no longer generated. This is `make proto`.

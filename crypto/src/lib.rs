@@ -1,1 +1,28 @@
-//! The only direct user of cryptographic primitives
+//! The only direct user of cryptographic primitives; the other crates get verbs.
+//!
+//! It owns: secrets that wipe themselves, locked memory, the one source of random bytes, hashing, HMAC, HKDF, AES-256-GCM,
+//! key wrapping, ECDSA P-256, argon2id and the TLS provider. Each choice has a comment that says why it is safe there.
+//!
+//! It does not know what a key is for: formats, lifetimes and policy live in `kms`, `ca` and `server`. It performs no I/O
+//! and reads no clock. The expanded key schedules inside `ring` live for the length of the value that holds them and are
+//! not wiped by it; the secrets they come from are.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod aead;
+pub mod constant_time;
+pub mod entropy;
+pub mod hash;
+pub mod kdf;
+pub mod locked;
+pub mod mac;
+pub mod password;
+pub mod secret;
+pub mod sign;
+pub mod tls;
+pub mod wrap;
+
+mod error;
+
+pub use error::{TooLong, Unverified};
+pub use locked::LockedSecret;
+pub use secret::{Secret, SecretBytes};

@@ -1,0 +1,279 @@
+//! 32-byte secrets in memory that the kernel neither swaps, dumps nor hands to a child.
+//!
+//! The only module with `unsafe` code. Each page is a `memfd_secret(2)` mapping, which even the kernel's own direct map
+//! does not show; where the kernel has none, an anonymous page under `mlock(2)`, `MADV_DONTDUMP` and `MADV_DONTFORK`.
+//! Both count against `RLIMIT_MEMLOCK`, so one page holds 128 secrets. When neither can be had, making a secret fails:
+//! there is no quiet fall-back to ordinary memory.
+//!
+//! It does not stop a debugger of the same user, nor root; the process forbids the first for itself (`PR_SET_DUMPABLE`).
+#![expect(unsafe_code, reason = "mapping and locking pages has no safe interface; every block says why it is sound")]
+
+use std::{
+    io,
+    ptr::NonNull,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use zeroize::Zeroize as _;
+
+const SLOT_BYTES: usize = 32;
+/// One bit of a `u128` for each slot.
+const SLOTS_PER_PAGE: usize = 128;
+const PAGE_BYTES: usize = SLOT_BYTES * SLOTS_PER_PAGE;
+
+/// 32 secret bytes in locked memory, wiped on drop.
+pub struct LockedSecret {
+    bytes: NonNull<[u8; SLOT_BYTES]>,
+    page: usize,
+    bit: u128,
+}
+
+/// What keeps a page from leaving memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Protection {
+    /// `mlock`, `MADV_DONTDUMP` and `MADV_DONTFORK`.
+    LockedPages,
+    /// `memfd_secret`: all of that, and unmapped from the kernel.
+    SecretMemory,
+}
+
+/// No more memory can be locked.
+#[derive(Debug, thiserror::Error)]
+#[error("no memory could be locked for keys: {0}; raise RLIMIT_MEMLOCK (`LimitMEMLOCK=` in systemd, `ulimit -l`)")]
+pub struct LockError(#[from] io::Error);
+
+impl LockedSecret {
+    /// Copies the bytes into locked memory.
+    ///
+    /// # Errors
+    /// When a new page is needed and cannot be locked.
+    pub fn new(bytes: &[u8; SLOT_BYTES]) -> Result<Self, LockError> {
+        let mut arena = arena();
+        let secret = arena.take()?;
+        // SAFETY: the slot lies in a live mapping, is aligned (align 1), and its bit was just set under the lock, so that
+        // nothing else reads or writes it.
+        unsafe { secret.bytes.write(*bytes) };
+        Ok(secret)
+    }
+
+    /// The bytes. Whoever calls this promises not to copy them to where they are not wiped.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; SLOT_BYTES] {
+        // SAFETY: pages are never unmapped, the slot is ours until drop, and no one writes to it while `self` is borrowed.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl Drop for LockedSecret {
+    fn drop(&mut self) {
+        let mut arena = arena();
+        // SAFETY: as in `expose`; `&mut self` makes this the only reference. `zeroize` writes are not optimised away.
+        unsafe { self.bytes.as_mut() }.zeroize();
+        arena.give_back(self.page, self.bit);
+    }
+}
+
+// SAFETY: a slot belongs to exactly one `LockedSecret`, is only read through `&self`, and is written only by `new` and
+// `drop`; nothing is bound to the thread that made it.
+unsafe impl Send for LockedSecret {}
+// SAFETY: as above; shared references only read.
+unsafe impl Sync for LockedSecret {}
+
+impl std::fmt::Debug for LockedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LockedSecret(redacted)")
+    }
+}
+
+/// The weakest protection in use, for the line that a node logs at start; maps the first page if there is none.
+///
+/// # Errors
+/// When no memory can be locked.
+pub fn protection() -> Result<Protection, LockError> {
+    let mut arena = arena();
+    if arena.pages.is_empty() {
+        arena.grow()?;
+    }
+    let weakest = arena.pages.iter().map(|page| page.protection).min();
+    Ok(weakest.unwrap_or(Protection::LockedPages))
+}
+
+/// All pages of the process. Global, because `RLIMIT_MEMLOCK` is, and because a page must outlive every secret in it.
+struct Arena {
+    pages: Vec<Page>,
+}
+
+struct Page {
+    base: NonNull<[u8; SLOT_BYTES]>,
+    used: u128,
+    protection: Protection,
+}
+
+// SAFETY: `base` points to a mapping of the whole process, not of a thread.
+unsafe impl Send for Page {}
+
+static ARENA: Mutex<Arena> = Mutex::new(Arena { pages: Vec::new() });
+
+fn arena() -> MutexGuard<'static, Arena> {
+    // The bitmaps are changed by single assignments: a panic elsewhere cannot leave them half done.
+    ARENA.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Arena {
+    fn take(&mut self) -> Result<LockedSecret, LockError> {
+        if self.pages.iter().all(|page| page.used == u128::MAX) {
+            self.grow()?;
+        }
+        let free = self.pages.iter_mut().enumerate().find(|(_, page)| page.used != u128::MAX);
+        let (at, page) = free.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let slot = page.used.trailing_ones();
+        let bit = 1_u128 << slot;
+        page.used |= bit;
+        // SAFETY: `slot` < 128 because `used` had a zero bit, and the page has 128 slots.
+        let bytes = unsafe { page.base.add(slot as usize) };
+        Ok(LockedSecret { bytes, page: at, bit })
+    }
+
+    fn give_back(&mut self, page: usize, bit: u128) {
+        if let Some(page) = self.pages.get_mut(page) {
+            page.used &= !bit;
+        }
+    }
+
+    /// Pages are kept once mapped: keys come back, and unmapping would race with `expose`.
+    fn grow(&mut self) -> Result<(), LockError> {
+        let (base, protection) = match map_secret() {
+            Ok(base) => (base, Protection::SecretMemory),
+            Err(_) => (map_locked()?, Protection::LockedPages),
+        };
+        self.pages.push(Page { base: base.cast(), used: 0, protection });
+        Ok(())
+    }
+}
+
+/// A page of `memfd_secret(2)` (Linux 5.14; on by default since 6.5), which is locked and never dumped by its nature.
+fn map_secret() -> io::Result<NonNull<libc::c_void>> {
+    // SAFETY: takes flags only and gives a new descriptor or −1.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    let fd = libc::c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: `fd` is ours and open; the mapping keeps the memory alive after `close`.
+    let sized = unsafe { libc::ftruncate(fd, PAGE_BYTES as libc::off_t) };
+    let mapped = if sized == 0 { map(libc::MAP_SHARED, fd) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: `fd` is ours and closed exactly once.
+    unsafe { libc::close(fd) };
+    protect(mapped?, &[libc::MADV_DONTFORK])
+}
+
+/// An anonymous page, locked and kept out of core dumps and children.
+fn map_locked() -> io::Result<NonNull<libc::c_void>> {
+    let base = map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+    // SAFETY: the range is the mapping just made.
+    if unsafe { libc::mlock(base.as_ptr(), PAGE_BYTES) } != 0 {
+        let error = io::Error::last_os_error();
+        unmap(base);
+        return Err(error);
+    }
+    protect(base, &[libc::MADV_DONTDUMP, libc::MADV_DONTFORK])
+}
+
+fn map(flags: libc::c_int, fd: libc::c_int) -> io::Result<NonNull<libc::c_void>> {
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
+    let base =
+        unsafe { libc::mmap(std::ptr::null_mut(), PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+    NonNull::new(base).filter(|base| base.as_ptr() != libc::MAP_FAILED).ok_or_else(io::Error::last_os_error)
+}
+
+fn protect(base: NonNull<libc::c_void>, advice: &[libc::c_int]) -> io::Result<NonNull<libc::c_void>> {
+    for advice in advice {
+        // SAFETY: the range is a mapping of ours, and neither advice changes what it holds.
+        if unsafe { libc::madvise(base.as_ptr(), PAGE_BYTES, *advice) } != 0 {
+            let error = io::Error::last_os_error();
+            unmap(base);
+            return Err(error);
+        }
+    }
+    Ok(base)
+}
+
+fn unmap(base: NonNull<libc::c_void>) {
+    // SAFETY: only called for a mapping that failed to be protected and that nothing points to yet.
+    unsafe { libc::munmap(base.as_ptr(), PAGE_BYTES) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_share_a_slot_and_free_slots_are_used_again() {
+        let pattern = |n: usize| [u8::try_from(n % 251).expect("small"); 32];
+        let mut secrets: Vec<_> = (0..1_000).map(|n| (n, LockedSecret::new(&pattern(n)).expect("locks"))).collect();
+        secrets.retain(|(n, _)| n % 3 != 0);
+        secrets.extend((2_000..2_200).map(|n| (n, LockedSecret::new(&pattern(n)).expect("locks"))));
+        for (n, secret) in &secrets {
+            assert_eq!(secret.expose(), &pattern(*n));
+        }
+        assert_eq!(format!("{:?}", secrets[0].1), "LockedSecret(redacted)");
+    }
+
+    #[test]
+    fn threads_make_and_drop_at_once() {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                scope.spawn(move || {
+                    for n in 0..500_u16 {
+                        let mut bytes = [thread; 32];
+                        bytes[..2].copy_from_slice(&n.to_be_bytes());
+                        let secret = LockedSecret::new(&bytes).expect("locks");
+                        assert_eq!(secret.expose(), &bytes);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_dropped_secret_is_wiped() {
+        let secret = LockedSecret::new(&[0x5a; 32]).expect("locks");
+        let slot = secret.bytes;
+        drop(secret);
+        let _arena = arena();
+        // SAFETY: pages are never unmapped, and holding the arena keeps every writer out.
+        assert_ne!(unsafe { slot.read() }, [0x5a; 32]);
+    }
+
+    /// `dd`: not in core dumps; `dc`: not copied to children; `lo`: locked (proc(5), VmFlags).
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+    fn the_kernel_says_that_both_kinds_of_page_are_locked_undumped_and_uncopied() {
+        let secret = map_secret().inspect_err(|error| println!("SKIPPED for memfd_secret: {error}")).ok();
+        for base in secret.into_iter().chain([map_locked().expect("locks")]) {
+            let flags = vm_flags(base.as_ptr() as usize);
+            for flag in ["dd", "dc", "lo"] {
+                assert!(flags.split_whitespace().any(|f| f == flag), "{flag} is missing in {flags}");
+            }
+            unmap(base);
+        }
+    }
+
+    fn vm_flags(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("reads");
+        let mut found = false;
+        for line in maps.lines() {
+            if let Some((from, to)) = line.split_whitespace().next().and_then(|range| range.split_once('-'))
+                && let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16))
+            {
+                found = (from..to).contains(&address);
+            }
+            if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| found) {
+                return flags.to_owned();
+            }
+        }
+        panic!("no mapping at {address:x}");
+    }
+
+    #[test]
+    fn protection_is_told() {
+        assert!(protection().expect("locks") >= Protection::LockedPages);
+    }
+}

@@ -1,1 +1,24 @@
-//! Who a workload is, and the certificate that says so
+//! Who a workload is, and the paper that says so: registration entries and selectors, authorities and their life, issuance,
+//! our own SPIFFE lint, trust bundles, and `verify_peer`, the only check of a peer that presents an SVID.
+//!
+//! What is written here is specified in `docs/spec/identities.md`. This crate opens no socket and no file, reads no clock
+//! and draws no randomness: time, serial numbers and keys are arguments. It decides nothing about who may ask; `policy`
+//! and `state` do.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod dns;
+pub mod entry;
+pub mod fault;
+pub mod keys;
+mod profile;
+pub mod selector;
+pub mod selfsigned;
+pub mod serial;
+
+pub use dns::DnsName;
+pub use entry::{Entry, EntrySpec, Grant};
+pub use fault::Fault;
+pub use keys::{spki_hash, spki_hash_of_cert};
+pub use selector::Selector;
+pub use selfsigned::self_signed;
+pub use serial::Serial;

@@ -121,6 +121,22 @@ pub const PAGE_SIZE_MAX: usize = 1_000;
 
 /// An audit leaf stays below this size (C2SP tlog-tiles: entries are u16-prefixed).
 pub const AUDIT_LEAF_BYTES_MAX: usize = 65_535;
+/// Longest text in an audit record: a SPIFFE ID fits.
+pub const AUDIT_TEXT_BYTES_MAX: usize = SPIFFE_ID_BYTES_MAX;
+/// Most facts in the detail of one audit record; with the longest texts a leaf still stays below its bound.
+pub const AUDIT_FACTS_MAX: usize = 24;
+/// An audit log file is closed and the next one begun when it has grown past this size.
+pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1_024 * 1_024;
+/// Audit records that wait for a sync at most; past it callers wait for room.
+pub const AUDIT_QUEUE_MAX: usize = 8_192;
+/// Most records that one sync makes durable.
+pub const AUDIT_BATCH_MAX: usize = 4_096;
+/// Records summarised by one entry of the audit search index.
+pub const AUDIT_INDEX_BLOCK: u64 = 1_024;
+/// Most records one search call looks at; past it the page ends early with a token.
+pub const AUDIT_SEARCH_RECORDS_MAX: u64 = 65_536;
+/// Most index entries one search call looks at; past it the page ends early with a token.
+pub const AUDIT_SEARCH_BLOCKS_MAX: u64 = 65_536;
 /// Preallocated room for audit records on a full disk.
 pub const AUDIT_RESERVE_BYTES: u64 = 256 * 1_024 * 1_024;
 /// Page cache of the rebuildable search index.
@@ -132,3 +148,22 @@ pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1_024 * 1_024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1_024 * 1_024;
 /// Closed log chunks kept in memory.
 pub const LOG_CACHE_BYTES: usize = 64 * 1_024 * 1_024;
+
+/// Workload connections that one agent holds at once.
+pub const WORKLOAD_CONNECTIONS_MAX: usize = 4_096;
+/// Workload connections of one uid, so that one user cannot shut the others out.
+pub const WORKLOAD_CONNECTIONS_PER_UID_MAX: usize = 1_024;
+/// Concurrent calls on one workload connection.
+pub const WORKLOAD_STREAMS_MAX: u32 = 32;
+/// Largest request that a workload may send: requests hold an audience at most.
+pub const WORKLOAD_REQUEST_BYTES_MAX: usize = 64 * 1_024;
+/// Executables larger than this get no hash, so no selector on one matches.
+pub const EXECUTABLE_BYTES_MAX: u64 = 2 * 1_024 * 1_024 * 1_024;
+/// Executables whose hash an agent remembers.
+pub const EXECUTABLE_HASHES_MAX: usize = 1_024;
+/// Executables that an agent hashes at once.
+pub const EXECUTABLE_HASHING_MAX: usize = 2;
+/// Certificates that an agent asks for at once.
+pub const ISSUANCES_MAX: usize = 16;
+/// How long a workload's stream may leave a pushed message unread before it is ended.
+pub const PUSH_TIMEOUT: Millis = Millis::from_secs(30);

@@ -21,6 +21,26 @@ pub enum Principal {
     JoinToken,
 }
 
+impl Principal {
+    /// Reads the text that `Display` writes, as audit records hold it and searches name it.
+    ///
+    /// `None` when the text names no principal.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let principal = match text.split_once('/') {
+            Some(("operators", name)) => Self::Operator(OperatorName::parse(name).ok()?),
+            Some(("agents", name)) => Self::Agent(AgentName::parse(name).ok()?),
+            Some(("nodes", number)) => Self::Node(NodeId(number.parse().ok()?)),
+            Some(_) => Self::Workload(SpiffeId::parse(text).ok()?),
+            None if text == "local-admin" => Self::LocalAdmin,
+            None if text == "join-token" => Self::JoinToken,
+            None => return None,
+        };
+        // One text form each: `nodes/01` and `SPIFFE://…` name nobody.
+        (principal.to_string() == text).then_some(principal)
+    }
+}
+
 impl std::fmt::Display for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -30,6 +50,21 @@ impl std::fmt::Display for Principal {
             Self::Workload(id) => write!(f, "{id}"),
             Self::LocalAdmin => f.write_str("local-admin"),
             Self::JoinToken => f.write_str("join-token"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_principal_reads_back_from_its_one_text_form() {
+        for text in ["operators/root", "agents/dev", "nodes/3", "spiffe://td/ns/a/b", "local-admin", "join-token"] {
+            assert_eq!(Principal::parse(text).map(|p| p.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "root", "operators/", "operators/A", "nodes/03", "nodes/-1", "SPIFFE://td/a", "users/x"] {
+            assert_eq!(Principal::parse(text), None, "{text}");
         }
     }
 }

@@ -1,0 +1,318 @@
+//! A node's settings: a TOML file, then `CHANCERY_*` variables, then flags, each overriding the one before.
+//!
+//! Every setting is a row of [`Settings`]: the file, the environment and the flags all fill the same shape, and
+//! [`Config`] is that shape with nothing missing. A typo is an error that names the line and what was expected.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What a file, the environment or the flags say; what is absent is left to the next source or the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the node keeps everything. One folder, one node.
+    pub data_dir: Option<PathBuf>,
+    /// The gRPC API for workloads, admins and apps.
+    pub api: Listener,
+    /// The port that only members use.
+    pub peer: Listener,
+    /// Health and metrics, plain HTTP.
+    pub health: Listener,
+    /// What wraps the root key on this node's disk.
+    pub seal: SealSettings,
+    /// What the node says about itself.
+    pub log: LogSettings,
+}
+
+/// Where a port listens and how others reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listener {
+    /// Address and port to bind; port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// `host:port` under which others reach it; the bound address when absent.
+    pub advertise: Option<String>,
+}
+
+/// Which seal, and where it finds what it needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealSettings {
+    /// `file` (development only: the key lies beside the data) or `passphrase`.
+    #[serde(rename = "type")]
+    pub kind: Option<SealKind>,
+    /// The passphrase seal reads its passphrase here at start; without it the node waits for `chancery seal unseal`.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// The seals there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SealKind {
+    /// A key file in the data folder: for development only.
+    #[default]
+    File,
+    /// A passphrase through argon2id.
+    Passphrase,
+}
+
+/// Verbosity and shape of the log on stderr.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// A `tracing` filter such as `info` or `warn,raft=debug`.
+    pub level: Option<String>,
+    /// `text` or `json`.
+    pub format: Option<LogFormat>,
+}
+
+/// Shapes of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A node's settings with nothing missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the node keeps everything.
+    pub data_dir: PathBuf,
+    /// The gRPC API.
+    pub api: Port,
+    /// The port that only members use.
+    pub peer: Port,
+    /// Health and metrics.
+    pub health: Port,
+    /// Which seal.
+    pub seal: SealKind,
+    /// Where the passphrase seal reads its passphrase at start.
+    pub passphrase_file: Option<PathBuf>,
+    /// A `tracing` filter.
+    pub log_level: String,
+    /// Shape of the log.
+    pub log_format: LogFormat,
+}
+
+/// A port, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Address and port to bind.
+    pub listen: SocketAddr,
+    /// How others reach it, when that is not the bound address.
+    pub advertise: Option<String>,
+}
+
+/// Settings that cannot be used; the text says where and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that is not a setting.
+    #[error("the configuration `{}` is not valid: {reason}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column, what was found and what was expected.
+        reason: String,
+    },
+    /// A variable's value does not fit.
+    #[error("the variable `{name}` is not valid: {reason}")]
+    Variable {
+        /// Which variable.
+        name: &'static str,
+        /// What was expected.
+        reason: String,
+    },
+    /// No data folder was named.
+    #[error("no data folder: set `data_dir` in the configuration, CHANCERY_DATA_DIR, or --data-dir")]
+    NoDataDir,
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With line, column and what was expected, when it is not valid.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::from_toml(&text)
+            .map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })
+    }
+
+    fn from_toml(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
+    /// Reads the `CHANCERY_*` variables through `lookup`.
+    ///
+    /// # Errors
+    /// When a value does not fit its setting.
+    pub fn from_variables(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        fn typed<T: serde::de::DeserializeOwned>(
+            name: &'static str,
+            value: Option<String>,
+        ) -> Result<Option<T>, ConfigError> {
+            value
+                .map(|text| {
+                    toml::Value::String(text)
+                        .try_into()
+                        .map_err(|e: toml::de::Error| ConfigError::Variable { name, reason: e.message().to_owned() })
+                })
+                .transpose()
+        }
+        Ok(Self {
+            data_dir: lookup("CHANCERY_DATA_DIR").map(PathBuf::from),
+            api: Listener {
+                listen: typed("CHANCERY_API_LISTEN", lookup("CHANCERY_API_LISTEN"))?,
+                advertise: lookup("CHANCERY_API_ADVERTISE"),
+            },
+            peer: Listener {
+                listen: typed("CHANCERY_PEER_LISTEN", lookup("CHANCERY_PEER_LISTEN"))?,
+                advertise: lookup("CHANCERY_PEER_ADVERTISE"),
+            },
+            health: Listener {
+                listen: typed("CHANCERY_HEALTH_LISTEN", lookup("CHANCERY_HEALTH_LISTEN"))?,
+                advertise: None,
+            },
+            seal: SealSettings {
+                kind: typed("CHANCERY_SEAL_TYPE", lookup("CHANCERY_SEAL_TYPE"))?,
+                passphrase_file: lookup("CHANCERY_SEAL_PASSPHRASE_FILE").map(PathBuf::from),
+            },
+            log: LogSettings {
+                level: lookup("CHANCERY_LOG_LEVEL"),
+                format: typed("CHANCERY_LOG_FORMAT", lookup("CHANCERY_LOG_FORMAT"))?,
+            },
+        })
+    }
+
+    /// What `over` says, and where it says nothing, what this says.
+    #[must_use]
+    pub fn overridden_by(self, over: Self) -> Self {
+        let Self { data_dir, api, peer, health, seal, log } = self;
+        Self {
+            data_dir: over.data_dir.or(data_dir),
+            api: api.overridden_by(over.api),
+            peer: peer.overridden_by(over.peer),
+            health: health.overridden_by(over.health),
+            seal: SealSettings {
+                kind: over.seal.kind.or(seal.kind),
+                passphrase_file: over.seal.passphrase_file.or(seal.passphrase_file),
+            },
+            log: LogSettings {
+                level: over.log.level.or(log.level),
+                format: over.log.format.or(log.format),
+            },
+        }
+    }
+}
+
+impl Listener {
+    fn overridden_by(self, over: Self) -> Self {
+        Self { listen: over.listen.or(self.listen), advertise: over.advertise.or(self.advertise) }
+    }
+
+    fn resolve(self, default: ([u8; 4], u16)) -> Port {
+        Port { listen: self.listen.unwrap_or_else(|| SocketAddr::from(default)), advertise: self.advertise }
+    }
+}
+
+impl Config {
+    /// The settings of a node: file, then variables, then flags.
+    ///
+    /// # Errors
+    /// When a source is not valid or no data folder is named.
+    pub fn load(file: Option<&Path>, flags: Settings) -> Result<Self, ConfigError> {
+        let from_file = file.map(Settings::from_file).transpose()?.unwrap_or_default();
+        let from_variables = Settings::from_variables(|name| std::env::var(name).ok())?;
+        Self::resolve(from_file.overridden_by(from_variables).overridden_by(flags))
+    }
+
+    /// Fills in the defaults.
+    ///
+    /// # Errors
+    /// When no data folder is named.
+    pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
+        let Settings { data_dir, api, peer, health, seal, log } = settings;
+        Ok(Self {
+            data_dir: data_dir.ok_or(ConfigError::NoDataDir)?,
+            api: api.resolve(([0, 0, 0, 0], 7443)),
+            peer: peer.resolve(([0, 0, 0, 0], 7444)),
+            health: health.resolve(([127, 0, 0, 1], 7445)),
+            seal: seal.kind.unwrap_or_default(),
+            passphrase_file: seal.passphrase_file,
+            log_level: log.level.unwrap_or_else(|| "info".to_owned()),
+            log_format: log.format.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_names_its_line_and_what_was_expected() {
+        let error = Settings::from_toml("data_dir = \"/d\"\n[api]\nlisen = \"127.0.0.1:1\"\n").unwrap_err();
+        assert!(error.contains("line 3"), "{error}");
+        assert!(error.contains("`lisen`") && error.contains("`listen`"), "{error}");
+        let error = Settings::from_toml("[seal]\ntype = \"wax\"\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("`passphrase`"), "{error}");
+    }
+
+    #[test]
+    fn flags_beat_variables_beat_the_file() {
+        let file = Settings::from_toml("data_dir = \"/file\"\n[log]\nlevel = \"warn\"\n[seal]\ntype = \"passphrase\"\n");
+        let variables = Settings::from_variables(|name| match name {
+            "CHANCERY_DATA_DIR" => Some("/variable".to_owned()),
+            "CHANCERY_LOG_LEVEL" => Some("debug".to_owned()),
+            _ => None,
+        });
+        let flags = Settings { data_dir: Some("/flag".into()), ..Settings::default() };
+        let config = Config::resolve(
+            file.expect("valid").overridden_by(variables.expect("valid")).overridden_by(flags),
+        )
+        .expect("resolves");
+        assert_eq!(config.data_dir, PathBuf::from("/flag"));
+        assert_eq!(config.log_level, "debug");
+        assert_eq!(config.seal, SealKind::Passphrase);
+    }
+
+    #[test]
+    fn a_variable_that_does_not_fit_is_named() {
+        let error = Settings::from_variables(|name| (name == "CHANCERY_API_LISTEN").then(|| "here".to_owned()));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("CHANCERY_API_LISTEN"), "{text}");
+    }
+
+    #[test]
+    fn the_full_example_parses_and_names_every_setting() {
+        let text = include_str!("../../deploy/conf/chancery_full.toml");
+        let shipped = Settings::from_toml(text).expect("the shipped example is valid");
+        let Settings { data_dir, api, peer, health, seal, log } = shipped;
+        assert!(data_dir.is_some() && seal.kind.is_some() && seal.passphrase_file.is_some());
+        assert!(log.level.is_some() && log.format.is_some());
+        for port in [&api, &peer] {
+            assert!(port.listen.is_some() && port.advertise.is_some());
+        }
+        assert!(health.listen.is_some());
+    }
+
+    #[test]
+    fn without_a_data_folder_nothing_starts() {
+        assert!(matches!(Config::resolve(Settings::default()), Err(ConfigError::NoDataDir)));
+    }
+}

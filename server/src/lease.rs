@@ -1,0 +1,132 @@
+//! The node lease: the right to serve and sign, renewed by word of the leader (docs/spec/lease.md).
+//!
+//! A node that has been out of touch with the leader for longer than its lease refuses crypto and issuance, because the
+//! cluster may by then have disabled a key or revoked a caller without it. The follower counts from before it asked, so
+//! its lease is never longer than the leader believes. Time is CLOCK_BOOTTIME, which goes on in suspend; the lease is
+//! void if wall and boot clock part by more than a second, for then one of them was changed.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use types::{Reason, Refusal};
+
+/// How far wall and boot clock may part while a lease runs.
+const CLOCKS_PART_MAX: Duration = Duration::from_secs(1);
+
+/// Two clocks read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Since the machine booted, suspend included.
+    pub boot: Duration,
+    /// Since the Unix epoch.
+    pub wall: Duration,
+}
+
+/// The lease of this node.
+#[derive(Debug, Default)]
+pub struct Lease {
+    granted: Mutex<Option<Grant>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    from: Clocks,
+    length: Duration,
+}
+
+impl Clocks {
+    /// Reads both.
+    #[must_use]
+    pub fn now() -> Self {
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let boot = Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), u32::try_from(boot.tv_nsec).unwrap_or(0));
+        Self { boot, wall }
+    }
+
+    /// Whether both have run equally far since `earlier`, within the tolerance.
+    fn agree_since(self, earlier: Self) -> bool {
+        let (boot, wall) = (self.boot.checked_sub(earlier.boot), self.wall.checked_sub(earlier.wall));
+        match (boot, wall) {
+            (Some(boot), Some(wall)) => boot.abs_diff(wall) <= CLOCKS_PART_MAX,
+            _ => false,
+        }
+    }
+}
+
+impl Lease {
+    /// The leader has granted `length`, counted from `asked`: the clocks before the question was sent.
+    pub fn renew(&self, asked: Clocks, length: Duration) {
+        if let Ok(mut granted) = self.granted.lock() {
+            *granted = Some(Grant { from: asked, length });
+        }
+    }
+
+    /// Gives the lease up at once.
+    pub fn give_up(&self) {
+        if let Ok(mut granted) = self.granted.lock() {
+            *granted = None;
+        }
+    }
+
+    /// Whether the node may serve and sign at `now`.
+    ///
+    /// # Errors
+    /// [`Reason::LeaseExpired`]: another node may answer.
+    pub fn check(&self, now: Clocks) -> Result<(), Refusal> {
+        let granted = self.granted.lock().ok().and_then(|granted| *granted);
+        let holds = granted.is_some_and(|grant| {
+            now.agree_since(grant.from)
+                && now.boot.checked_sub(grant.from.boot).is_some_and(|elapsed| elapsed < grant.length)
+        });
+        if holds {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::LeaseExpired,
+            "this node has lost touch with the leader and may not serve until it is back",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Clocks = Clocks { boot: Duration::from_secs(100), wall: Duration::from_secs(1_000_000) };
+
+    fn later(boot_ms: u64, wall_ms: i64) -> Clocks {
+        let wall = i64::try_from(START.wall.as_millis()).expect("fits") + wall_ms;
+        Clocks {
+            boot: START.boot + Duration::from_millis(boot_ms),
+            wall: Duration::from_millis(u64::try_from(wall).expect("positive")),
+        }
+    }
+
+    #[test]
+    fn a_lease_runs_from_the_question_and_ends_on_time() {
+        let lease = Lease::default();
+        assert_eq!(lease.check(START).map_err(|r| r.reason), Err(Reason::LeaseExpired));
+        lease.renew(START, Duration::from_secs(30));
+        assert!(lease.check(START).is_ok());
+        assert!(lease.check(later(29_999, 29_999)).is_ok());
+        assert!(lease.check(later(30_000, 30_000)).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_changed_voids_it() {
+        for (boot, wall) in [(5_000, 6_500), (5_000, 3_500), (5_000, -3_600_000), (1_000, 3_600_000)] {
+            let lease = Lease::default();
+            lease.renew(START, Duration::from_secs(30));
+            assert!(lease.check(later(boot, wall)).is_err(), "{boot} {wall}");
+        }
+    }
+
+    #[test]
+    fn it_can_be_given_up() {
+        let lease = Lease::default();
+        lease.renew(START, Duration::from_secs(30));
+        lease.give_up();
+        assert!(lease.check(START).is_err());
+    }
+}

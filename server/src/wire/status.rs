@@ -1,0 +1,88 @@
+//! Refusals as gRPC statuses: a code for machines that know gRPC, `google.rpc.ErrorInfo` for those that know us.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use types::{Reason, Refusal};
+
+/// `ErrorInfo.domain` of every status.
+pub const DOMAIN: &str = "chancery";
+
+/// The status of a refusal; `RetryInfo` goes with those that may pass.
+#[must_use]
+pub fn status(refusal: &Refusal) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(refusal.reason.as_str(), DOMAIN, std::collections::HashMap::new());
+    if let Some(pause) = retry_after(refusal.reason) {
+        details.set_retry_info(Some(pause));
+    }
+    Status::with_error_details(code(refusal.reason), refusal.message.clone(), details)
+}
+
+/// The refusal that a status carries, when one of us made it.
+#[must_use]
+pub fn refusal(status: &Status) -> Option<Refusal> {
+    let info = status.get_details_error_info()?;
+    (info.domain == DOMAIN).then(|| Reason::parse(&info.reason))?.map(|reason| Refusal::new(reason, status.message()))
+}
+
+/// The gRPC code of each reason.
+#[must_use]
+pub const fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::NotFound => Code::NotFound,
+        Reason::PermissionDenied => Code::PermissionDenied,
+        Reason::AlreadyExists => Code::AlreadyExists,
+        Reason::InvalidArgument
+        | Reason::OutsideNamespace
+        | Reason::InvalidCiphertext
+        | Reason::RequestIdReused
+        | Reason::RequestIdExpired => Code::InvalidArgument,
+        Reason::Stale => Code::Aborted,
+        Reason::PreconditionFailed | Reason::KeyDisabled | Reason::NotDue | Reason::AlreadyInitialized => {
+            Code::FailedPrecondition
+        }
+        Reason::LimitExceeded => Code::ResourceExhausted,
+        Reason::TokenRejected | Reason::CredentialRejected => Code::Unauthenticated,
+        Reason::UnsealFailed => Code::InvalidArgument,
+        Reason::Sealed
+        | Reason::LeaseExpired
+        | Reason::NoQuorum
+        | Reason::NoAuthority
+        | Reason::NotInitialized
+        | Reason::AuditUnavailable => Code::Unavailable,
+        Reason::Unimplemented => Code::Unimplemented,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+/// How long to wait before the same request may succeed.
+const fn retry_after(reason: Reason) -> Option<Duration> {
+    match reason {
+        Reason::Stale => Some(Duration::from_millis(50)),
+        Reason::NoQuorum | Reason::LeaseExpired | Reason::NoAuthority => Some(Duration::from_millis(500)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_survives_the_wire() {
+        for reason in Reason::ALL {
+            let said = Refusal::new(*reason, "the words");
+            let status = status(&said);
+            assert_eq!(refusal(&status), Some(said));
+            assert_ne!(status.code(), Code::Ok);
+            assert_ne!(status.code(), Code::Unknown);
+        }
+    }
+
+    #[test]
+    fn somebody_elses_status_is_not_ours() {
+        assert_eq!(refusal(&Status::unavailable("proxy")), None);
+    }
+}

@@ -19,9 +19,7 @@ const UNNAMED: (&str, &str) = ("_.rs", "workload.rs");
 /// # Errors
 /// A file that cannot be read or written, or a proto that does not compile (the message names file and line).
 pub fn generate(protos: &Path, out: &Path) -> io::Result<()> {
-    let files = proto_files(protos)?;
-    let mut compiler = protox::Compiler::new([protos]).map_err(io::Error::other)?;
-    compiler.include_imports(true).include_source_info(true).open_files(&files).map_err(io::Error::other)?;
+    let mut compiler = compiler(protos)?;
     let descriptors = compiler.file_descriptor_set();
     let secrets = secret_messages(&compiler.descriptor_pool())?;
 
@@ -44,6 +42,17 @@ pub fn generate(protos: &Path, out: &Path) -> io::Result<()> {
     // Comments serve the reader of the Rust; reflection needs none.
     compiler.include_source_info(false);
     std::fs::write(out.join(DESCRIPTORS), compiler.encode_file_descriptor_set())
+}
+
+/// Every proto under `protos`, compiled: with imports, for reflection, and with comments, for the reader of the Rust.
+///
+/// # Errors
+/// As [`generate`].
+pub fn compiler(protos: &Path) -> io::Result<protox::Compiler> {
+    let files = proto_files(protos)?;
+    let mut compiler = protox::Compiler::new([protos]).map_err(io::Error::other)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files).map_err(io::Error::other)?;
+    Ok(compiler)
 }
 
 /// Generates into `target` as it should look, removing what is no longer generated. This is `make proto`.

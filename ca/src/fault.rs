@@ -1,5 +1,7 @@
 //! What goes wrong through no fault of the caller. A refusal (`types::Refusal`) is an answer; these are not.
 
+use crate::lint::LintFailure;
+
 /// A certificate could not be made or read. None of these is caused by what a caller sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -12,8 +14,11 @@ pub enum Fault {
     /// The key handed in does not belong to the authority's certificate.
     #[error("the authority's key does not match its certificate")]
     KeyMismatch,
-    /// A bundle entry could not be written.
-    #[error("the bundle could not be written: {0}")]
+    /// What was issued broke a rule of our own lint, so it was thrown away.
+    #[error("an issued certificate failed the lint and was thrown away: {0}")]
+    Lint(#[from] LintFailure),
+    /// A bundle document could not be written or read.
+    #[error("not a SPIFFE bundle document: {0}")]
     Bundle(String),
 }
 

@@ -6,19 +6,37 @@
 //! and `state` do.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod authority;
+pub mod bundle;
+pub mod csr;
+pub mod cycle;
 pub mod dns;
 pub mod entry;
 pub mod fault;
+pub mod issue;
+mod jwks;
 pub mod keys;
+pub mod lint;
+mod parsed;
 mod profile;
 pub mod selector;
 pub mod selfsigned;
 pub mod serial;
+pub mod tls;
+pub mod verify;
 
+pub use authority::{Authority, AuthorityState, Step};
+pub use bundle::{Bundle, Bundles};
+pub use csr::{RequestedKey, certificate_request};
+pub use cycle::{Due, Holder, Knowledge, check_activation, check_holder, what_is_due};
 pub use dns::DnsName;
 pub use entry::{Entry, EntrySpec, Grant};
 pub use fault::Fault;
+pub use issue::{IssueError, Issued, Issuer, NodeOrder, SvidOrder, generate_authority};
 pub use keys::{spki_hash, spki_hash_of_cert};
+pub use lint::{LintFailure, Linted};
 pub use selector::Selector;
 pub use selfsigned::self_signed;
 pub use serial::Serial;
+pub use tls::{Accept, BundleSource, SpiffeVerifier};
+pub use verify::{PeerRefusal, verify_peer};

@@ -87,6 +87,8 @@ pub const AUTHORITY_DRAINING: Millis = Millis::from_hours(28);
 pub const BUNDLE_ROOTS_MAX: usize = 16;
 /// `spiffe_refresh_hint` of our bundle.
 pub const BUNDLE_REFRESH_HINT: Millis = Millis::from_secs(300);
+/// Most certificates that a peer may present; ours present one.
+pub const PEER_CHAIN_MAX: usize = 8;
 /// Largest certificate signing request.
 pub const CSR_BYTES_MAX: usize = 4_096;
 
@@ -131,6 +133,8 @@ pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1_024 * 1_024;
 pub const AUDIT_QUEUE_MAX: usize = 8_192;
 /// Most records that one sync makes durable.
 pub const AUDIT_BATCH_MAX: usize = 4_096;
+/// Bytes after which a batch of audit records is written without waiting for more.
+pub const AUDIT_BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 /// Records summarised by one entry of the audit search index.
 pub const AUDIT_INDEX_BLOCK: u64 = 1_024;
 /// Most records one search call looks at; past it the page ends early with a token.

@@ -1,1 +1,15 @@
-//! The Rust SDK
+//! The Rust SDK: connect to a cluster, fail over between its nodes, retry with the same request id, and encrypt files of
+//! any size under data keys.
+//!
+//! Also here, because every end of a connection needs them: TLS identities and verifiers that pin keys, join tokens, the
+//! trust document, and the folders that hold an identity. It decides nothing about who may do what: nodes do.
+
+pub mod identity;
+pub mod private_file;
+pub mod tls;
+pub mod token;
+pub mod trust;
+
+mod address;
+
+pub use address::{API_PORT, Address, AddressError};

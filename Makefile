@@ -1,11 +1,11 @@
-# The targets are a contract: their names stay. Those of later stages appear when what they run exists.
+# The targets are a contract: their names stay. `sim`, `chaos`, `power-cut` and `fuzz` appear when what they run exists.
 .PHONY: verify fix proto interop bench
 
-# Read-only gate: formatting, lints, every test (with the simulation and the house rules among them).
+# Read-only gate: formatting, lints, every test (the simulation and the house rules among them).
 verify:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test --workspace
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
 
 # Mends what a machine can mend.
 fix: proto
@@ -15,3 +15,11 @@ fix: proto
 # Generates proto/src/gen from the .proto files; needs no protoc.
 proto:
 	cargo run --quiet --package tidy --bin proto-gen
+
+# Third-party clients against a real cluster and agent; a Python environment is made under target/.
+interop:
+	cargo test --release --locked --package interop -- --nocapture
+
+# Ratios against a bare peer of the same run: docs/BENCHMARKS.md and target/bench.json. BENCH_ARGS=--short for the form that CI runs.
+bench:
+	cargo run --release --locked --package bench -- $(BENCH_ARGS)

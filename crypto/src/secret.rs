@@ -52,6 +52,28 @@ impl SecretBytes {
         Self(Zeroizing::new(bytes))
     }
 
+    /// No bytes yet, and room for `capacity` of them.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// Appends the bytes. Past the capacity they all move to a larger room and the old one is wiped.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let len = self.len().saturating_add(bytes.len());
+        if len > self.0.capacity() {
+            let mut larger = Vec::with_capacity(len.max(self.0.capacity().saturating_mul(2)));
+            larger.extend_from_slice(&self.0);
+            self.0 = Zeroizing::new(larger);
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Wipes the bytes and keeps the room.
+    pub fn wipe(&mut self) {
+        self.0.zeroize();
+    }
+
     /// The bytes. Whoever calls this promises not to copy them to where they are not wiped.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
@@ -99,6 +121,17 @@ mod tests {
         let any = format!("{:?}", SecretBytes::from_vec(vec![0xab; 3]));
         assert_eq!(fixed, "Secret<32>(redacted)");
         assert_eq!(any, "SecretBytes(3 bytes, redacted)");
+    }
+
+    #[test]
+    fn a_secret_grows_by_moving_and_keeps_its_room_when_wiped() {
+        let mut secret = SecretBytes::with_capacity(4);
+        secret.extend_from_slice(b"abcd");
+        secret.extend_from_slice(b"efghi");
+        assert_eq!(secret.expose(), b"abcdefghi");
+        let room = secret.0.capacity();
+        secret.wipe();
+        assert!(secret.is_empty() && secret.0.capacity() == room);
     }
 
     #[test]

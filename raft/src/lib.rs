@@ -1,1 +1,33 @@
-//! Order and durability
+//! Order and durability: openraft over an fsynced log, snapshot files and the peer port.
+//!
+//! [`RaftHandle::open`] starts a member. What is replicated is opaque bytes: a [`Machine`] applies them, an [`Envelope`]
+//! seals everything that touches the disk, and TLS is handed in with the peer listener ([`Peering`]). This crate knows
+//! nothing of keys, certificates or policy, draws no secrets, and never decides who is a member: it is told.
+//!
+//! Where to read first: `handle.rs` (what callers do), `log/` (what is fsynced, and how damage is told from a torn
+//! tail), `snapshot/` (files), `apply.rs` (entries become state), `peer/` (the wire). Formats: `docs/spec/raft-files.md`.
+
+pub mod config;
+pub mod envelope;
+pub mod error;
+pub mod handle;
+pub mod machine;
+pub mod member;
+pub mod peer;
+pub mod status;
+
+mod apply;
+mod codec;
+mod duties;
+mod log;
+mod snapshot;
+mod type_config;
+
+pub use config::Config;
+pub use envelope::{Envelope, FileKind, Tampered};
+pub use error::{ChangeError, OpenError, ProposeError, ReadError};
+pub use handle::{Proposed, RaftHandle};
+pub use machine::{Machine, View};
+pub use member::{Member, Members};
+pub use peer::{PeerInfo, Peering, serve_peers};
+pub use status::{Role, Status};

@@ -1,0 +1,135 @@
+//! What a member does beside Raft: the witness follows the log, snapshots are taken when the log has grown, the log is
+//! purged below the older of two snapshots that were read back, the status is published.
+//!
+//! One task, one loop; it decides nothing about the order of entries.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Applier;
+use crate::log::LogStore;
+use crate::machine::Machine;
+use crate::snapshot::Shelf;
+use crate::status::{Role, Status};
+use crate::type_config::TypeConfig;
+
+/// The loop and what it works on.
+pub(crate) struct Duties<M: Machine> {
+    pub(crate) raft: Raft<TypeConfig, Applier<M>>,
+    pub(crate) log: LogStore,
+    pub(crate) shelf: Shelf,
+    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) interval: Duration,
+    pub(crate) snapshot_log_bytes_min: u64,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How far the log had grown when the last snapshot was taken, and what the next one waits for.
+struct Growth {
+    since: u64,
+    wait_for: u64,
+}
+
+impl<M: Machine> Duties<M> {
+    /// Runs until it is stopped.
+    pub(crate) async fn run(self) {
+        let mut metrics = self.raft.metrics();
+        let mut tick = tokio::time::interval(self.interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What is on the disk at the start was not covered by a snapshot in this process: count it as growth.
+        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min };
+        let mut snapshot = None;
+        loop {
+            self.publish();
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        self.publish();
+                        return;
+                    }
+                }
+                _ = tick.tick() => {
+                    self.follow().await;
+                    self.snapshot_if_grown(&mut growth).await;
+                }
+            }
+            let newest = metrics.borrow_watched().snapshot;
+            if newest != snapshot {
+                snapshot = newest;
+                growth = self.grown_from_here().await;
+                self.purge().await;
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let metrics = self.raft.metrics();
+        let mut status = Status::from_metrics(&metrics.borrow_watched());
+        if let Some(failure) = self.log.failure() {
+            status.role = Role::Stopped;
+            status.failure = Some(format!("the log or the witness could not be written: {failure}"));
+        }
+        self.status.send_if_modified(|current| {
+            let changed = **current != status;
+            if changed {
+                *current = Arc::new(status);
+            }
+            changed
+        });
+    }
+
+    /// A witness that cannot be written is a disk that cannot be trusted: the node stops.
+    async fn follow(&self) {
+        let log = self.log.clone();
+        if let Err(error) = blocking(move || log.follow()).await {
+            tracing::error!(%error, "the witness was not written; this node stops");
+            self.publish();
+            if let Err(error) = self.raft.shutdown().await {
+                tracing::error!(%error, "raft did not shut down");
+            }
+        }
+    }
+
+    async fn snapshot_if_grown(&self, growth: &mut Growth) {
+        let appended = self.log.appended_bytes();
+        if appended.saturating_sub(growth.since) < growth.wait_for {
+            return;
+        }
+        // Counted from here even if it fails, so that a full disk is not hammered.
+        growth.since = appended;
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            tracing::debug!(%error, "no snapshot was triggered");
+        }
+    }
+
+    /// The next snapshot waits until the log has grown by the size of this one, so that its cost is amortised.
+    async fn grown_from_here(&self) -> Growth {
+        let shelf = self.shelf.clone();
+        let size = blocking(move || shelf.newest()?.map_or(Ok(0), |file| file.bytes())).await.unwrap_or(0);
+        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min) }
+    }
+
+    async fn purge(&self) {
+        let shelf = self.shelf.clone();
+        match blocking(move || shelf.purgeable()).await {
+            Ok(Some(upto)) => {
+                if let Err(error) = self.raft.trigger().purge_log(upto).await {
+                    tracing::debug!(%error, "the log was not purged");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the snapshots could not be read back; the log is kept"),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,423 @@
+//! What callers do with a member: open it, propose, read, change the members, watch, shut down.
+//!
+//! Every call that waits has a deadline. Nothing here looks into a payload.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::{ChangeMembers, Raft, ReadPolicy};
+use proto::raft::v1 as wire;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use types::NodeId;
+
+use crate::apply::{Applier, Published};
+use crate::config::{Config, PAYLOAD_BYTES_MAX};
+use crate::duties::Duties;
+use crate::envelope::{Envelope, Owner};
+use crate::error::{ChangeError, OpenError, ProposeError, ReadError};
+use crate::log::{self, LogStore};
+use crate::machine::{Machine, View};
+use crate::member::{Member, Members};
+use crate::peer::{self, Gate, NetworkFactory, PeerService, Peering, Pool, serve_peers};
+use crate::snapshot::{Cipher, Shelf};
+use crate::status::{Role, Status};
+use crate::type_config::{LogId, Payload, TypeConfig};
+
+/// A learner within this many entries of the leader has caught up.
+const CAUGHT_UP_ENTRIES: u64 = 64;
+
+/// An acknowledged entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proposed {
+    /// Where it stands in the log.
+    pub index: u64,
+    /// What [`Machine::apply`] returned for it.
+    pub reply: Vec<u8>,
+}
+
+/// A running member. Clones share it; [`RaftHandle::shutdown`] stops it for all.
+pub struct RaftHandle<M: Machine> {
+    inner: Arc<Inner<M>>,
+}
+
+struct Inner<M: Machine> {
+    config: Config,
+    raft: Raft<TypeConfig, Applier<M>>,
+    views: Published<M>,
+    members: watch::Sender<Arc<Members>>,
+    status: watch::Receiver<Arc<Status>>,
+    pool: Pool,
+    stop: CancellationToken,
+    tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<M: Machine> Clone for RaftHandle<M> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<M: Machine> std::fmt::Debug for RaftHandle<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftHandle").field("node", &self.inner.config.node).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine> RaftHandle<M> {
+    /// Opens the log, restores the state from the newest good snapshot and the committed log after it, and serves the
+    /// peer port. A new member waits for [`RaftHandle::initialize`] or for a leader.
+    ///
+    /// # Errors
+    /// When the files are damaged, foreign or in use; nothing is repaired by forgetting.
+    pub async fn open(
+        config: Config,
+        machine: M,
+        envelope: Arc<dyn Envelope>,
+        peering: Peering,
+    ) -> Result<Self, OpenError> {
+        let settings = config.openraft().map_err(|error| OpenError::Config(error.to_string()))?;
+        let (members, _) = watch::channel(Arc::new(Members::default()));
+        let disk_config = config.clone();
+        let from_disk = members.clone();
+        let opened = tokio::task::spawn_blocking(move || open_disk(&disk_config, machine, envelope, from_disk));
+        let Disk { log, shelf, applier } = opened.await.map_err(|error| OpenError::Fatal(error.to_string()))??;
+        let views = applier.views();
+
+        let owner = Owner { cluster: config.cluster, node: config.node };
+        let pool = Pool::new(owner, Arc::clone(&peering.client_tls), config.election_min);
+        let network = NetworkFactory { pool: pool.clone(), shelf: shelf.clone(), open_timeout: config.election_max };
+        let raft = Raft::new(config.node.0, settings, network, log.clone(), applier)
+            .await
+            .map_err(|error| OpenError::Fatal(error.to_string()))?;
+
+        let stop = CancellationToken::new();
+        let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));
+        let serving = tokio::spawn(serve(&raft, owner, &shelf, peering, stop.clone()));
+        let duties = Duties {
+            raft: raft.clone(),
+            log,
+            shelf,
+            status,
+            interval: config.witness_interval,
+            snapshot_log_bytes_min: config.snapshot_log_bytes_min,
+            stop: stop.clone(),
+        };
+        let tasks = tokio::sync::Mutex::new(vec![serving, tokio::spawn(duties.run())]);
+        let inner = Inner { config, raft, views, members, status: status_receiver, pool, stop, tasks };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Forms the cluster with this node as its only voter. Once, on one node.
+    ///
+    /// # Errors
+    /// When this node has a log already.
+    pub async fn initialize(&self, member: Member) -> Result<(), ChangeError> {
+        let members = std::collections::BTreeMap::from([(self.inner.config.node.0, member)]);
+        self.inner.raft.initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(error) => ChangeError::Refused(error.to_string()),
+            RaftError::Fatal(fatal) => ChangeError::Fatal(fatal.to_string()),
+        })
+    }
+
+    /// Whether this node has a log: it was initialized, or a leader has reached it.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn is_initialized(&self) -> Result<bool, ReadError> {
+        self.inner.raft.is_initialized().await.map_err(|fatal| ReadError::Fatal(fatal.to_string()))
+    }
+
+    /// Proposes an entry and waits until it is fsynced on a majority and applied here. The state that
+    /// [`RaftHandle::state`] returns afterwards holds it.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; after some of them the entry may still be committed.
+    pub async fn propose(&self, payload: Vec<u8>, deadline: Duration) -> Result<Proposed, ProposeError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(ProposeError::TooLarge { given: payload.len(), max: PAYLOAD_BYTES_MAX });
+        }
+        let write = self.inner.raft.client_write(Payload(payload));
+        match tokio::time::timeout(deadline, write).await {
+            Err(_) => Err(ProposeError::NoQuorum),
+            Ok(Ok(response)) => Ok(Proposed { index: response.log_id.index, reply: response.data.0 }),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(ProposeError::Fatal(fatal.to_string())),
+            Ok(Err(RaftError::APIError(error))) => Err(match error {
+                ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id.map(NodeId) },
+                ClientWriteError::LogEntryDiscarded(to) => ProposeError::Unknown { leader: to.leader_id.map(NodeId) },
+                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
+                    ProposeError::Fatal(format!("an entry was answered as a membership change: {error}"))
+                }
+            }),
+        }
+    }
+
+    /// Waits until this node's state is at least as new as every entry acknowledged anywhere before the call; returns
+    /// the entry it waited for. On the leader one round of heartbeats, elsewhere one call to the leader.
+    ///
+    /// # Errors
+    /// When no quorum confirms the leader, or this node does not catch up, in time.
+    pub async fn read_index(&self, deadline: Duration) -> Result<u64, ReadError> {
+        let by = Instant::now() + deadline;
+        let asked = tokio::time::timeout_at(by, self.ask_read_index());
+        let index = asked.await.map_err(|_| ReadError::NoQuorum)??;
+        self.await_applied(index, by.saturating_duration_since(Instant::now())).await?;
+        Ok(index)
+    }
+
+    /// Waits until this node has applied that entry.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub async fn await_applied(&self, index: u64, deadline: Duration) -> Result<(), ReadError> {
+        let mut views = self.inner.views.subscribe();
+        let reached = views.wait_for(|view| view.applied >= index);
+        match tokio::time::timeout(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReadError::Fatal("the state is no longer published".to_owned())),
+            Err(_) => Err(ReadError::NoQuorum),
+        }
+    }
+
+    /// The applied state: cheap, never blocks `apply`. Linearizable only after [`RaftHandle::read_index`].
+    #[must_use]
+    pub fn state(&self) -> Arc<View<M::Snapshot>> {
+        Arc::clone(&self.inner.views.borrow())
+    }
+
+    /// Every applied state as it comes; a slow reader sees the newest only.
+    #[must_use]
+    pub fn watch_state(&self) -> watch::Receiver<Arc<View<M::Snapshot>>> {
+        self.inner.views.subscribe()
+    }
+
+    /// The members of the last applied membership, as they change.
+    #[must_use]
+    pub fn watch_members(&self) -> watch::Receiver<Arc<Members>> {
+        self.inner.members.subscribe()
+    }
+
+    /// What this member knows now.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.inner.status.borrow())
+    }
+
+    /// What this member knows, as it changes.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Arc<Status>> {
+        self.inner.status.clone()
+    }
+
+    /// The leader this node knows; it may have been deposed.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.status().leader
+    }
+
+    /// The members as of the end of this node's log.
+    #[must_use]
+    pub fn membership(&self) -> Arc<Members> {
+        Arc::clone(&self.status().members)
+    }
+
+    /// Adds a member that receives the log and does not vote; returns when that is committed.
+    ///
+    /// # Errors
+    /// Only the leader can; one change at a time.
+    pub async fn add_learner(&self, id: NodeId, member: Member, deadline: Duration) -> Result<(), ChangeError> {
+        let add = self.inner.raft.add_learner(id.0, member, false);
+        changed(tokio::time::timeout(deadline, add).await.map(|done| done.map(drop)))
+    }
+
+    /// Waits until a learner has caught up, then makes it a voter.
+    ///
+    /// # Errors
+    /// Only the leader can; the learner must be there and catch up in time.
+    pub async fn promote(&self, id: NodeId, deadline: Duration) -> Result<(), ChangeError> {
+        let by = Instant::now() + deadline;
+        if self.membership().get(id).is_none() {
+            return Err(ChangeError::Refused(format!("{id} is not a member; add it as a learner first")));
+        }
+        let mut status = self.watch_status();
+        let caught_up = status.wait_for(|status| {
+            let behind = status.lag.get(&id).copied().flatten();
+            status.role != Role::Leader || behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES)
+        });
+        let ready = tokio::time::timeout_at(by, caught_up).await.map_err(|_| ChangeError::NoQuorum)?;
+        let leader = ready.map_err(|_| ChangeError::Fatal("the status is no longer published".to_owned()))?.clone();
+        if leader.role != Role::Leader {
+            return Err(ChangeError::NotLeader { leader: leader.leader });
+        }
+        let change = ChangeMembers::AddVoterIds(BTreeSet::from([id.0]));
+        let change = self.inner.raft.change_membership(change, true);
+        changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))
+    }
+
+    /// Removes a member, voter or learner. Its number must not be given to another node.
+    ///
+    /// # Errors
+    /// Only the leader can; the last voter cannot be removed.
+    pub async fn remove(&self, id: NodeId, deadline: Duration) -> Result<(), ChangeError> {
+        let by = Instant::now() + deadline;
+        if self.membership().is_voter(id) {
+            let change = ChangeMembers::RemoveVoters(BTreeSet::from([id.0]));
+            let change = self.inner.raft.change_membership(change, true);
+            changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))?;
+        }
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([id.0]));
+        let change = self.inner.raft.change_membership(change, true);
+        changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))
+    }
+
+    /// Hands leadership to another voter and waits until it leads.
+    ///
+    /// # Errors
+    /// Only the leader can; when the other does not take over in time this node may lead on.
+    pub async fn transfer_leader(&self, to: NodeId, deadline: Duration) -> Result<(), ChangeError> {
+        let status = self.status();
+        if status.role != Role::Leader {
+            return Err(ChangeError::NotLeader { leader: status.leader });
+        }
+        if !status.members.is_voter(to) {
+            return Err(ChangeError::Refused(format!("{to} does not vote")));
+        }
+        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
+        let mut watched = self.watch_status();
+        let taken = watched.wait_for(|status| status.leader == Some(to));
+        match tokio::time::timeout(deadline, taken).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ChangeError::Fatal("the status is no longer published".to_owned())),
+            Err(_) => Err(ChangeError::NoQuorum),
+        }
+    }
+
+    /// Takes a snapshot of the applied state and waits until it is on the disk and was read back.
+    ///
+    /// # Errors
+    /// When nothing was applied yet, or it is not done in time.
+    pub async fn trigger_snapshot(&self, deadline: Duration) -> Result<u64, ChangeError> {
+        let mut status = self.watch_status();
+        let applied = openraft::async_runtime::WatchReceiver::borrow_watched(&self.inner.raft.metrics()).last_applied;
+        let Some(applied) = applied.map(|id| id.index) else {
+            return Err(ChangeError::Refused("nothing has been applied yet".to_owned()));
+        };
+        self.inner.raft.trigger().snapshot().await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
+        let taken = status.wait_for(|status| status.snapshot >= Some(applied));
+        match tokio::time::timeout(deadline, taken).await {
+            Ok(Ok(status)) => Ok(status.snapshot.unwrap_or(applied)),
+            Ok(Err(_)) => Err(ChangeError::Fatal("the status is no longer published".to_owned())),
+            Err(_) => Err(ChangeError::NoQuorum),
+        }
+    }
+
+    /// The connection to a member for the server's own services: shared with heartbeats, so for small calls with a
+    /// deadline. `None` for a node that is not a member.
+    #[must_use]
+    pub fn channel(&self, id: NodeId) -> Option<Channel> {
+        let members = self.membership();
+        members.get(id).map(|member| self.inner.pool.lanes(id, member).control)
+    }
+
+    /// Stops: no more entries, calls, connections or tasks. The listener stays open for whoever shares it.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(%error, "raft did not shut down cleanly");
+        }
+        self.inner.stop.cancel();
+        for task in self.inner.tasks.lock().await.drain(..) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of raft ended badly");
+            }
+        }
+    }
+
+    async fn ask_read_index(&self) -> Result<u64, ReadError> {
+        let asked = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let to = match asked {
+            Ok(linearizer) => return Ok(linearizer.read_log_id().index()),
+            Err(RaftError::Fatal(fatal)) => return Err(ReadError::Fatal(fatal.to_string())),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(ReadError::NoQuorum),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => to,
+        };
+        let (Some(leader), Some(member)) = (to.leader_id, to.leader_node) else { return Err(ReadError::NoLeader) };
+        let leader = NodeId(leader);
+        let channel = self.inner.pool.lanes(leader, &member).control;
+        let request = peer::stamp(self.inner.pool.owner(), leader, wire::ReadIndexRequest {});
+        let answered = peer::client(channel).read_index(request).await;
+        let reply = answered.map_err(|status| {
+            tracing::debug!(%leader, %status, "the leader did not answer a read index");
+            ReadError::NoLeader
+        })?;
+        reply.into_inner().read.map(|read| read.index).ok_or(ReadError::NoLeader)
+    }
+}
+
+/// What the disk held.
+struct Disk<M: Machine> {
+    log: LogStore,
+    shelf: Shelf,
+    applier: Applier<M>,
+}
+
+/// Opens log and snapshots and loads the newest good one; blocks.
+fn open_disk<M: Machine>(
+    config: &Config,
+    machine: M,
+    envelope: Arc<dyn Envelope>,
+    members: watch::Sender<Arc<Members>>,
+) -> Result<Disk<M>, OpenError> {
+    let folder = config.snapshot_folder();
+    let log = log::open(config, Arc::clone(&envelope))?;
+    let owner = Owner { cluster: config.cluster, node: config.node };
+    let read = |what: &'static str| OpenError::io(format!("{what} `{}`", folder.display()));
+    let shelf =
+        Shelf::open(folder.clone(), Cipher { owner, envelope }).map_err(read("cannot open the snapshots in"))?;
+    let newest = shelf.newest_good().map_err(read("cannot read the snapshots in"))?;
+    let applier = Applier::start(machine, shelf.clone(), newest.as_ref(), members)
+        .map_err(read("cannot load the newest snapshot in"))?;
+    let purged: Option<LogId> = log.purged();
+    match purged {
+        Some(purged) if applier.applied() < Some(purged) => Err(OpenError::NoSnapshot { folder, purged: purged.index }),
+        _ => Ok(Disk { log, shelf, applier }),
+    }
+}
+
+fn serve<M: Machine>(
+    raft: &Raft<TypeConfig, Applier<M>>,
+    owner: Owner,
+    shelf: &Shelf,
+    peering: Peering,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<M> {
+    let Peering { listener, server_tls, client_tls: _, key_of, trust, routes } = peering;
+    let gate = Gate::new(owner, raft.metrics(), trust);
+    let service = PeerService { raft: raft.clone(), gate, shelf: shelf.clone() };
+    let routes = routes.add_service(service.into_server());
+    async move {
+        let served = serve_peers(listener, server_tls, key_of, routes, stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the peer port stopped serving");
+        }
+    }
+}
+
+type Changed = Result<(), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+fn changed(result: Result<Changed, tokio::time::error::Elapsed>) -> Result<(), ChangeError> {
+    match result {
+        Err(_) => Err(ChangeError::NoQuorum),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(RaftError::Fatal(fatal))) => Err(ChangeError::Fatal(fatal.to_string())),
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+            Err(ChangeError::NotLeader { leader: to.leader_id.map(NodeId) })
+        }
+        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => Err(ChangeError::NoQuorum),
+        Ok(Err(RaftError::APIError(error))) => Err(ChangeError::Refused(error.to_string())),
+    }
+}

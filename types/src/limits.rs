@@ -171,3 +171,5 @@ pub const EXECUTABLE_HASHING_MAX: usize = 2;
 pub const ISSUANCES_MAX: usize = 16;
 /// How long a workload's stream may leave a pushed message unread before it is ended.
 pub const PUSH_TIMEOUT: Millis = Millis::from_secs(30);
+/// Identities of one process; past it every one is refused, so that none is left out silently.
+pub const IDENTITIES_PER_PROCESS_MAX: usize = 128;

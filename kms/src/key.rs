@@ -1,0 +1,155 @@
+//! A key: the row that names its versions, and the rules by which it changes. `apply` calls these, so they are functions
+//! of their arguments and leave the row untouched when they refuse.
+
+use serde::{Deserialize, Serialize};
+use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSIONS_MAX};
+
+use crate::{Algorithm, KeyVersion, Rotation, RotationCause};
+
+/// A key's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Key {
+    /// What ciphertexts name it by.
+    pub id: KeyId,
+    /// What it is for; fixed.
+    pub algorithm: Algorithm,
+    /// When it was made, in state time.
+    pub created: Time,
+    /// Its schedule, if it has one.
+    pub rotation: Option<Rotation>,
+    /// The version that encrypts.
+    pub primary: u32,
+    /// Whether any version may be used.
+    pub enabled: bool,
+    /// The highest version there ever was: numbers only go up and none is used twice (invariant 4).
+    pub last_version: u32,
+    /// The log index of the entry that last changed it.
+    pub revision: Revision,
+}
+
+/// What every change of a row happens at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// State time.
+    pub now: Time,
+    /// The log index of the entry.
+    pub revision: Revision,
+}
+
+impl Key {
+    /// A new key, its first version and that version's number, 1. `wrapped` was wrapped for version 1.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a period below the namespace's floor or above ten years.
+    pub fn create(
+        id: KeyId,
+        algorithm: Algorithm,
+        period: Option<Millis>,
+        floor: Millis,
+        wrapped: Vec<u8>,
+        at: At,
+    ) -> Result<(Self, KeyVersion), Refusal> {
+        let At { now, revision } = at;
+        let rotation = period.map(|period| Rotation::starting(period, floor, now)).transpose()?;
+        let key = Self { id, algorithm, created: now, rotation, primary: 1, enabled: true, last_version: 1, revision };
+        Ok((key, KeyVersion::new(RotationCause::Created, wrapped, now, revision)))
+    }
+
+    /// The number that the next version will have: what its material has to be wrapped for.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when the key has all the versions it may have.
+    pub fn next_version(&self) -> Result<u32, Refusal> {
+        let next = self.last_version.checked_add(1).filter(|next| *next <= KEY_VERSIONS_MAX);
+        next.ok_or_else(|| {
+            let message = format!("a key has at most {KEY_VERSIONS_MAX} versions, create a new key");
+            Refusal::new(Reason::LimitExceeded, message)
+        })
+    }
+
+    /// Rotates: adds a version, makes it primary and returns it with its number.
+    ///
+    /// `expect_primary` is the primary that the proposer saw; comparing it makes a repeated proposal harmless.
+    ///
+    /// # Errors
+    /// `KeyDisabled` for a disabled key; `NotDue` for a schedule that is not due or has been served already;
+    /// `PreconditionFailed` when an operator's expectation does not hold; `LimitExceeded` past the last version.
+    pub fn add_version(
+        &mut self,
+        expect_primary: u32,
+        cause: RotationCause,
+        wrapped: Vec<u8>,
+        at: At,
+    ) -> Result<(u32, KeyVersion), Refusal> {
+        let At { now, revision } = at;
+        if !self.enabled {
+            return Err(disabled());
+        }
+        if cause == RotationCause::Schedule && (self.primary != expect_primary || !self.is_due(now)) {
+            return Err(Refusal::new(Reason::NotDue, "the rotation is not due"));
+        }
+        if self.primary != expect_primary {
+            let message = format!("the primary version is {}, not {expect_primary}, read the key again", self.primary);
+            return Err(Refusal::new(Reason::PreconditionFailed, message));
+        }
+        let version = self.next_version()?;
+        self.primary = version;
+        self.last_version = version;
+        self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
+        self.revision = revision;
+        Ok((version, KeyVersion::new(cause, wrapped, now, revision)))
+    }
+
+    /// Sets or clears the schedule. `primary` is the row of the primary version, whose age the period counts from.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a period below the namespace's floor or above ten years.
+    pub fn set_rotation(
+        &mut self,
+        period: Option<Millis>,
+        floor: Millis,
+        primary: &KeyVersion,
+        revision: Revision,
+    ) -> Result<(), Refusal> {
+        self.rotation = period.map(|period| Rotation::starting(period, floor, primary.created)).transpose()?;
+        self.revision = revision;
+        Ok(())
+    }
+
+    /// Lets the key be used or not; says whether that changed anything. The revision moves only with a change.
+    pub fn set_enabled(&mut self, enabled: bool, revision: Revision) -> bool {
+        if self.enabled == enabled {
+            return false;
+        }
+        (self.enabled, self.revision) = (enabled, revision);
+        true
+    }
+
+    /// Whether the key may be used now; its version is asked too.
+    ///
+    /// # Errors
+    /// `KeyDisabled` when it is disabled.
+    pub fn usable(&self) -> Result<(), Refusal> {
+        if self.enabled { Ok(()) } else { Err(disabled()) }
+    }
+
+    /// When its schedule is next due: never without one, and not while the key is disabled.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.rotation.filter(|_| self.enabled).map(|rotation| rotation.next_due)
+    }
+
+    /// Whether its schedule is due.
+    #[must_use]
+    pub fn is_due(&self, now: Time) -> bool {
+        self.enabled && self.rotation.is_some_and(|rotation| rotation.is_due(now))
+    }
+}
+
+fn disabled() -> Refusal {
+    Refusal::new(Reason::KeyDisabled, "the key is disabled, enable it to use it")
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! A key's life, step by step.
+
+use super::*;
+use crate::VersionState;
+
+const FLOOR: Millis = Millis::from_secs(10);
+const PERIOD: Millis = Millis::from_secs(60);
+
+fn at(now: u64, revision: u64) -> At {
+    At { now: Time(now), revision: Revision(revision) }
+}
+
+fn key(period: Option<Millis>) -> (Key, KeyVersion) {
+    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, period, FLOOR, vec![1], at(1_000, 5)).expect("a key")
+}
+
+/// A refusal leaves the row as it was.
+#[track_caller]
+fn refused(key: &mut Key, expect: u32, cause: RotationCause, now: u64, reason: Reason) {
+    let before = key.clone();
+    let refusal = key.add_version(expect, cause, vec![9], at(now, 99)).expect_err("refused");
+    assert_eq!((refusal.reason, &*key), (reason, &before));
+}
+
+#[test]
+fn a_new_key_encrypts_with_version_one() {
+    let (key, version) = key(None);
+    assert_eq!((key.primary, key.last_version, key.enabled, key.revision), (1, 1, true, Revision(5)));
+    assert_eq!(
+        (version.cause, version.state, version.created),
+        (RotationCause::Created, VersionState::Enabled, Time(1_000))
+    );
+    assert_eq!((key.next_due(), key.is_due(Time::NEVER)), (None, false));
+    assert!(key.usable().is_ok() && version.usable().is_ok());
+}
+
+#[test]
+fn a_period_below_the_floor_is_refused() {
+    let below = Some(Millis(FLOOR.0 - 1));
+    let made = Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, below, FLOOR, vec![], at(0, 1));
+    assert_eq!(made.expect_err("refused").reason, Reason::InvalidArgument);
+    let (mut key, version) = key(Some(PERIOD));
+    let before = key.clone();
+    assert!(key.set_rotation(below, FLOOR, &version, Revision(9)).is_err());
+    assert_eq!(key, before);
+}
+
+#[test]
+fn a_repeated_rotation_makes_one_version() {
+    let (mut key, _) = key(None);
+    let (number, version) = key.add_version(1, RotationCause::Operator, vec![2], at(2_000, 6)).expect("rotates");
+    assert_eq!((number, key.primary, key.last_version, key.revision), (2, 2, 2, Revision(6)));
+    assert_eq!((version.cause, version.created, version.wrapped), (RotationCause::Operator, Time(2_000), vec![2]));
+    refused(&mut key, 1, RotationCause::Operator, 3_000, Reason::PreconditionFailed);
+}
+
+#[test]
+fn a_schedule_is_served_exactly_once() {
+    let (mut key, _) = key(Some(PERIOD));
+    let due = 1_000 + PERIOD.0;
+    assert_eq!(key.next_due(), Some(Time(due)));
+    refused(&mut key, 1, RotationCause::Schedule, due - 1, Reason::NotDue);
+    assert!(key.is_due(Time(due)));
+    key.add_version(1, RotationCause::Schedule, vec![2], at(due + 7, 6)).expect("due");
+    assert_eq!(key.next_due(), Some(Time(due + 7).after(PERIOD)));
+    refused(&mut key, 1, RotationCause::Schedule, due + 8, Reason::NotDue);
+    // Even when it is due again, a proposal made before the last rotation does not count.
+    refused(&mut key, 1, RotationCause::Schedule, due + 7 + PERIOD.0, Reason::NotDue);
+    assert_eq!(key.last_version, 2);
+}
+
+#[test]
+fn rotation_by_hand_puts_the_schedule_off() {
+    let (mut key, _) = key(Some(PERIOD));
+    key.add_version(1, RotationCause::Operator, vec![2], at(30_000, 6)).expect("rotates");
+    assert_eq!(key.next_due(), Some(Time(30_000).after(PERIOD)));
+    refused(&mut key, 2, RotationCause::Schedule, 1_000 + PERIOD.0, Reason::NotDue);
+}
+
+#[test]
+fn a_disabled_key_neither_works_nor_rotates() {
+    let (mut key, _) = key(Some(PERIOD));
+    assert!(key.set_enabled(false, Revision(8)));
+    assert!(!key.set_enabled(false, Revision(9)), "nothing changed");
+    assert_eq!(key.revision, Revision(8));
+    assert_eq!(key.usable().expect_err("disabled").reason, Reason::KeyDisabled);
+    assert_eq!((key.next_due(), key.is_due(Time::NEVER)), (None, false));
+    refused(&mut key, 1, RotationCause::Schedule, u64::MAX, Reason::KeyDisabled);
+    refused(&mut key, 1, RotationCause::Operator, 2_000, Reason::KeyDisabled);
+    assert!(key.set_enabled(true, Revision(10)));
+    assert!(key.is_due(Time(1_000).after(PERIOD)), "what fell due meanwhile is due");
+}
+
+#[test]
+fn a_disabled_version_is_not_used() {
+    let (_, mut version) = key(None);
+    assert!(version.set_state(VersionState::Disabled, Revision(8)));
+    assert!(!version.set_state(VersionState::Disabled, Revision(9)));
+    assert_eq!(version.revision, Revision(8));
+    assert_eq!(version.usable().expect_err("disabled").reason, Reason::KeyDisabled);
+    assert!(version.set_state(VersionState::Enabled, Revision(10)) && version.usable().is_ok());
+}
+
+#[test]
+fn a_shorter_period_counts_from_the_age_of_the_primary() {
+    let (mut key, version) = key(Some(Millis::from_days(90)));
+    key.set_rotation(Some(PERIOD), FLOOR, &version, Revision(6)).expect("set");
+    assert_eq!((key.next_due(), key.revision), (Some(Time(1_000).after(PERIOD)), Revision(6)));
+    key.set_rotation(None, FLOOR, &version, Revision(7)).expect("cleared");
+    assert_eq!((key.next_due(), key.rotation), (None, None));
+}
+
+#[test]
+fn versions_end_at_their_bound() {
+    let (mut key, _) = key(None);
+    (key.primary, key.last_version) = (KEY_VERSIONS_MAX - 1, KEY_VERSIONS_MAX - 1);
+    key.add_version(KEY_VERSIONS_MAX - 1, RotationCause::Operator, vec![2], at(2, 6)).expect("the last one");
+    refused(&mut key, KEY_VERSIONS_MAX, RotationCause::Operator, 3, Reason::LimitExceeded);
+    key.last_version = u32::MAX;
+    refused(&mut key, KEY_VERSIONS_MAX, RotationCause::Operator, 3, Reason::LimitExceeded);
+}
+
+#[test]
+fn rows_keep_their_stored_bytes() {
+    let (key, version) = key(Some(PERIOD));
+    let golden = "0707070707070707070707070707070700e80701e0d403c8dc0301010105";
+    assert_eq!(hex::encode(postcard::to_stdvec(&key).expect("encodes")), golden);
+    assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80700010105");
+    assert_eq!(postcard::from_bytes::<Key>(&postcard::to_stdvec(&key).expect("encodes")).expect("reads"), key);
+}

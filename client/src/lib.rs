@@ -4,6 +4,7 @@
 //! Also here, because every end of a connection needs them: TLS identities and verifiers that pin keys, join tokens, the
 //! trust document, and the folders that hold an identity. It decides nothing about who may do what: nodes do.
 
+pub mod api;
 pub mod identity;
 pub mod private_file;
 pub mod tls;
@@ -11,5 +12,11 @@ pub mod token;
 pub mod trust;
 
 mod address;
+mod bootstrap;
+mod client;
+mod error;
+mod retry;
 
 pub use address::{API_PORT, Address, AddressError};
+pub use client::{Client, Config, Stream};
+pub use error::{ERROR_DOMAIN, Error, Tried};

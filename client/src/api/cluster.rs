@@ -1,0 +1,88 @@
+//! The cluster, its seal, tenants, operators and audit logs.
+
+use proto::audit::v1::audit_service_client::AuditServiceClient;
+use proto::audit::v1::{
+    GetHeadsRequest, GetHeadsResponse, ListRecordsRequest, ListRecordsResponse, Record, SearchRequest, SearchResponse,
+    TailRequest,
+};
+use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use proto::cluster::v1::namespace_service_client::NamespaceServiceClient;
+use proto::cluster::v1::operator_service_client::OperatorServiceClient;
+use proto::cluster::v1::seal_service_client::SealServiceClient;
+use proto::cluster::v1::{
+    Binding, ClusterStatus, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest,
+    EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest, GrantRoleRequest,
+    ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest,
+    ListOperatorsResponse, Namespace, Operator, RedeemNodeTokenRequest, RedeemNodeTokenResponse, RevokeOperatorRequest,
+    RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, UnsealRequest, UpdateNamespaceRequest,
+    WhoAmIRequest, WhoAmIResponse,
+};
+
+use super::service;
+
+service! {
+    /// Formation and members.
+    Cluster over ClusterServiceClient, from cluster;
+    /// What each member is doing.
+    read status(GetStatusRequest) -> ClusterStatus = get_status;
+    /// Makes a one-time join token.
+    mutate create_join_token(CreateJoinTokenRequest) -> CreateJoinTokenResponse = create_join_token;
+    /// Admits the node whose identity key this client uses.
+    mutate redeem_node_token(RedeemNodeTokenRequest) -> RedeemNodeTokenResponse = redeem_node_token;
+    /// Who is calling.
+    read who_am_i(WhoAmIRequest) -> WhoAmIResponse = who_am_i;
+}
+
+service! {
+    /// The seal of the answering node: use [`crate::Client::only`] to say which.
+    Seal over SealServiceClient, from seal;
+    /// Unseals it.
+    read unseal(UnsealRequest) -> SealStatus = unseal;
+    /// Seals it.
+    read seal(SealRequest) -> SealStatus = seal;
+    /// Whether it is sealed.
+    read status(GetSealStatusRequest) -> SealStatus = get_status;
+}
+
+service! {
+    /// Tenants.
+    Namespaces over NamespaceServiceClient, from namespaces;
+    /// Creates one.
+    mutate create(CreateNamespaceRequest) -> Namespace = create_namespace;
+    /// Replaces its settings.
+    mutate update(UpdateNamespaceRequest) -> Namespace = update_namespace;
+    /// Describes one.
+    read get(GetNamespaceRequest) -> Namespace = get_namespace;
+    /// One page of them, by name.
+    read list(ListNamespacesRequest) -> ListNamespacesResponse = list_namespaces;
+}
+
+service! {
+    /// Operators and the roles that principals hold.
+    Operators over OperatorServiceClient, from operators;
+    /// Enrols an operator's key.
+    mutate enrol(EnrolOperatorRequest) -> Operator = enrol_operator;
+    /// Revokes an operator.
+    mutate revoke(RevokeOperatorRequest) -> Operator = revoke_operator;
+    /// One page of them, by name.
+    read list(ListOperatorsRequest) -> ListOperatorsResponse = list_operators;
+    /// Grants a role.
+    mutate grant_role(GrantRoleRequest) -> Binding = grant_role;
+    /// Takes a role away.
+    mutate revoke_role(RevokeRoleRequest) -> RevokeRoleResponse = revoke_role;
+    /// One page of all grants.
+    read list_bindings(ListBindingsRequest) -> ListBindingsResponse = list_bindings;
+}
+
+service! {
+    /// The audit logs of the answering node.
+    Audit over AuditServiceClient, from audit;
+    /// Records by index.
+    read list(ListRecordsRequest) -> ListRecordsResponse = list_records;
+    /// The newest records, then each as it comes.
+    stream tail(TailRequest) -> Record = tail;
+    /// Searches, newest first.
+    read search(SearchRequest) -> SearchResponse = search;
+    /// Sizes and roots of the logs.
+    read heads(GetHeadsRequest) -> GetHeadsResponse = get_heads;
+}

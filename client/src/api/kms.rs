@@ -1,0 +1,46 @@
+//! Keys and their use.
+
+use proto::kms::v1::crypto_service_client::CryptoServiceClient;
+use proto::kms::v1::key_service_client::KeyServiceClient;
+use proto::kms::v1::{
+    CreateKeyRequest, DecryptRequest, DecryptResponse, DisableKeyRequest, EnableKeyRequest, EncryptRequest,
+    EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GetKeyRequest, Key, ListKeyVersionsRequest,
+    ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, ReEncryptRequest, ReEncryptResponse, RotateKeyRequest,
+    UpdateKeyRequest,
+};
+
+use super::service;
+
+service! {
+    /// The life of keys.
+    Keys over KeyServiceClient, from keys;
+    /// Creates a key with its first version.
+    mutate create(CreateKeyRequest) -> Key = create_key;
+    /// One page of the keys of a namespace, by name.
+    read list(ListKeysRequest) -> ListKeysResponse = list_keys;
+    /// Describes one key.
+    read get(GetKeyRequest) -> Key = get_key;
+    /// One page of the versions of a key, newest first.
+    read versions(ListKeyVersionsRequest) -> ListKeyVersionsResponse = list_key_versions;
+    /// Changes the rotation period.
+    mutate update(UpdateKeyRequest) -> Key = update_key;
+    /// Adds a version and makes it primary.
+    mutate rotate(RotateKeyRequest) -> Key = rotate_key;
+    /// Lets a key, or one version of it, be used again.
+    mutate enable(EnableKeyRequest) -> Key = enable_key;
+    /// Stops a key, or one version of it, from being used.
+    mutate disable(DisableKeyRequest) -> Key = disable_key;
+}
+
+service! {
+    /// The use of keys. Plaintext in messages is not wiped from memory: keep it short-lived.
+    Crypto over CryptoServiceClient, from crypto;
+    /// Encrypts at most 64 KiB under the primary version.
+    read encrypt(EncryptRequest) -> EncryptResponse = encrypt;
+    /// Decrypts what `encrypt` made.
+    read decrypt(DecryptRequest) -> DecryptResponse = decrypt;
+    /// Draws a data key.
+    read generate_data_key(GenerateDataKeyRequest) -> GenerateDataKeyResponse = generate_data_key;
+    /// Encrypts again under a newer version; the plaintext stays in the node.
+    read re_encrypt(ReEncryptRequest) -> ReEncryptResponse = re_encrypt;
+}

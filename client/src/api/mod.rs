@@ -1,0 +1,89 @@
+//! The services of a cluster as methods: one type a service, one method an rpc, messages as in the `.proto` files.
+//!
+//! A `mutate` method draws a request id (UUIDv7) when the request has none, once, before the first attempt: that is what
+//! makes its retries harmless. Nothing is checked here; nodes do.
+
+mod ca;
+mod cluster;
+mod kms;
+
+pub use ca::{Agents, Authorities, Bundles, Entries, Svids};
+pub use cluster::{Audit, Cluster, Namespaces, Operators, Seal};
+pub use kms::{Crypto, Keys};
+
+/// A new request id: UUIDv7, as AIP-155 asks of the caller of every mutation.
+#[must_use]
+pub fn request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+macro_rules! service {
+    (
+        $(#[$service_doc:meta])*
+        $name:ident over $client:ident, from $accessor:ident;
+        $($(#[$doc:meta])* $kind:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident;)*
+    ) => {
+        $(#[$service_doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(crate::Client);
+
+        impl crate::Client {
+            $(#[$service_doc])*
+            #[must_use]
+            pub fn $accessor(&self) -> $name {
+                $name(self.clone())
+            }
+        }
+
+        impl $name {
+            $(service!(@$kind $(#[$doc])* $client $method($request) -> $answer = $rpc);)*
+        }
+    };
+    (@read $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// See [`crate::Error`].
+        pub async fn $method(&self, request: $request) -> Result<$answer, crate::Error> {
+            self.0
+                .call(request, |channel, request| async move { $client::new(channel).$rpc(request).await })
+                .await
+        }
+    };
+    (@mutate $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// See [`crate::Error`].
+        pub async fn $method(&self, mut request: $request) -> Result<$answer, crate::Error> {
+            if request.request_id.is_empty() {
+                request.request_id = crate::api::request_id();
+            }
+            self.0
+                .call(request, |channel, request| async move { $client::new(channel).$rpc(request).await })
+                .await
+        }
+    };
+    (@stream $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// When the stream cannot be opened; see [`crate::Error`].
+        pub async fn $method(&self, request: $request) -> Result<crate::Stream<$answer>, crate::Error> {
+            self.0
+                .open(request, |channel, request| async move { $client::new(channel).$rpc(request).await })
+                .await
+        }
+    };
+}
+use service;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn request_ids_are_what_nodes_take() {
+        let (one, two) = (super::request_id(), super::request_id());
+        assert_ne!(one, two);
+        assert!(types::RequestId::parse(&one).is_some(), "{one}");
+    }
+}

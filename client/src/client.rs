@@ -1,0 +1,337 @@
+//! The client: which nodes there are, whom it trusts, and how a call is carried to an answer.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+use types::SpkiHash;
+
+use crate::Address;
+use crate::bootstrap::{self, Fetched};
+use crate::error::{Error, Tried};
+use crate::retry::{Verdict, backoff, judge, no_answer};
+use crate::tls::{self, Connector, Identity, PinSet, PinnedServers};
+use crate::trust::{TrustCache, TrustDocument};
+
+/// When nothing listens at any address, it is not a fail-over that is being waited for.
+const NOBODY_HOME: Duration = Duration::from_secs(2);
+/// One attempt is given at least this long, however many nodes share the deadline.
+const ATTEMPT_MIN: Duration = Duration::from_secs(2);
+
+/// What a client is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// API addresses, in the order in which they are tried first; at least one.
+    pub endpoints: Vec<Address>,
+    /// Who calls.
+    pub identity: Identity,
+    /// SHA-256 of the cluster key's SubjectPublicKeyInfo: the only thing that is pinned.
+    pub cluster_key_hash: SpkiHash,
+    /// Where the trust document is kept between runs; without it each client fetches one first.
+    pub trust_cache: Option<TrustCache>,
+    /// A call ends within this time, all retries included.
+    pub deadline: Duration,
+}
+
+/// A connection to a cluster. Cheap to clone; clones share connections. See [`Client::connect`].
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    nodes: Arc<[Arc<Node>]>,
+    preferred: Arc<AtomicUsize>,
+}
+
+struct Shared {
+    config: Config,
+    pins: PinSet,
+    trust: Mutex<TrustDocument>,
+    /// One refresh at a time: many calls fail together when a node has been replaced.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+struct Node {
+    address: Address,
+    connector: Connector,
+    channel: Channel,
+}
+
+/// Where a call stands over its rounds.
+struct Progress {
+    started: Instant,
+    deadline: Instant,
+    round: u32,
+    tried: Vec<Tried>,
+    refusal: Option<Error>,
+    not_before: Duration,
+    somebody_home: bool,
+    refreshed: bool,
+}
+
+impl Client {
+    /// Makes a client. Pins the nodes of the cached trust document, or fetches one first; nothing else is sent to a
+    /// server before its key has been found in a document that the cluster key signed.
+    ///
+    /// # Errors
+    /// When no endpoint is given, or no trust document is cached and none can be had.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        if config.endpoints.is_empty() {
+            return Err(Error::Setup("no address of a node is known: set CHANCERY_ADDR or give --addr".to_owned()));
+        }
+        let cached = match &config.trust_cache {
+            Some(cache) => cache.load(config.cluster_key_hash)?,
+            None => None,
+        };
+        let document = match cached {
+            Some(document) => document,
+            None => fetch_until(&config, None).await?,
+        };
+        let pins: PinSet = document.pins().collect();
+        let tls = tls::client_config(&config.identity, PinnedServers::new(pins.clone()))
+            .map(Arc::new)
+            .map_err(|error| Error::Setup(error.to_string()))?;
+        let node = |address: &Address| {
+            let connector = Connector::new(address.clone(), Arc::clone(&tls));
+            let channel = tls::channel(connector.clone()).map_err(|error| Error::Setup(error.to_string()))?;
+            Ok(Arc::new(Node { address: address.clone(), connector, channel }))
+        };
+        let nodes = config.endpoints.iter().map(node).collect::<Result<Vec<_>, Error>>()?;
+        let refreshing = tokio::sync::Mutex::new(());
+        let shared = Shared { config, pins, trust: Mutex::new(document), refreshing };
+        Ok(Self { shared: Arc::new(shared), nodes: nodes.into(), preferred: Arc::default() })
+    }
+
+    /// The addresses that calls go to.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.nodes.iter().map(|node| &node.address)
+    }
+
+    /// The same client for one of its addresses only: for what concerns the answering node, such as its seal.
+    #[must_use]
+    pub fn only(&self, address: &Address) -> Option<Self> {
+        let node = self.nodes.iter().find(|node| node.address == *address)?;
+        Some(Self { shared: Arc::clone(&self.shared), nodes: [Arc::clone(node)].into(), preferred: Arc::default() })
+    }
+
+    /// The trust document in force.
+    #[must_use]
+    pub fn trust(&self) -> TrustDocument {
+        self.shared.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fetches the trust document again, pins the nodes in it and caches it. Called by itself when a node's key is not
+    /// pinned; long-running clients call it now and then to forget removed nodes.
+    ///
+    /// # Errors
+    /// When no node hands out a document that is genuine and no older than the one in force.
+    pub async fn refresh_trust(&self) -> Result<(), Error> {
+        let seen = self.trust();
+        let _one = self.shared.refreshing.lock().await;
+        if self.trust().statement().order() > seen.statement().order() {
+            return Ok(()); // somebody else has just done it
+        }
+        let document = fetch_until(&self.shared.config, Some(&seen)).await?;
+        self.shared.pins.replace(document.pins());
+        *self.shared.trust.lock().unwrap_or_else(PoisonError::into_inner) = document;
+        Ok(())
+    }
+
+    /// Carries one call to an answer: each node in turn, from the one that answered last; then again after a pause,
+    /// until the deadline. The request is the same each time, request id included, so that a retry is harmless.
+    pub(crate) async fn call<Q, A, F, U>(&self, request: Q, send: F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> U,
+        U: Future<Output = Result<Response<A>, Status>>,
+    {
+        let attempt = |node: Arc<Node>, limit: Duration| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(limit);
+            let sent = send(node.channel.clone(), request);
+            async move { timed(limit, sent, &node).await }
+        };
+        self.rounds(attempt).await.map(Response::into_inner)
+    }
+
+    /// Opens a stream of answers as [`Client::call`] makes a call. The deadline is for the opening only; once open, a
+    /// broken stream is the caller's to open again.
+    pub(crate) async fn open<Q, A, F, U>(&self, request: Q, send: F) -> Result<Stream<A>, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> U,
+        U: Future<Output = Result<Response<tonic::Streaming<A>>, Status>>,
+    {
+        let attempt = |node: Arc<Node>, limit: Duration| {
+            let sent = send(node.channel.clone(), Request::new(request.clone()));
+            async move { timed(limit, sent, &node).await }
+        };
+        self.rounds(attempt).await.map(|response| Stream(response.into_inner()))
+    }
+
+    async fn rounds<A, F, U>(&self, attempt: F) -> Result<A, Error>
+    where
+        F: Fn(Arc<Node>, Duration) -> U,
+        U: Future<Output = Result<A, Verdict>>,
+    {
+        let mut progress = Progress::new(self.shared.config.deadline);
+        loop {
+            if let Some(answer) = self.round(&attempt, &mut progress).await? {
+                return Ok(answer);
+            }
+            progress.pause().await?;
+        }
+    }
+
+    /// Asks each node once. `Ok(None)`: none could answer, another round may help.
+    async fn round<A, F, U>(&self, attempt: &F, progress: &mut Progress) -> Result<Option<A>, Error>
+    where
+        F: Fn(Arc<Node>, Duration) -> U,
+        U: Future<Output = Result<A, Verdict>>,
+    {
+        let (count, first) = (self.nodes.len(), self.preferred.load(Ordering::Relaxed));
+        let (mut sealed, mut unformed) = (0, None);
+        progress.tried.clear();
+        for at in (0..count).map(|n| first.wrapping_add(n) % count) {
+            let Some(node) = self.nodes.get(at) else { continue };
+            let verdict = match attempt(Arc::clone(node), progress.attempt_limit(count)).await {
+                Ok(answer) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(Some(answer));
+                }
+                Err(verdict) => verdict,
+            };
+            tracing::debug!(node = %node.address, ?verdict, "no answer from this node");
+            match verdict {
+                Verdict::Final(error) => return Err(error),
+                Verdict::Sealed => {
+                    sealed += 1;
+                    progress.somebody_home = true;
+                    progress.note(node, "sealed".to_owned());
+                }
+                Verdict::NotInitialized(error) => {
+                    progress.somebody_home = true;
+                    progress.note(node, error.to_string());
+                    unformed = Some(error);
+                }
+                Verdict::UntrustedKey => {
+                    progress.somebody_home = true;
+                    progress.note(node, "its key is not one that the cluster vouches for".to_owned());
+                    progress.refresh_once(self).await?;
+                }
+                Verdict::Elsewhere { why, refusal, not_before, nobody_home } => {
+                    progress.somebody_home |= !nobody_home;
+                    progress.note(node, why);
+                    progress.refusal = refusal.or(progress.refusal.take());
+                    progress.not_before = progress.not_before.max(not_before.unwrap_or_default());
+                }
+            }
+        }
+        match unformed {
+            _ if sealed == count => Err(Error::AllSealed { nodes: count }),
+            Some(error) if progress.tried.len() == count && sealed == 0 && count == 1 => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.nodes.iter().map(|node| &node.address)).finish()
+    }
+}
+
+impl Progress {
+    fn new(limit: Duration) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            deadline: started + limit,
+            round: 0,
+            tried: Vec::new(),
+            refusal: None,
+            not_before: Duration::ZERO,
+            somebody_home: false,
+            refreshed: false,
+        }
+    }
+
+    fn note(&mut self, node: &Node, why: String) {
+        self.tried.push(Tried { address: node.address.clone(), why });
+    }
+
+    /// The time for one attempt: a share of what is left, so that one silent node does not use up the deadline.
+    fn attempt_limit(&self, nodes: usize) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
+        share.max(ATTEMPT_MIN).min(left)
+    }
+
+    async fn refresh_once(&mut self, client: &Client) -> Result<(), Error> {
+        if std::mem::replace(&mut self.refreshed, true) {
+            return Ok(());
+        }
+        client.refresh_trust().await
+    }
+
+    /// Waits before the next round, or gives up.
+    async fn pause(&mut self) -> Result<(), Error> {
+        let [jitter] = crypto::entropy::array::<1>();
+        let pause = backoff(self.round, jitter).max(std::mem::take(&mut self.not_before));
+        let next = Instant::now() + pause;
+        let hopeless = !self.somebody_home && next.duration_since(self.started) > NOBODY_HOME;
+        if next >= self.deadline || hopeless {
+            return Err(self.refusal.take().unwrap_or(Error::Unreachable { tried: std::mem::take(&mut self.tried) }));
+        }
+        self.round += 1;
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// A stream of answers from one node.
+#[derive(Debug)]
+pub struct Stream<A>(tonic::Streaming<A>);
+
+impl<A> Stream<A> {
+    /// The next answer; `None` when the node has ended the stream in good order.
+    ///
+    /// # Errors
+    /// When the node ends it with a refusal, or the connection is lost.
+    pub async fn next(&mut self) -> Result<Option<A>, Error> {
+        self.0.message().await.map_err(|status| match judge(&status, None) {
+            Verdict::Elsewhere { refusal: None, why, .. } => Error::Setup(format!("the stream broke off: {why}")),
+            _ => Error::from_status(&status),
+        })
+    }
+}
+
+async fn timed<A>(limit: Duration, sent: impl Future<Output = Result<A, Status>>, node: &Node) -> Result<A, Verdict> {
+    match timeout(limit, sent).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(judge(&status, node.connector.last_failure())),
+        Err(_) => Err(no_answer()),
+    }
+}
+
+/// Fetches a trust document from whichever endpoint has one, until the deadline, and caches it.
+async fn fetch_until(config: &Config, seen: Option<&TrustDocument>) -> Result<TrustDocument, Error> {
+    let mut progress = Progress::new(config.deadline);
+    loop {
+        match bootstrap::fetch_from_any(config, seen, progress.attempt_limit(config.endpoints.len())).await? {
+            Fetched::Document(document) => {
+                if let Some(cache) = &config.trust_cache {
+                    cache.store(&document, config.cluster_key_hash)?;
+                }
+                return Ok(*document);
+            }
+            Fetched::Nobody { tried, somebody_home } => {
+                progress.tried = tried;
+                progress.somebody_home |= somebody_home;
+            }
+        }
+        progress.pause().await?;
+    }
+}

@@ -1,8 +1,11 @@
 //! Who may import whom, and who may use which third party. Direct dependencies only, as the manifests state them; `deny.toml` repeats the
 //! fences for tools that know no workspace.
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::path::Path;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+use crate::tree::Page;
 
 /// The import table of ARCHITECTURE.md: a crate, and every crate of ours that it may import.
 const TABLE: &[(&str, &[&str])] = &[
@@ -47,6 +50,8 @@ pub struct Member {
     pub folder: String,
     /// Direct dependencies: package name, and whether only tests see it.
     pub imports: Vec<(String, bool)>,
+    /// The same by the names that Rust code uses for them.
+    pub names: Vec<String>,
 }
 
 /// The members of the workspace at `root`.
@@ -69,6 +74,7 @@ fn member(metadata: &Metadata, package: &Package) -> Member {
         name: package.name.to_string(),
         folder: folder.map(|f| f.as_str().replace('\\', "/")).unwrap_or_default(),
         imports: imports.collect(),
+        names: package.dependencies.iter().map(|d| d.rename.as_ref().unwrap_or(&d.name).replace('-', "_")).collect(),
     }
 }
 
@@ -107,6 +113,15 @@ pub fn fences(members: &[Member]) -> Vec<String> {
     broken
 }
 
+/// Dependencies that no code of the crate names: each costs build time and trust. `code` is every Rust file, generated ones too.
+pub fn unused(member: &Member, code: &[Page]) -> Vec<String> {
+    let own: Vec<_> = code.iter().filter(|p| p.path.starts_with(&format!("{}/", member.folder))).collect();
+    let is_named =
+        |name: &str| own.iter().any(|p| p.text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == name));
+    let unused = member.names.iter().filter(|n| !is_named(n));
+    unused.map(|n| format!("{}/Cargo.toml: `{n}` is used by no code", member.folder)).collect()
+}
+
 /// Benches, tests and fuzz targets may import anything; nothing imports them.
 fn is_free(member: &Member) -> bool {
     ["bench", "fuzz"].contains(&member.folder.as_str()) || member.folder.starts_with("tests/")
@@ -121,6 +136,7 @@ mod tests {
             name: name.into(),
             folder: folder.into(),
             imports: imports.iter().map(|(n, d)| ((*n).into(), *d)).collect(),
+            names: imports.iter().map(|(n, _)| n.replace('-', "_")).collect(),
         }
     }
 
@@ -166,5 +182,15 @@ mod tests {
         let broken = fences(&members);
         assert_eq!(broken.len(), 1, "{broken:?}");
         assert!(broken[0].contains("only `crypto` may"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_dependency_that_nothing_names_is_found() {
+        let kms = member("kms", "kms", &[("serde", false), ("raft-log", false), ("hex", true)]);
+        let page = |path: &str, text: &str| Page { path: path.into(), text: text.into() };
+        let code =
+            [page("kms/src/lib.rs", "use raft_log::A;\nfn hexagon() {}"), page("ca/src/lib.rs", "use hex; use serde;")];
+        let found = unused(&kms, &code);
+        assert_eq!(found, ["kms/Cargo.toml: `serde` is used by no code", "kms/Cargo.toml: `hex` is used by no code"]);
     }
 }

@@ -27,19 +27,20 @@ pub fn links(root: &Path, page: &Page) -> Vec<String> {
     broken
 }
 
-/// Mentions of `docs/….md` that do not exist, in any text: a comment that names a specification is only worth the page.
+/// Mentions of pages that do not exist, in any text: `docs/….md` from the root, and names in capitals (`README.md`) at the root or beside
+/// the page. A comment that names a specification is only worth the page.
 pub fn mentions(root: &Path, page: &Page) -> Vec<String> {
+    let folder = root.join(page.path.rsplit_once('/').map_or("", |(folder, _)| folder));
     let mut broken = Vec::new();
     for (number, line) in page.text.lines().enumerate() {
-        for start in line.match_indices("docs/").map(|(i, _)| i) {
-            let name: String = line
-                .chars()
-                .skip(line.get(..start).map_or(0, |s| s.chars().count()))
-                .take_while(|c| is_path(*c))
-                .collect();
-            let before = line.get(..start).and_then(|s| s.chars().next_back());
-            if name.ends_with(".md") && !before.is_some_and(is_path) && !root.join(&name).exists() {
-                broken.push(format!("{}:{}: `{name}` does not exist", page.path, number + 1));
+        for word in line.split(|c| !is_path(c)).map(|w| w.trim_end_matches('.')) {
+            let Some(stem) = word.strip_suffix(".md") else { continue };
+            let at_root = root.join(word).exists();
+            let in_capitals = !stem.is_empty() && stem.chars().all(|c| c.is_ascii_uppercase() || "-_".contains(c));
+            let found =
+                if word.starts_with("docs/") { at_root } else { !in_capitals || at_root || folder.join(word).exists() };
+            if !found {
+                broken.push(format!("{}:{}: `{word}` does not exist", page.path, number + 1));
             }
         }
     }
@@ -158,7 +159,8 @@ mod tests {
         std::fs::write(folder.path().join("docs/spec/seal.md"), "").unwrap();
         for (text, broken) in [
             ("// see docs/spec/seal.md §2", 0),
-            ("// see docs/spec/none.md.", 0),
+            ("// see docs/spec/seal.md. And docs/spec/none.md.", 1),
+            ("// as PLAN.md says, and README.md, and name.md", 2),
             ("// see (docs/spec/none.md)", 1),
             ("// é docs/spec/none.md and docs/none.md", 2),
             ("// https://example.org/docs/none.md", 0),

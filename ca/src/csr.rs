@@ -6,12 +6,11 @@ use rcgen::{CertificateParams, DistinguishedName, PublicKeyData, SignatureAlgori
 use types::limits::CSR_BYTES_MAX;
 use types::{Reason, Refusal};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::oid_registry::{OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384};
 use x509_parser::prelude::FromDer;
 
 use crate::Fault;
 use crate::keys::Signing;
-use crate::parsed::{KeyKind, key_kind};
+use crate::parsed::{ECDSA_SHA256, ECDSA_SHA384, KeyKind, is_wrapped, key_kind};
 
 /// A public key that somebody has proven to hold: P-256 or P-384.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,13 +51,14 @@ impl RequestedKey {
             spki: info.subject_pki.raw.to_vec(),
         };
         let algorithm = match key.curve {
-            Curve::P256 => OID_SIG_ECDSA_WITH_SHA256,
-            Curve::P384 => OID_SIG_ECDSA_WITH_SHA384,
+            Curve::P256 => ECDSA_SHA256,
+            Curve::P384 => ECDSA_SHA384,
         };
-        if request.signature_algorithm.algorithm != algorithm || request.signature_algorithm.parameters.is_some() {
+        let signature = &request.signature_value.data;
+        if !is_wrapped(der, info.raw, algorithm, signature) {
             return Err(refused("sign it with ECDSA and the hash of its curve: SHA-256 for P-256, SHA-384 for P-384"));
         }
-        if !key.has_signed(info.raw, &request.signature_value.data) {
+        if !key.has_signed(info.raw, signature) {
             return Err(refused("its signature is not by its own key"));
         }
         Ok(key)

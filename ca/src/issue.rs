@@ -207,7 +207,7 @@ impl std::fmt::Debug for Issuer<'_> {
 
 /// The serialNumber attribute makes the name of every authority differ from its predecessor's: path building looks
 /// issuers up by name, and picks the wrong one among equals.
-fn authority_name(node: NodeId, key: &Signing<'_>) -> DistinguishedName {
+pub(crate) fn authority_name(node: NodeId, key: &Signing<'_>) -> DistinguishedName {
     let unique: String = key.key_identifier().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Chancery");

@@ -22,6 +22,8 @@ mod profile;
 pub mod selector;
 pub mod selfsigned;
 pub mod serial;
+#[cfg(test)]
+mod testkit;
 pub mod tls;
 pub mod verify;
 

@@ -85,7 +85,7 @@ pub(crate) struct Facts {
     pub(crate) authority_key_id: Option<Vec<u8>>,
     /// Extensions we never write, by object identifier.
     pub(crate) other_extensions: Vec<String>,
-    /// Both signature algorithm fields say ecdsa-with-SHA256, without parameters.
+    /// Both signature algorithm fields say ecdsa-with-SHA256, without parameters, and the wrapping is DER.
     pub(crate) signed_with_p256: bool,
     pub(crate) signed_part: Vec<u8>,
     pub(crate) signature: Vec<u8>,
@@ -105,6 +105,7 @@ impl Facts {
         let ecdsa = |algorithm: &AlgorithmIdentifier<'_>| {
             algorithm.algorithm == OID_SIG_ECDSA_WITH_SHA256 && algorithm.parameters.is_none()
         };
+        let signature: &[u8] = &certificate.signature_value.data;
         let mut facts = Self {
             serial: tbs.raw_serial().to_vec(),
             issuer: tbs.issuer.as_raw().to_vec(),
@@ -123,9 +124,9 @@ impl Facts {
             subject_key_id: None,
             authority_key_id: None,
             other_extensions: Vec::new(),
-            signed_with_p256: ecdsa(&certificate.signature_algorithm) && ecdsa(&tbs.signature),
+            signed_with_p256: ecdsa(&tbs.signature) && is_wrapped(der, tbs.as_ref(), ECDSA_SHA256, signature),
             signed_part: tbs.as_ref().to_vec(),
-            signature: certificate.signature_value.data.to_vec(),
+            signature: signature.to_vec(),
         };
         let mut seen = Vec::new();
         for extension in tbs.extensions() {
@@ -164,6 +165,35 @@ impl Facts {
         }
         Ok(())
     }
+}
+
+/// ecdsa-with-SHA256 and ecdsa-with-SHA384 as DER AlgorithmIdentifiers (RFC 5758 §3.2: no parameters).
+pub(crate) const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+pub(crate) const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+
+/// Whether a signed document (certificate or request) is wrapped in exactly one way: `SEQUENCE { signed part, algorithm,
+/// BIT STRING }` in DER. The signature does not cover the wrapping, and the parser is lenient about it.
+pub(crate) fn is_wrapped(der: &[u8], signed_part: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
+    let bits = tagged(0x03, &[&[0], signature].concat());
+    der == tagged(0x30, &[signed_part, algorithm, &bits].concat())
+}
+
+/// One DER value.
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let significant: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
+    let mut der = vec![tag];
+    match significant.as_slice() {
+        [] => der.push(0),
+        [short @ ..0x80] => der.push(*short),
+        // At most eight bytes, for that is what a usize has.
+        long => {
+            der.push(0x80 | long.len() as u8);
+            der.extend_from_slice(long);
+        }
+    }
+    der.extend_from_slice(content);
+    der
 }
 
 /// The kind of a public key. The curve is named (RFC 5480 §2.1.1) and the point uncompressed; all else is `Other`.

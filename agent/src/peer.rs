@@ -39,8 +39,7 @@ impl Peer {
     /// cannot be seen from here.
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<Self> {
         let (pid, uid, pidfd) = identify(socket)?;
-        let peer =
-            Self { pid, uid, pidfd: AsyncFd::register_with_interest(pidfd, Interest::READABLE)?, program: OnceLock::new() };
+        let peer = Self { pid, uid, pidfd: watched(pidfd)?, program: OnceLock::new() };
         if peer.is_alive() { Ok(peer) } else { Err(io::Error::other("the process has ended")) }
     }
 
@@ -87,6 +86,14 @@ pub(crate) fn probe() -> io::Result<()> {
     identify(&one).map(drop)
 }
 
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe code, for types whose descriptor may change; an OwnedFd keeps its own"
+)]
+fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
 fn identify(socket: &impl AsFd) -> io::Result<(i32, u32, OwnedFd)> {
     let pidfd = getsockopt(socket, sockopt::PeerPidfd)?;
     let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
@@ -119,7 +126,7 @@ mod tests {
         let peer = Peer {
             pid: pid.as_raw_nonzero().get(),
             uid: 0,
-            pidfd: AsyncFd::register_with_interest(pidfd, Interest::READABLE).expect("registers"),
+            pidfd: watched(pidfd).expect("registers"),
             program: OnceLock::new(),
         };
         assert!(peer.is_alive());

@@ -1,1 +1,31 @@
-//! The replicated state machine
+//! The replicated state machine: what every member holds alike, and the one function that changes it.
+//!
+//! Read [`apply`](State::apply) in `apply.rs` first. State is memory only; the log and the snapshots that make it durable
+//! are `raft`'s and `server`'s. Nothing here reads a clock, draws randomness, opens a socket or a file, decides who may do
+//! what, or sees a secret in clear: material arrives wrapped, tokens arrive hashed. `docs/spec/state.md` fixes the
+//! encodings.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod actors;
+pub mod apply;
+mod clock;
+pub mod command;
+mod describe;
+mod handlers;
+pub mod outcome;
+pub mod queries;
+mod requests;
+mod revisions;
+pub mod rows;
+pub mod snapshot;
+mod state;
+pub mod sum;
+mod table;
+mod turn;
+
+pub use command::{Command, Entry, Proposal, Reply, RequestKey};
+pub use outcome::{AuditLeaf, Effect, Outcome};
+pub use queries::page::Page;
+pub use queries::principals::Unrecognised;
+pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
+pub use state::State;

@@ -1,0 +1,25 @@
+//! Whose commands are whose, whatever policy says: a node speaks for itself, an agent acknowledges for itself, a token's
+//! bearer redeems, and everybody else brings the decision that allowed it. A second lock behind `policy`, in the log.
+
+use types::{Principal, Reason, Refusal};
+
+use crate::command::{Command, Proposal};
+
+/// Refuses a command that its actor can never propose.
+pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
+    let Proposal { actor, basis, command, .. } = proposal;
+    let may = match command {
+        Command::Init { .. } => *actor == Principal::LocalAdmin,
+        Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
+        Command::ReportNode(report) => *actor == Principal::Node(report.node),
+        Command::PublishAuthority { node, .. } => *actor == Principal::Node(*node),
+        Command::AdvanceAuthority { .. } => matches!(actor, Principal::Node(_)),
+        Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),
+        Command::AddKeyVersion { cause: kms::RotationCause::Schedule, .. } => matches!(actor, Principal::Node(_)),
+        _ => matches!(actor, Principal::Operator(_) | Principal::Workload(_)) && basis.is_some(),
+    };
+    if may {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::PermissionDenied, format!("`{actor}` may not propose this change")))
+}

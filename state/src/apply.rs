@@ -1,0 +1,156 @@
+//! The state machine, top to bottom: read this page first.
+//!
+//! [`State::apply`] is deterministic: time, actor, request id, ids and wrapped bytes are in the entry, deadlines are judged
+//! by state time. An entry passes five steps: is it a retry → does its decision still bind → its handler → its audit
+//! record → the log's frontier. A refused entry changes nothing but the memory of its request and the audit log.
+//! Nothing here decides who may do what: `policy` did, before the entry was proposed, and what it read is compared here.
+
+use audit::{Detail, Event, LogName};
+use types::{Reason, Refusal};
+
+use crate::command::{Command, Entry, Proposal, Reply};
+use crate::handlers;
+use crate::outcome::{AuditLeaf, Effect, Outcome};
+use crate::requests::{self, Recall};
+use crate::turn::{Handled, Turn};
+use crate::{State, actors, describe, revisions};
+
+/// An entry's answer on its way to the record.
+struct Answer {
+    reply: Result<Reply, Refusal>,
+    effects: Vec<Effect>,
+    detail: Detail,
+}
+
+impl State {
+    /// Applies one entry of the log. Entries come in ascending order of their index, each once.
+    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let Entry { index, proposal } = entry;
+        if *index <= self.index() {
+            // The log hands out each index once; a second time is a fault of the caller that must not become a second change.
+            let message = format!("entry {index} has been applied already, the state is at {}", self.index());
+            return Outcome { reply: Err(Refusal::new(Reason::Internal, message)), record: None, effects: Vec::new() };
+        }
+        self.progress_mut().index = *index;
+        let answer = match requests::recall(self, proposal) {
+            Recall::Fresh => {
+                let answer = self.carry_out(*index, proposal);
+                requests::remember(self, proposal, &answer.reply, *index);
+                answer
+            }
+            Recall::Answered { outcome, index } => {
+                Answer { reply: outcome, effects: Vec::new(), detail: Detail::new().count("repeats_entry", index) }
+            }
+            Recall::Refused(refusal) => Answer::refused(refusal),
+        };
+        let record = self.record(proposal, &answer);
+        Outcome { reply: answer.reply, record, effects: answer.effects }
+    }
+
+    /// Everything that is not a retry.
+    fn carry_out(&mut self, index: u64, proposal: &Proposal) -> Answer {
+        let admitted = self
+            .check_formed(&proposal.command)
+            .and_then(|()| actors::check(proposal))
+            .and_then(|()| revisions::check(self, proposal));
+        if let Err(refusal) = admitted {
+            return Answer::refused(refusal);
+        }
+        let mut turn = Turn {
+            now: self.time(),
+            state: self,
+            actor: &proposal.actor,
+            revision: types::Revision(index),
+            effects: Vec::new(),
+            detail: Detail::new(),
+        };
+        let reply = dispatch(&mut turn, proposal);
+        let Turn { effects, detail, .. } = turn;
+        Answer { effects: if reply.is_ok() { effects } else { Vec::new() }, reply, detail }
+    }
+
+    /// The first entry forms the cluster, and only the first.
+    fn check_formed(&self, command: &Command) -> Result<(), Refusal> {
+        match (self.is_formed(), matches!(command, Command::Init { .. })) {
+            (false, true) | (true, false) => Ok(()),
+            (true, true) => Err(Refusal::new(Reason::AlreadyInitialized, "the cluster has been formed already")),
+            (false, false) => {
+                Err(Refusal::new(Reason::NotInitialized, "the cluster has not been formed yet, run `chancery init`"))
+            }
+        }
+    }
+
+    /// Appends the answer's record to the cluster log (PROTOCOLS: audit). A node's report is an anchor, not an answer; a
+    /// stale decision is made again; without a cluster there is no log.
+    fn record(&mut self, proposal: &Proposal, answer: &Answer) -> Option<AuditLeaf> {
+        let anchors = matches!(proposal.command, Command::ReportNode(_)) && answer.reply.is_ok();
+        if anchors || !requests::is_final(&answer.reply) || !self.is_formed() {
+            return None;
+        }
+        let mut event = Event::allowed(self.time(), proposal.actor.clone(), describe::action(&proposal.command));
+        event.resource = audit::Text::clipped(&describe::resource(&proposal.command));
+        event.outcome = describe::outcome(&answer.reply);
+        event.request_id = proposal.request.map(|request| request.id);
+        event.detail = answer.detail.clone();
+        let frontier = &mut self.progress_mut().audit;
+        let record = event.into_record(LogName::Cluster, frontier.size());
+        let bytes = record.to_leaf();
+        Some(AuditLeaf { index: frontier.push(&bytes), bytes })
+    }
+}
+
+impl Answer {
+    fn refused(refusal: Refusal) -> Self {
+        Self { reply: Err(refusal), effects: Vec::new(), detail: Detail::new() }
+    }
+}
+
+/// Hands each command to its handler.
+fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
+    use Command as C;
+    use handlers::{agents, authorities, entries, formation, keys, namespaces, nodes, operators, roles, tokens};
+    match &proposal.command {
+        C::Init { .. } => formation::init(turn, proposal),
+        C::CreateNamespace { name, id, settings, kek_wrapped } => {
+            namespaces::create(turn, name, *id, settings, kek_wrapped)
+        }
+        C::UpdateNamespace { name, settings } => namespaces::update(turn, name, settings),
+        C::EnrolOperator { name, spki, expires } => operators::enrol(turn, name, *spki, *expires),
+        C::RevokeOperator { name } => operators::revoke(turn, name),
+        C::GrantRole(binding) => roles::grant(turn, binding),
+        C::RevokeRole(binding) => roles::revoke(turn, binding),
+        C::CreateJoinToken { id, secret_hash, kind, expires } => {
+            tokens::create(turn, *id, *secret_hash, kind, *expires)
+        }
+        C::RedeemNodeToken { token, secret_hash, info } => nodes::redeem(turn, token, secret_hash, info),
+        C::RedeemAgentToken { token, secret_hash, spki, expires } => {
+            agents::redeem(turn, token, secret_hash, *spki, *expires)
+        }
+        C::RevokeAgent { name } => agents::revoke(turn, name),
+        C::AckBundle { agent, sequence } => agents::acknowledge(turn, agent, *sequence),
+        C::CreateKey { namespace, name, id, algorithm, rotation_period, wrapped } => keys::create(
+            turn,
+            namespace,
+            name,
+            keys::NewKey { id: *id, algorithm: *algorithm, rotation_period: *rotation_period, wrapped },
+        ),
+        C::UpdateKey { namespace, name, rotation_period } => keys::update(turn, namespace, name, *rotation_period),
+        C::AddKeyVersion { namespace, name, expect_last, cause, wrapped } => keys::add_version(
+            turn,
+            namespace,
+            name,
+            keys::NewVersion { expect_last: *expect_last, cause: *cause, wrapped },
+        ),
+        C::SetKeyEnabled { namespace, name, version, enabled } => {
+            keys::set_enabled(turn, namespace, name, *version, *enabled)
+        }
+        C::CreateEntry { namespace, name, body } => entries::create(turn, namespace, name, body),
+        C::UpdateEntry { namespace, name, body } => entries::update(turn, namespace, name, body),
+        C::DeleteEntry { namespace, name } => entries::delete(turn, namespace, name),
+        C::PublishAuthority { node, certificate, generated, not_after } => {
+            authorities::publish(turn, *node, certificate, *generated, *not_after)
+        }
+        C::AdvanceAuthority { authority, step } => authorities::advance(turn, authority, *step),
+        C::ReportNode(report) => nodes::report(turn, report),
+    }
+}

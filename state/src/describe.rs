@@ -1,0 +1,84 @@
+//! A command in the words of an audit record: which call, on what, with which outcome.
+
+use audit::Outcome;
+use types::{Action, Reason, Refusal};
+
+use crate::command::{Command, JoinKind, Reply};
+
+/// The call that proposes the command.
+pub(crate) const fn action(command: &Command) -> Action {
+    use Command as C;
+    match command {
+        C::Init { .. } => Action::Init,
+        C::CreateNamespace { .. } => Action::CreateNamespace,
+        C::UpdateNamespace { .. } => Action::UpdateNamespace,
+        C::EnrolOperator { .. } => Action::EnrolOperator,
+        C::RevokeOperator { .. } => Action::RevokeOperator,
+        C::GrantRole(_) => Action::GrantRole,
+        C::RevokeRole(_) => Action::RevokeRole,
+        C::CreateJoinToken { .. } => Action::CreateJoinToken,
+        C::RedeemNodeToken { .. } => Action::RedeemNodeToken,
+        C::RedeemAgentToken { .. } => Action::RedeemAgentToken,
+        C::RevokeAgent { .. } => Action::RevokeAgent,
+        C::AckBundle { .. } => Action::AckBundle,
+        C::CreateKey { .. } => Action::CreateKey,
+        C::UpdateKey { .. } => Action::UpdateKey,
+        C::AddKeyVersion { .. } => Action::RotateKey,
+        C::SetKeyEnabled { enabled: true, .. } => Action::EnableKey,
+        C::SetKeyEnabled { enabled: false, .. } => Action::DisableKey,
+        C::CreateEntry { .. } => Action::CreateEntry,
+        C::UpdateEntry { .. } => Action::UpdateEntry,
+        C::DeleteEntry { .. } => Action::DeleteEntry,
+        C::PublishAuthority { .. } | C::AdvanceAuthority { .. } => Action::AdvanceAuthority,
+        C::ReportNode(_) => Action::ReportNode,
+    }
+}
+
+/// The full name of what it is about; empty when it has none.
+pub(crate) fn resource(command: &Command) -> String {
+    use Command as C;
+    match command {
+        C::Init { cluster, .. } => format!("clusters/{cluster}"),
+        C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } => format!("namespaces/{name}"),
+        C::EnrolOperator { name, .. } | C::RevokeOperator { name } => format!("operators/{name}"),
+        C::GrantRole(binding) | C::RevokeRole(binding) => binding.scope.to_string(),
+        C::CreateJoinToken { id, .. } => format!("tokens/{id}"),
+        C::RedeemNodeToken { token, .. } | C::RedeemAgentToken { token, .. } => format!("tokens/{token}"),
+        C::RevokeAgent { name } | C::AckBundle { agent: name, .. } => format!("agents/{name}"),
+        C::CreateKey { namespace, name, .. }
+        | C::UpdateKey { namespace, name, .. }
+        | C::AddKeyVersion { namespace, name, .. } => format!("namespaces/{namespace}/keys/{name}"),
+        C::SetKeyEnabled { namespace, name, version: None, .. } => format!("namespaces/{namespace}/keys/{name}"),
+        C::SetKeyEnabled { namespace, name, version: Some(version), .. } => {
+            format!("namespaces/{namespace}/keys/{name}/versions/{version}")
+        }
+        C::CreateEntry { namespace, name, .. }
+        | C::UpdateEntry { namespace, name, .. }
+        | C::DeleteEntry { namespace, name } => format!("namespaces/{namespace}/entries/{name}"),
+        C::PublishAuthority { node, .. } => format!("nodes/{}", node.0),
+        C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
+        C::ReportNode(report) => format!("nodes/{}", report.node.0),
+    }
+}
+
+/// Denied: the caller may not, or proved nothing. Failed: it might have, but this did not succeed.
+pub(crate) const fn outcome(reply: &Result<Reply, Refusal>) -> Outcome {
+    match reply {
+        Ok(_) => Outcome::Allow,
+        Err(Refusal { reason, .. }) => match reason {
+            Reason::PermissionDenied
+            | Reason::TokenRejected
+            | Reason::CredentialRejected
+            | Reason::OutsideNamespace => Outcome::Deny(*reason),
+            _ => Outcome::Fail(*reason),
+        },
+    }
+}
+
+/// Whom a token admits, in words.
+pub(crate) fn join_kind(kind: &JoinKind) -> String {
+    match kind {
+        JoinKind::Node => "node".to_owned(),
+        JoinKind::Agent(name) => format!("agents/{name}"),
+    }
+}

@@ -1,0 +1,14 @@
+//! One file for each kind of command. A handler checks everything first and writes last; what it may assume is that the
+//! entry is fresh, its actor may propose it and its decision binds.
+
+pub(crate) mod agents;
+pub(crate) mod authorities;
+mod checks;
+pub(crate) mod entries;
+pub(crate) mod formation;
+pub(crate) mod keys;
+pub(crate) mod namespaces;
+pub(crate) mod nodes;
+pub(crate) mod operators;
+pub(crate) mod roles;
+pub(crate) mod tokens;

@@ -1,0 +1,139 @@
+//! Keys and their versions. The rules of a key's life are `kms`'; here they meet the tables, the namespace's floor and the
+//! proposer's expectation.
+
+use kms::key::At;
+use kms::{Algorithm, Key, KeyVersion, RotationCause, VersionState};
+use types::limits::KEYS_MAX;
+use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
+
+use super::checks;
+use crate::command::Reply;
+use crate::outcome::Effect;
+use crate::turn::{Handled, Turn, refuse};
+
+/// What a new key starts with.
+pub(crate) struct NewKey<'a> {
+    pub(crate) id: KeyId,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) rotation_period: Option<Millis>,
+    pub(crate) wrapped: &'a [u8],
+}
+
+/// What a new version starts with.
+pub(crate) struct NewVersion<'a> {
+    pub(crate) expect_last: u32,
+    pub(crate) cause: RotationCause,
+    pub(crate) wrapped: &'a [u8],
+}
+
+pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: NewKey<'_>) -> Handled {
+    let NewKey { id, algorithm, rotation_period, wrapped } = new;
+    let floor = rotation_floor(turn, namespace)?;
+    if turn.state.key(namespace, name).is_some() {
+        return refuse(Reason::AlreadyExists, format!("key `{name}` exists already, choose another name"));
+    }
+    if turn.state.key_by_id(&id).is_some() {
+        return refuse(Reason::AlreadyExists, "the key id is taken, draw another");
+    }
+    checks::room("keys", turn.state.key_table().len(), KEYS_MAX)?;
+    checks::wrapped(wrapped)?;
+    let (key, version) = Key::create(id, algorithm, rotation_period, floor, wrapped.to_vec(), at(turn))?;
+    let number = key.primary;
+    write(turn, namespace, name, key, Some((number, version)));
+    turn.fact_count("version", u64::from(number));
+    turn.fact_text("algorithm", algorithm.as_str());
+    describe_period(turn, rotation_period);
+    Ok(Reply::Version(number))
+}
+
+pub(crate) fn update(
+    turn: &mut Turn<'_>,
+    namespace: &NamespaceName,
+    name: &KeyName,
+    rotation_period: Option<Millis>,
+) -> Handled {
+    let floor = rotation_floor(turn, namespace)?;
+    let mut key = found(turn, namespace, name)?;
+    let primary = version_of(turn, &key, key.primary)?;
+    key.set_rotation(rotation_period, floor, &primary, turn.revision)?;
+    write(turn, namespace, name, key, None);
+    describe_period(turn, rotation_period);
+    Ok(Reply::Done)
+}
+
+/// One entry is one rotation (invariant 4): the version is made and becomes the primary together.
+pub(crate) fn add_version(
+    turn: &mut Turn<'_>,
+    namespace: &NamespaceName,
+    name: &KeyName,
+    new: NewVersion<'_>,
+) -> Handled {
+    let NewVersion { expect_last, cause, wrapped } = new;
+    let mut key = found(turn, namespace, name)?;
+    if cause == RotationCause::Created {
+        return refuse(Reason::InvalidArgument, "a key's first version is made with the key");
+    }
+    checks::wrapped(wrapped)?;
+    let (number, version) = key.add_version(expect_last, cause, wrapped.to_vec(), at(turn))?;
+    write(turn, namespace, name, key, Some((number, version)));
+    turn.fact_count("version", u64::from(number));
+    turn.fact_text("cause", cause.as_str());
+    Ok(Reply::Version(number))
+}
+
+pub(crate) fn set_enabled(
+    turn: &mut Turn<'_>,
+    namespace: &NamespaceName,
+    name: &KeyName,
+    version: Option<u32>,
+    enabled: bool,
+) -> Handled {
+    let mut key = found(turn, namespace, name)?;
+    let Some(number) = version else {
+        if key.set_enabled(enabled, turn.revision) {
+            write(turn, namespace, name, key, None);
+        }
+        return Ok(Reply::Done);
+    };
+    let mut row = version_of(turn, &key, number)?;
+    let state = if enabled { VersionState::Enabled } else { VersionState::Disabled };
+    if row.set_state(state, turn.revision) {
+        // A version is part of its key: whoever decided about the key decides again.
+        key.revision = turn.revision;
+        write(turn, namespace, name, key, Some((number, row)));
+    }
+    Ok(Reply::Done)
+}
+
+fn at(turn: &Turn<'_>) -> At {
+    At { now: turn.now, revision: turn.revision }
+}
+
+fn rotation_floor(turn: &Turn<'_>, namespace: &NamespaceName) -> Result<Millis, Refusal> {
+    let row = turn.state.namespace(namespace);
+    row.map(|row| row.settings.rotation_floor).ok_or_else(|| Refusal::not_found("namespace", namespace))
+}
+
+fn found(turn: &Turn<'_>, namespace: &NamespaceName, name: &KeyName) -> Result<Key, Refusal> {
+    turn.state.key(namespace, name).cloned().ok_or_else(|| Refusal::not_found("key", name))
+}
+
+fn version_of(turn: &Turn<'_>, key: &Key, number: u32) -> Result<KeyVersion, Refusal> {
+    let row = turn.state.key_version(&key.id, number).cloned();
+    row.ok_or_else(|| Refusal::not_found("key version", &number))
+}
+
+fn write(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, key: Key, version: Option<(u32, KeyVersion)>) {
+    let id = key.id;
+    if let Some((number, row)) = version {
+        turn.state.put_version((id, number), row);
+    }
+    turn.state.put_key(namespace.clone(), name.clone(), key);
+    turn.effect(Effect::KeyChanged(id));
+}
+
+fn describe_period(turn: &mut Turn<'_>, period: Option<Millis>) {
+    if let Some(period) = period {
+        turn.fact_count("rotation_period_ms", period.0);
+    }
+}

@@ -1,0 +1,80 @@
+//! Members: admitted by a token, numbered once, and their word on clock and audit log.
+
+use types::limits::NODES_MAX;
+use types::{NodeId, Principal, Reason, Refusal, TokenId};
+
+use super::{checks, tokens};
+use crate::clock;
+use crate::command::{JoinKind, NodeInfo, NodeReport, Reply};
+use crate::outcome::Effect;
+use crate::rows::{Node, Report};
+use crate::turn::{Handled, Turn, refuse};
+
+/// Spends a token and admits a node under the next number.
+pub(crate) fn redeem(turn: &mut Turn<'_>, id: &TokenId, secret_hash: &[u8; 32], info: &NodeInfo) -> Handled {
+    let token = tokens::presented(turn, id, secret_hash)?;
+    if token.kind != JoinKind::Node {
+        return tokens::rejected();
+    }
+    checks::address("peer", &info.peer_address)?;
+    checks::address("API", &info.api_address)?;
+    checks::room("nodes", turn.state.node_table().len(), NODES_MAX)?;
+    let Some(number) = turn.state.progress().last_node.0.checked_add(1) else {
+        return refuse(Reason::LimitExceeded, "all node numbers have been used");
+    };
+    let node = NodeId(number);
+    checks::fresh_spki(turn.state, &info.spki, &Principal::Node(node))?;
+
+    turn.state.remove_token(id);
+    turn.state.progress_mut().last_node = node;
+    let row = Node { info: info.clone(), admitted: turn.now, revision: turn.revision };
+    turn.state.put_node(node, row);
+    turn.bump_global();
+    turn.bump_trust();
+    turn.effect(Effect::NodeAdmitted(node));
+    turn.fact_count("node", node.0);
+    turn.fact_text("spki_sha256", &info.spki.to_hex());
+    turn.fact_text("made_by", &token.made_by.to_string());
+    Ok(Reply::Node(node))
+}
+
+/// Anchors a node's audit head, takes its clock into state time, and follows its API address.
+pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
+    let NodeReport { node, clock, audit_size, audit_root, api_address } = report;
+    let Some(row) = turn.state.node_table().get(node).cloned() else {
+        return Err(Refusal::not_found("node", node));
+    };
+    checks::address("API", api_address)?;
+    if let Some(anchored) = turn.state.report(*node) {
+        check_audit(anchored, report)?;
+    }
+    let at = clock::after_report(turn.state, *node, *clock);
+    turn.state.progress_mut().time = at;
+    let anchored =
+        Report { clock: *clock, at, audit_size: *audit_size, audit_root: *audit_root, revision: turn.revision };
+    turn.state.put_report(*node, anchored);
+    if row.info.api_address != *api_address {
+        let info = NodeInfo { api_address: api_address.clone(), ..row.info };
+        turn.state.put_node(*node, Node { info, admitted: row.admitted, revision: turn.revision });
+        // Where a node is reached is in the trust document, but no decision rests on it.
+        turn.bump_trust();
+    }
+    Ok(Reply::Done)
+}
+
+/// A log only grows: a shorter one, or another root at the same size, is not the log whose head was anchored.
+fn check_audit(anchored: &Report, report: &NodeReport) -> Result<(), Refusal> {
+    let shorter = report.audit_size < anchored.audit_size;
+    let other = report.audit_size == anchored.audit_size && report.audit_root != anchored.audit_root;
+    if shorter || other {
+        return refuse(
+            Reason::PreconditionFailed,
+            format!(
+                "the audit log of {} ends at {} and does not hold the anchored head of size {}, \
+                 restore it or replace the node",
+                report.node, report.audit_size, anchored.audit_size
+            ),
+        );
+    }
+    Ok(())
+}

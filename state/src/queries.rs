@@ -1,0 +1,170 @@
+//! What may be asked of the state: plain reads, with nothing decided about who asks.
+//!
+//! - here: the cluster, its revisions and sequences, namespaces, members, audit heads;
+//! - [`principals`]: who holds a key, and which roles;
+//! - [`resources`]: keys, versions and entries, one by one and page by page;
+//! - [`due`]: what ought to happen by now. It is asked at every election and tick, so a lost hint loses nothing.
+
+pub mod due;
+pub mod page;
+pub mod principals;
+pub mod resources;
+
+use std::collections::BTreeSet;
+
+use audit::{Frontier, Head, LogName};
+use types::{NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TrustDomain};
+
+use crate::State;
+use crate::rows::{Cluster, Namespace, Node, Report, Request};
+
+/// Sequences are generation · 2^40 + index: below 2^53, so that JSON readers keep them exact.
+const INDEX_BITS: u32 = 40;
+
+impl State {
+    /// Whether `init` has been applied.
+    #[must_use]
+    pub fn is_formed(&self) -> bool {
+        self.cluster().is_some()
+    }
+
+    /// What `init` fixed.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster_table().get(&())
+    }
+
+    /// The trust domain, once there is one.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<&TrustDomain> {
+        self.cluster().map(|cluster| &cluster.trust_domain)
+    }
+
+    /// Log index of the last entry applied; zero before the first.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.progress().index
+    }
+
+    /// State time: what every deadline is judged by.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.progress().time
+    }
+
+    /// The revision of principals, nodes and cluster-wide roles.
+    #[must_use]
+    pub fn global_revision(&self) -> Revision {
+        self.progress().global
+    }
+
+    /// The revision of a namespace's settings and roles; `NONE` when there is no such namespace.
+    #[must_use]
+    pub fn namespace_revision(&self, name: &NamespaceName) -> Revision {
+        self.namespace(name).map_or(Revision::NONE, |row| row.revision)
+    }
+
+    /// The highest request id that may have been forgotten: unknown ones up to it are refused.
+    #[must_use]
+    pub fn request_horizon(&self) -> Option<RequestId> {
+        self.progress().horizon
+    }
+
+    /// The remembered answer to a request, so that a retry need not go through the log.
+    #[must_use]
+    pub fn remembered(&self, principal: &Principal, id: RequestId) -> Option<&Request> {
+        self.request_table().get(&(id, principal.clone()))
+    }
+
+    /// A namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &NamespaceName) -> Option<&Namespace> {
+        self.namespace_table().get(name)
+    }
+
+    /// All namespaces by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
+        self.namespace_table().iter()
+    }
+
+    /// A member.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.node_table().get(&id)
+    }
+
+    /// All members by number.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.node_table().iter().map(|(id, node)| (*id, node))
+    }
+
+    /// A member's last report.
+    #[must_use]
+    pub fn report(&self, id: NodeId) -> Option<&Report> {
+        self.report_table().get(&id)
+    }
+
+    /// The last reports by member.
+    pub fn reports(&self) -> impl Iterator<Item = (NodeId, &Report)> {
+        self.report_table().iter().map(|(id, report)| (*id, report))
+    }
+
+    /// All X.509 authorities that are on record.
+    pub fn authorities(&self) -> impl Iterator<Item = &ca::Authority> {
+        self.authority_table().iter().map(|(_, authority)| authority)
+    }
+
+    /// One authority, by the hash of its key.
+    #[must_use]
+    pub fn authority(&self, key: &SpkiHash) -> Option<&ca::Authority> {
+        self.authority_table().get(key)
+    }
+
+    /// The trust bundle; none before the cluster is formed.
+    #[must_use]
+    pub fn bundle(&self) -> Option<ca::Bundle> {
+        let trust_domain = self.trust_domain()?.clone();
+        Some(ca::Bundle::of_authorities(trust_domain, self.bundle_sequence(), self.authorities()))
+    }
+
+    /// The sequence of the trust bundle: it grows with every change, across leaders and restores.
+    #[must_use]
+    pub fn bundle_sequence(&self) -> u64 {
+        self.sequence_at(self.progress().bundle)
+    }
+
+    /// The sequence of what the trust document says: nodes, where they are, and roots.
+    #[must_use]
+    pub fn trust_sequence(&self) -> u64 {
+        self.sequence_at(self.progress().trust)
+    }
+
+    /// The sequence of whatever changed last at `revision`, in this generation.
+    #[must_use]
+    pub fn sequence_at(&self, revision: Revision) -> u64 {
+        let generation = self.cluster().map_or(0, |cluster| cluster.generation);
+        (generation << INDEX_BITS).saturating_add(revision.0)
+    }
+
+    /// The right edge of the cluster's audit log.
+    #[must_use]
+    pub fn audit_frontier(&self) -> &Frontier {
+        &self.progress().audit
+    }
+
+    /// The head of the cluster's log, and the last anchored head of each node's own.
+    #[must_use]
+    pub fn audit_heads(&self) -> Vec<Head> {
+        let nodes = self.reports().map(|(id, report)| Head {
+            log: LogName::Node(id),
+            size: report.audit_size,
+            root: audit::Hash(report.audit_root),
+        });
+        std::iter::once(self.audit_frontier().head(LogName::Cluster)).chain(nodes).collect()
+    }
+
+    /// The members' numbers: each is to hold an authority of its own.
+    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
+        self.nodes().map(|(id, _)| id).collect()
+    }
+}

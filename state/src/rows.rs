@@ -1,0 +1,159 @@
+//! What the rows of replicated state hold. Encodings are specified in `docs/spec/state.md`: fields are appended with a
+//! new table number or not at all, because postcard does not name them.
+//!
+//! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
+
+use serde::{Deserialize, Serialize};
+use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain};
+
+use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
+
+/// What `init` fixed for good.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The cluster's name for itself.
+    pub id: ClusterId,
+    /// SPIFFE IDs are made in it.
+    pub trust_domain: TrustDomain,
+    /// DER SubjectPublicKeyInfo of the cluster key.
+    pub spki: Vec<u8>,
+    /// The cluster key, wrapped under the root key.
+    pub key_wrapped: Vec<u8>,
+    /// Grows with each restore; the high part of every sequence.
+    pub generation: u64,
+    /// When it was formed.
+    pub formed: Time,
+}
+
+/// How far the state machine has come: one row that most entries change.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Log index of the last entry applied.
+    pub index: u64,
+    /// State time: every deadline is judged by it.
+    pub time: Time,
+    /// Bumped by operators, agents, nodes, roles and bindings of cluster scope.
+    pub global: Revision,
+    /// The last change of the bundle.
+    pub bundle: Revision,
+    /// The last change of what the trust document says: nodes or bundle.
+    pub trust: Revision,
+    /// The last node number that was assigned; numbers are never reused.
+    pub last_node: NodeId,
+    /// Request ids at or below it are refused unless they are remembered.
+    pub horizon: Option<RequestId>,
+    /// The right edge of the cluster's audit log.
+    pub audit: audit::Frontier,
+    /// A larger SVID TTL than any entry's that unexpired SVIDs may still have, and until when.
+    pub lowered_ttl: Option<(Millis, Time)>,
+}
+
+/// A tenant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its identity in ciphertexts.
+    pub id: KeyId,
+    /// What may be changed about it.
+    pub settings: NamespaceSettings,
+    /// Its key-encryption key, wrapped under the root key.
+    pub kek_wrapped: Vec<u8>,
+    /// When it was made.
+    pub created: Time,
+    /// Bumped by its settings and by bindings of its scope.
+    pub revision: Revision,
+}
+
+/// A person or automation that administers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Operator {
+    /// How it is recognised.
+    pub spki: SpkiHash,
+    /// When this key was enrolled.
+    pub enrolled: Time,
+    /// The enrolment ends at this state time.
+    pub expires: Time,
+    /// When it was revoked.
+    pub revoked: Option<Time>,
+    /// The entry that last changed it.
+    pub revision: Revision,
+}
+
+/// A workload agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Agent {
+    /// How it is recognised.
+    pub spki: SpkiHash,
+    /// When this key was enrolled.
+    pub enrolled: Time,
+    /// The enrolment ends at this state time.
+    pub expires: Time,
+    /// When it was banned. A banned name stays banned.
+    pub revoked: Option<Time>,
+    /// The bundle sequence that it has pushed to every attached stream.
+    pub acknowledged: u64,
+    /// The entry that last changed its status; acknowledgements do not count.
+    pub revision: Revision,
+}
+
+/// A member of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Where it is reached and how it is recognised.
+    pub info: NodeInfo,
+    /// When it was admitted.
+    pub admitted: Time,
+    /// The entry that last changed it.
+    pub revision: Revision,
+}
+
+/// A node's last word on its clock and its own audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Its clock when it reported.
+    pub clock: Time,
+    /// State time after the report.
+    pub at: Time,
+    /// Leaves in its own audit log, anchored by this row.
+    pub audit_size: u64,
+    /// RFC 6962 root over them.
+    pub audit_root: [u8; 32],
+    /// The entry that brought it.
+    pub revision: Revision,
+}
+
+/// A join token that nobody has spent. A spent or expired one leaves no row, so the three look the same.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// SHA-256 of the secret half.
+    pub secret_hash: [u8; 32],
+    /// Whom it admits.
+    pub kind: JoinKind,
+    /// It opens nothing at or after this state time.
+    pub expires: Time,
+    /// Who made it.
+    pub made_by: Principal,
+}
+
+/// A role that was granted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Granted {
+    /// When.
+    pub at: Time,
+    /// By which entry.
+    pub revision: Revision,
+}
+
+/// What one version of a key is stored under: the key's own identity, not its name, so that a listing of keys never walks
+/// versions.
+pub(crate) type VersionKey = (KeyId, u32);
+
+/// A request that was carried out or refused, so that a retry is recognised and answered alike.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// SHA-256 of the method and the canonical request without its id.
+    pub body: [u8; 32],
+    /// What was answered; never a secret.
+    pub outcome: Result<Reply, Refusal>,
+    /// The entry that answered it.
+    pub index: u64,
+}

@@ -1,0 +1,218 @@
+//! The only writers of tables: each keeps the indexes in step. `apply`'s handlers and the snapshot's reader both come
+//! through here.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use types::{
+    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, SpkiHash,
+    TokenId,
+};
+
+use super::State;
+use crate::rows::{Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, VersionKey};
+use crate::sum::encode_row;
+use crate::table::{Table, TableId};
+
+impl State {
+    pub(crate) const fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    pub(crate) fn put_cluster(&mut self, row: Cluster) {
+        self.cluster.put((), row);
+    }
+
+    pub(crate) fn put_namespace(&mut self, name: NamespaceName, row: Namespace) {
+        self.namespaces.put(name, row);
+    }
+
+    pub(crate) fn put_operator(&mut self, name: OperatorName, row: Operator) {
+        let spki = row.spki;
+        let old = self.operators.put(name.clone(), row);
+        self.indexes.swap_spki(old.map(|old| old.spki), spki, Principal::Operator(name));
+    }
+
+    pub(crate) fn put_binding(&mut self, binding: Binding, row: Granted) {
+        self.bindings.put(binding, row);
+    }
+
+    pub(crate) fn remove_binding(&mut self, binding: &Binding) -> bool {
+        self.bindings.remove(binding).is_some()
+    }
+
+    pub(crate) fn put_agent(&mut self, name: AgentName, row: Agent) {
+        let spki = row.spki;
+        let old = self.agents.put(name.clone(), row);
+        self.indexes.swap_spki(old.map(|old| old.spki), spki, Principal::Agent(name));
+    }
+
+    pub(crate) fn put_node(&mut self, id: NodeId, row: Node) {
+        let spki = row.info.spki;
+        let old = self.nodes.put(id, row);
+        self.indexes.swap_spki(old.map(|old| old.info.spki), spki, Principal::Node(id));
+    }
+
+    pub(crate) fn put_report(&mut self, id: NodeId, row: Report) {
+        self.reports.put(id, row);
+    }
+
+    pub(crate) fn put_token(&mut self, id: TokenId, row: Token) {
+        self.remove_token(&id);
+        self.indexes.token_expiries.insert((row.expires, id));
+        self.tokens.put(id, row);
+    }
+
+    pub(crate) fn remove_token(&mut self, id: &TokenId) {
+        if let Some(old) = self.tokens.remove(id) {
+            self.indexes.token_expiries.remove(&(old.expires, *id));
+        }
+    }
+
+    /// A key's hash that never recognises anybody again.
+    pub(crate) fn put_spent(&mut self, spki: SpkiHash, holder: Principal) {
+        self.spent.put(spki, holder);
+    }
+
+    pub(crate) fn put_key(&mut self, namespace: NamespaceName, name: KeyName, row: kms::Key) {
+        let due = row.next_due();
+        self.indexes.key_ids.insert(row.id, (namespace.clone(), name.clone()));
+        let old = self.keys.put((namespace.clone(), name.clone()), row);
+        if let Some(old) = old.and_then(|old| old.next_due()) {
+            self.indexes.rotations.remove(&(old, namespace.clone(), name.clone()));
+        }
+        if let Some(due) = due {
+            self.indexes.rotations.insert((due, namespace, name));
+        }
+    }
+
+    pub(crate) fn put_version(&mut self, key: VersionKey, row: kms::KeyVersion) {
+        self.versions.put(key, row);
+    }
+
+    pub(crate) fn put_entry(&mut self, namespace: NamespaceName, name: EntryName, row: ca::Entry) {
+        self.remove_entry(&namespace, &name);
+        self.indexes.add_entry(&namespace, &name, &row);
+        self.entries.put((namespace, name), row);
+    }
+
+    pub(crate) fn remove_entry(&mut self, namespace: &NamespaceName, name: &EntryName) {
+        if let Some(old) = self.entries.remove(&(namespace.clone(), name.clone())) {
+            self.indexes.remove_entry(namespace, name, &old);
+        }
+    }
+
+    pub(crate) fn put_authority(&mut self, row: ca::Authority) {
+        self.authorities.put(row.key, row);
+    }
+
+    pub(crate) fn remove_authority(&mut self, key: &SpkiHash) {
+        self.authorities.remove(key);
+    }
+
+    pub(crate) fn put_request(&mut self, key: (RequestId, Principal), row: Request) {
+        self.requests.put(key, row);
+    }
+
+    pub(crate) fn remove_request(&mut self, key: &(RequestId, Principal)) {
+        self.requests.remove(key);
+    }
+}
+
+/// Why a stored row was not taken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RowError {
+    /// A newer build wrote it.
+    #[error("a row of table {0}, which this build does not know")]
+    UnknownTable(u8),
+    /// The bytes are not a row of their table.
+    #[error("a row of table {0} does not decode")]
+    Malformed(u8),
+    /// A row without even a table number.
+    #[error("an empty row")]
+    Empty,
+}
+
+impl State {
+    /// Takes one row as [`write_rows`] gave it.
+    pub(crate) fn read_row(&mut self, bytes: &[u8]) -> Result<(), RowError> {
+        let (&table, bytes) = bytes.split_first().ok_or(RowError::Empty)?;
+        let id = TableId::from_byte(table).ok_or(RowError::UnknownTable(table))?;
+        match id {
+            TableId::Cluster => row(table, bytes).map(|((), row)| self.put_cluster(row)),
+            TableId::Progress => row(table, bytes).map(|((), row)| self.progress = row),
+            TableId::Namespaces => row(table, bytes).map(|(key, row)| self.put_namespace(key, row)),
+            TableId::Operators => row(table, bytes).map(|(key, row)| self.put_operator(key, row)),
+            TableId::Bindings => row(table, bytes).map(|(key, row)| self.put_binding(key, row)),
+            TableId::Agents => row(table, bytes).map(|(key, row)| self.put_agent(key, row)),
+            TableId::Nodes => row(table, bytes).map(|(key, row)| self.put_node(key, row)),
+            TableId::Reports => row(table, bytes).map(|(key, row)| self.put_report(key, row)),
+            TableId::Tokens => row(table, bytes).map(|(key, row)| self.put_token(key, row)),
+            TableId::Spent => row(table, bytes).map(|(key, row)| self.put_spent(key, row)),
+            TableId::Keys => row(table, bytes).map(|((namespace, name), row)| self.put_key(namespace, name, row)),
+            TableId::Versions => row(table, bytes).map(|(key, row)| self.put_version(key, row)),
+            TableId::Entries => row(table, bytes).map(|((namespace, name), row)| self.put_entry(namespace, name, row)),
+            TableId::Authorities => row(table, bytes).map(|(_key, row): (SpkiHash, _)| self.put_authority(row)),
+            TableId::Requests => row(table, bytes).map(|(key, row)| self.put_request(key, row)),
+        }
+    }
+}
+
+/// Both halves of a row, and nothing after them.
+fn row<K: DeserializeOwned, V: DeserializeOwned>(table: u8, bytes: &[u8]) -> Result<(K, V), RowError> {
+    let whole = postcard::take_from_bytes::<K>(bytes).and_then(|(key, rest)| {
+        let (row, rest) = postcard::take_from_bytes::<V>(rest)?;
+        Ok((key, row, rest))
+    });
+    match whole {
+        Ok((key, row, [])) => Ok((key, row)),
+        _ => Err(RowError::Malformed(table)),
+    }
+}
+
+/// Hands over every row, table by table in the order of their numbers, keys ascending.
+///
+/// # Errors
+/// The first error of `take`.
+pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let State {
+        cluster,
+        progress,
+        namespaces,
+        operators,
+        bindings,
+        agents,
+        nodes,
+        reports,
+        tokens,
+        spent,
+        keys,
+        versions,
+        entries,
+        authorities,
+        requests,
+        indexes: _,
+    } = state;
+    write_table(cluster, take)?;
+    take(&encode_row(TableId::Progress as u8, &(), progress))?;
+    write_table(namespaces, take)?;
+    write_table(operators, take)?;
+    write_table(bindings, take)?;
+    write_table(agents, take)?;
+    write_table(nodes, take)?;
+    write_table(reports, take)?;
+    write_table(tokens, take)?;
+    write_table(spent, take)?;
+    write_table(keys, take)?;
+    write_table(versions, take)?;
+    write_table(entries, take)?;
+    write_table(authorities, take)?;
+    write_table(requests, take)
+}
+
+fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
+where
+    K: Ord + Clone + Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    table.iter().try_for_each(|(key, row)| take(&encode_row(table.id() as u8, key, row)))
+}

@@ -136,7 +136,7 @@ pub const AUDIT_BATCH_MAX: usize = 4_096;
 /// Bytes after which a batch of audit records is written without waiting for more.
 pub const AUDIT_BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 /// Records summarised by one entry of the audit search index.
-pub const AUDIT_INDEX_BLOCK: u64 = 1_024;
+pub const AUDIT_INDEX_BLOCK: u64 = 256;
 /// Most records one search call looks at; past it the page ends early with a token.
 pub const AUDIT_SEARCH_RECORDS_MAX: u64 = 65_536;
 /// Most index entries one search call looks at; past it the page ends early with a token.

@@ -82,7 +82,7 @@ actions! {
     /// List registrations.
     ListEntries = "EntryService"."ListEntries", Read;
     /// Enrol an agent with a one-time join token.
-    RedeemAgentToken = "AgentService"."RedeemAgentToken", Mutate;
+    RedeemAgentToken = "AgentService"."RedeemToken", Mutate;
     /// List agents.
     ListAgents = "AgentService"."ListAgents", Read;
     /// Ban an agent.
@@ -144,7 +144,7 @@ actions! {
     /// Search the audit logs by principal, resource, time and outcome.
     SearchRecords = "AuditService"."Search", Read;
     /// Read the head and proofs of an audit log.
-    GetHead = "AuditService"."GetHead", Read;
+    GetHead = "AuditService"."GetHeads", Read;
 }
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ impl Client {
         U: Future<Output = Result<A, Verdict>>,
     {
         let (count, first) = (self.nodes.len(), self.preferred.load(Ordering::Relaxed));
-        let (mut sealed, mut unformed) = (0, None);
+        let (mut sealed, mut unformed) = (0, Vec::new());
         progress.tried.clear();
         for at in (0..count).map(|n| first.wrapping_add(n) % count) {
             let Some(node) = self.nodes.get(at) else { continue };
@@ -214,7 +214,7 @@ impl Client {
                 Verdict::NotInitialized(error) => {
                     progress.somebody_home = true;
                     progress.note(node, error.to_string());
-                    unformed = Some(error);
+                    unformed.push(error);
                 }
                 Verdict::UntrustedKey => {
                     progress.somebody_home = true;
@@ -229,9 +229,11 @@ impl Client {
                 }
             }
         }
-        match unformed {
-            _ if sealed == count => Err(Error::AllSealed { nodes: count }),
-            Some(error) if progress.tried.len() == count && sealed == 0 && count == 1 => Err(error),
+        if sealed == count {
+            return Err(Error::AllSealed { nodes: count });
+        }
+        match unformed.pop() {
+            Some(error) if unformed.len() + 1 == count => Err(error),
             _ => Ok(None),
         }
     }

@@ -5,6 +5,7 @@
 //! trust document, and the folders that hold an identity. It decides nothing about who may do what: nodes do.
 
 pub mod api;
+pub mod envelope;
 pub mod identity;
 pub mod private_file;
 pub mod tls;

@@ -107,7 +107,8 @@ pub fn check_activation(
 }
 
 /// Whether an agent may be issued an SVID. One that has not acknowledged a root that has settled is refused until it
-/// does: so its last SVID runs out, and it can delay an activation by one TTL at most, never block it.
+/// does: so its last SVID runs out, and it can delay an activation by one TTL at most, never block it. An agent
+/// acknowledges what it has pushed to every attached stream, so one without streams acknowledges at once.
 ///
 /// # Errors
 /// `PreconditionFailed`, telling the agent which sequence to acknowledge.
@@ -118,7 +119,7 @@ pub fn check_holder<'a>(
     svid_ttl_max: Millis,
 ) -> Result<(), Refusal> {
     let settled = |authority: &&Authority| {
-        authority.state == AuthorityState::Published
+        matches!(authority.state, AuthorityState::Published | AuthorityState::Active)
             && authority.published.is_some_and(|published| now >= published.after(svid_ttl_max))
     };
     let needed = authorities.into_iter().filter(settled).map(|authority| authority.published_sequence).max();

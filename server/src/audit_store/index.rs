@@ -33,21 +33,25 @@ struct Held {
 struct Doubt(String);
 
 impl Index {
-    /// Opens the newest index under `dir`, or begins one. Never fails: without an index searches are slow, not wrong.
-    pub(super) fn open(dir: &Path) -> Self {
+    /// The index under `dir`, not opened yet: until [`Index::start`] nothing is found in it.
+    pub(super) fn new(dir: &Path) -> Self {
         let generation = generations(dir).into_iter().max().unwrap_or(0);
-        let index =
-            Self { dir: dir.to_owned(), held: Mutex::new(Held { db: None, generation, checked: BTreeMap::new() }) };
-        let mut held = index.lock();
-        match open_guarded(&folder(dir, generation)) {
+        Self { dir: dir.to_owned(), held: Mutex::new(Held { db: None, generation, checked: BTreeMap::new() }) }
+    }
+
+    /// Opens it, or begins one; takes as long as sled does, while searches go on without. Never fails: without an
+    /// index searches are slow, not wrong.
+    pub(super) fn start(&self) {
+        let generation = self.lock().generation;
+        let opened = open_guarded(&folder(&self.dir, generation));
+        let mut held = self.lock();
+        match opened {
             Ok(db) => {
                 held.db = Some(db);
-                index.delete_others(generation);
+                self.delete_others(generation);
             }
-            Err(doubt) => index.begin_again(&mut held, &doubt),
+            Err(doubt) => self.begin_again(&mut held, &doubt),
         }
-        drop(held);
-        index
     }
 
     /// The summary of a block, if there is one and it has been compared with the log.
@@ -166,10 +170,7 @@ fn generations(dir: &Path) -> Vec<u64> {
 fn open_guarded(path: &Path) -> Result<sled::Db, Doubt> {
     let open = || {
         let config = sled::Config::new().path(path).cache_capacity(AUDIT_INDEX_CACHE_BYTES);
-        let db = config.open().map_err(|error| Doubt(error.to_string()))?;
-        // Opening does not read everything; this reads the checksums of the pages that recovery found.
-        db.checksum().map_err(|error| Doubt(error.to_string()))?;
-        Ok(db)
+        config.open().map_err(|error| Doubt(error.to_string()))
     };
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(Doubt("sled panicked on open".to_owned())))
 }

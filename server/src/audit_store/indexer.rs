@@ -27,6 +27,7 @@ pub(super) struct Indexer {
 impl Indexer {
     /// Works until it is told to stop.
     pub(super) fn run(self, word: &Receiver<()>) {
+        self.index.start();
         while !self.stop.load(Ordering::Relaxed) {
             for (name, log) in self.logs.iter() {
                 if let Err(error) = self.catch_up(*name, log) {

@@ -97,7 +97,7 @@ impl AuditStore {
             };
             logs.insert(name, Log::open(disk.clone(), &dir.join(name.to_string()), &head, &configure, after_sync)?);
         }
-        let (logs, index, stop) = (Arc::new(logs), Arc::new(Index::open(dir)), Arc::new(AtomicBool::new(false)));
+        let (logs, index, stop) = (Arc::new(logs), Arc::new(Index::new(dir)), Arc::new(AtomicBool::new(false)));
         let indexer = Indexer { logs: logs.clone(), index: index.clone(), stop: stop.clone() };
         let thread = std::thread::Builder::new()
             .name("audit-index".to_owned())

@@ -28,12 +28,12 @@ pub struct EnvelopeHeader {
 }
 
 impl EnvelopeHeader {
-    /// Reads the first 232 bytes of an envelope file.
+    /// Reads the first [`ENVELOPE_HEADER_BYTES`] of an envelope file, no more and no fewer.
     ///
     /// # Errors
     /// `InvalidCiphertext` when they are not the start of one in its only encoding, or the wrapped data key names another
     /// key or version than the file.
-    pub fn parse(bytes: &[u8; ENVELOPE_HEADER_BYTES]) -> Result<Self, Refusal> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let Ciphertext { header, body } = Ciphertext::parse(bytes)?;
         let wrapped = body.strip_prefix(&WRAPPED_PREFIX).ok_or_else(refuse::unverified)?;
         if header.kind != Kind::EnvelopeFile {

@@ -211,7 +211,7 @@ fn envelope_file(plaintext: &[u8]) -> File {
 /// As a client does: parse, have the data key decrypted, open the segments.
 fn open_file(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let too_short = || Refusal::new(Reason::InvalidCiphertext, "ciphertext or context does not verify");
-    let (head, body) = bytes.split_first_chunk().ok_or_else(too_short)?;
+    let (head, body) = bytes.split_at_checked(envelope::ENVELOPE_HEADER_BYTES).ok_or_else(too_short)?;
     let header = EnvelopeHeader::parse(head)?;
     in_default(|b| {
         let data_key = open(&material(1, 1, 9), b, header.wrapped_data_key())?;

@@ -1,0 +1,110 @@
+//! What each role may do, as a table. `policy/tests/authz-matrix.txt` shows what follows from it.
+
+use types::{Action, Role};
+
+/// The actions of a role, where its binding holds.
+#[must_use]
+pub const fn actions(role: Role) -> &'static [Action] {
+    use Action as A;
+    match role {
+        Role::Admin => &[
+            A::CreateKey,
+            A::ListKeys,
+            A::GetKey,
+            A::ListKeyVersions,
+            A::UpdateKey,
+            A::RotateKey,
+            A::EnableKey,
+            A::DisableKey,
+            A::Encrypt,
+            A::Decrypt,
+            A::GenerateDataKey,
+            A::ReEncrypt,
+            A::CreateEntry,
+            A::UpdateEntry,
+            A::DeleteEntry,
+            A::GetEntry,
+            A::ListEntries,
+            A::ListAgents,
+            A::RevokeAgent,
+            A::ListAuthorities,
+            A::GetClusterStatus,
+            A::CreateJoinToken,
+            A::CreateNamespace,
+            A::UpdateNamespace,
+            A::GetNamespace,
+            A::ListNamespaces,
+            A::EnrolOperator,
+            A::RevokeOperator,
+            A::ListOperators,
+            A::GrantRole,
+            A::RevokeRole,
+            A::ListBindings,
+            A::Unseal,
+            A::Seal,
+            A::GetSealStatus,
+            A::ListRecords,
+            A::TailRecords,
+            A::SearchRecords,
+            A::GetHead,
+        ],
+        Role::KeyAdmin => &[
+            A::CreateKey,
+            A::ListKeys,
+            A::GetKey,
+            A::ListKeyVersions,
+            A::UpdateKey,
+            A::RotateKey,
+            A::EnableKey,
+            A::DisableKey,
+            A::GetNamespace,
+        ],
+        Role::KeyUser => {
+            &[A::ListKeys, A::GetKey, A::Encrypt, A::Decrypt, A::GenerateDataKey, A::ReEncrypt, A::GetNamespace]
+        }
+        Role::KeyEncrypter => &[A::GetKey, A::Encrypt, A::GenerateDataKey],
+        Role::EntryAdmin => &[
+            A::CreateEntry,
+            A::UpdateEntry,
+            A::DeleteEntry,
+            A::GetEntry,
+            A::ListEntries,
+            A::ListAgents,
+            A::GetNamespace,
+        ],
+        Role::Auditor => &[
+            A::ListKeys,
+            A::GetKey,
+            A::ListKeyVersions,
+            A::GetEntry,
+            A::ListEntries,
+            A::ListAgents,
+            A::ListAuthorities,
+            A::GetClusterStatus,
+            A::GetNamespace,
+            A::ListNamespaces,
+            A::ListOperators,
+            A::ListBindings,
+            A::GetSealStatus,
+            A::ListRecords,
+            A::TailRecords,
+            A::SearchRecords,
+            A::GetHead,
+        ],
+    }
+}
+
+/// What anybody with a credential in good standing may do.
+pub const EVERYBODY: &[Action] = &[Action::GetBundle, Action::WhoAmI];
+
+/// What a node does by itself. Which node it may speak for is decided beside this.
+pub const NODE: &[Action] = &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode];
+
+/// What an agent does for its own entries.
+pub const AGENT: &[Action] = &[Action::WatchAgent, Action::AckBundle, Action::IssueSvid];
+
+/// What the bearer of a join token does, once.
+pub const JOIN_TOKEN: &[Action] = &[Action::RedeemAgentToken, Action::RedeemNodeToken];
+
+/// What whoever may open the admin socket of a node without a cluster does.
+pub const LOCAL_ADMIN: &[Action] = &[Action::Init];

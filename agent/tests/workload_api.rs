@@ -1,5 +1,6 @@
 //! The Workload API as a workload meets it: over the unix socket, with this test process attested by the kernel, and
 //! certificates of a real authority. Names carry the numbers of the conformance list where they prove a point of it.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -111,7 +112,8 @@ async fn p66_a_process_that_no_entry_matches_is_refused() {
 #[tokio::test]
 async fn p66_without_a_cluster_the_answer_is_unavailable() {
     let agent = RunningAgent::start(Nobody).await;
-    let status = client(&agent).await.fetch_x509svid(with_header(wire::X509svidRequest {})).await.expect_err("no state");
+    let status =
+        client(&agent).await.fetch_x509svid(with_header(wire::X509svidRequest {})).await.expect_err("no state");
     assert_eq!(status.code(), Code::Unavailable);
     agent.stop().await;
 }

@@ -1,13 +1,23 @@
 //! A cluster in the same process: a real authority, real certificates, entries that tests change. What it does not have
 //! is a network: `agent::serve` runs over it exactly as it runs over the gRPC link.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "shared by test files, each of which uses its own part"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use agent::upstream::{Content, Issued, Registration, Snapshot, Snapshots, Upstream, UpstreamError};
-use ca::{Authority, Bundle, DnsName, Entry, EntrySpec, Grant, Issuer, RequestedKey, Selector, Serial, Step, SvidOrder};
+use ca::{
+    Authority, Bundle, DnsName, Entry, EntrySpec, Grant, Issuer, RequestedKey, Selector, Serial, Step, SvidOrder,
+};
 use crypto::sign::P256Signer;
 use futures::StreamExt;
 use tokio::sync::{oneshot, watch};

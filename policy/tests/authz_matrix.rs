@@ -1,6 +1,8 @@
 //! Everybody × every action, as a reviewed text file. `UPDATE_EXPECT=1 cargo test -p policy` writes it anew; read the
 //! difference before it is committed.
 
+#![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
+
 use std::fmt::Write as _;
 
 use policy::{Facts, Question, Resource, decide};

@@ -23,9 +23,13 @@ pub mod sum;
 mod table;
 mod turn;
 
-pub use command::{Command, Entry, Proposal, Reply, RequestKey};
+pub use command::{
+    AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, Reply,
+    RequestKey,
+};
 pub use outcome::{AuditLeaf, Effect, Outcome};
 pub use queries::page::Page;
+pub use queries::due::RotationDue;
 pub use queries::principals::Unrecognised;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 pub use state::State;

@@ -9,6 +9,15 @@ pub struct HelloResponse {
     pub cluster_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(bool, tag = "3")]
     pub sealed: bool,
+    /// The rest is zero while sealed.
+    #[prost(uint64, tag = "4")]
+    pub applied_index: u64,
+    #[prost(enumeration = "NodeRole", tag = "5")]
+    pub role: i32,
+    #[prost(uint64, tag = "6")]
+    pub leader: u64,
+    #[prost(uint64, tag = "7")]
+    pub term: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -19,9 +28,9 @@ pub struct ForwardRequest {
     /// The encoded request; it may hold a join token.
     #[prost(bytes = "vec", tag = "2")]
     pub request: ::prost::alloc::vec::Vec<u8>,
-    /// SHA-256 of the public key that the caller proved to hold; empty when it presented none.
-    #[prost(bytes = "vec", tag = "3")]
-    pub caller_spki: ::prost::alloc::vec::Vec<u8>,
+    /// The certificates of the connection whose key the caller proved to hold, DER, leaf first.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub caller_certificates: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// Where the caller came from, for the record.
     #[prost(string, tag = "4")]
     pub source: ::prost::alloc::string::String,
@@ -86,6 +95,41 @@ pub struct ProposeResponse {
     pub reply: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint64, tag = "2")]
     pub index: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeRole {
+    Unspecified = 0,
+    Leader = 1,
+    Follower = 2,
+    Learner = 3,
+    Candidate = 4,
+}
+impl NodeRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_ROLE_UNSPECIFIED",
+            Self::Leader => "NODE_ROLE_LEADER",
+            Self::Follower => "NODE_ROLE_FOLLOWER",
+            Self::Learner => "NODE_ROLE_LEARNER",
+            Self::Candidate => "NODE_ROLE_CANDIDATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_ROLE_LEADER" => Some(Self::Leader),
+            "NODE_ROLE_FOLLOWER" => Some(Self::Follower),
+            "NODE_ROLE_LEARNER" => Some(Self::Learner),
+            "NODE_ROLE_CANDIDATE" => Some(Self::Candidate),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod member_service_client {
@@ -779,7 +823,7 @@ impl ::core::fmt::Debug for ForwardRequest {
         f.debug_struct("ForwardRequest")
             .field("action", &self.action)
             .field("request", &::core::format_args!("<{} bytes>", self.request.len()))
-            .field("caller_spki", &self.caller_spki)
+            .field("caller_certificates", &self.caller_certificates)
             .field("source", &self.source)
             .finish()
     }

@@ -277,7 +277,11 @@ mod tests {
     }
 
     #[test]
-    fn protection_is_told() {
-        assert!(protection().expect("locks") >= Protection::LockedPages);
+    fn the_protection_told_is_the_best_that_this_kernel_has() {
+        let best = map_secret().map_or(Protection::LockedPages, |base| {
+            unmap(base);
+            Protection::SecretMemory
+        });
+        assert_eq!(protection().expect("locks"), best);
     }
 }

@@ -12,10 +12,11 @@ pub struct Secret<const N: usize>(Box<Zeroizing<[u8; N]>>);
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes; the caller's array is wiped after it was copied.
+    /// Takes the bytes and wipes the array it was handed; a copy that the caller kept is the caller's to wipe.
     #[must_use]
     pub fn from_bytes(mut bytes: [u8; N]) -> Self {
-        let secret = Self(Box::new(Zeroizing::new(bytes)));
+        let mut secret = Self::zeroed();
+        secret.0.copy_from_slice(&bytes);
         bytes.zeroize();
         secret
     }

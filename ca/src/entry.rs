@@ -281,6 +281,20 @@ mod tests {
         assert_eq!((updated.created(), updated.revision()), (Time(5), Revision(9)));
     }
 
+    #[test]
+    fn the_stored_form_of_an_entry_is_fixed() {
+        let filled = EntrySpec {
+            dns_names: vec![DnsName::parse("a.pay.example").expect("a name")],
+            hint: "api".to_owned(),
+            ..spec("spiffe://example.org/ns/pay/api")
+        };
+        let entry = check(filled).expect("an entry");
+        let bytes = postcard::to_stdvec(&entry).expect("encodes");
+        let printed: String = bytes.escape_ascii().map(char::from).collect();
+        expect_test::expect![[r#"\x1fspiffe://example.org/ns/pay/api\x06node-1\x01\runix:uid:1000\x80\xdd\xdb\x01\x01\ra.pay.example\x03api\x05\x07"#]].assert_eq(&printed);
+        assert_eq!(postcard::from_bytes::<Entry>(&bytes).expect("decodes"), entry);
+    }
+
     proptest! {
         #[test]
         fn no_path_outside_the_namespace_gets_in(path in "(/[a-z.]{1,5}){1,5}") {

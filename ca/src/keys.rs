@@ -3,7 +3,7 @@
 
 use crypto::sign::P256Signer;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
-use types::SpkiHash;
+use types::{SpkiHash, Time};
 use x509_parser::prelude::FromDer;
 
 use crate::Fault;
@@ -26,6 +26,24 @@ pub fn spki_hash_of_cert(certificate_der: &[u8]) -> Result<SpkiHash, Fault> {
         return Err(Fault::Parse("bytes follow the certificate".to_owned()));
     }
     Ok(spki_hash(certificate.tbs_certificate.subject_pki.raw))
+}
+
+/// Splits DER certificates that stand one after another, as the Workload API carries them, and says when each ends. Nothing
+/// is verified.
+///
+/// # Errors
+/// [`Fault::Parse`] when the bytes are anything but whole certificates.
+pub fn split_certificates(mut concatenated: &[u8]) -> Result<Vec<(Vec<u8>, Time)>, Fault> {
+    let mut certificates = Vec::new();
+    while !concatenated.is_empty() {
+        let (rest, certificate) = x509_parser::certificate::X509Certificate::from_der(concatenated)
+            .map_err(|error| Fault::Parse(error.to_string()))?;
+        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        let (der, _) = concatenated.split_at(concatenated.len() - rest.len());
+        certificates.push((der.to_vec(), Time(end.saturating_mul(1_000))));
+        concatenated = rest;
+    }
+    Ok(certificates)
 }
 
 /// The key identifier of RFC 7093 §2 method 1: the first 160 bits of SHA-256 over the public key's bit string.

@@ -85,8 +85,26 @@ fn the_bundle_has_a_bound() {
 }
 
 #[test]
-fn a_stored_record_comes_back() {
-    let authority = Office::new("example.org").authority;
+fn the_stored_form_of_an_authority_is_fixed() {
+    let authority = Authority {
+        node: NodeId(3),
+        key: SpkiHash([0xaa; 32]),
+        certificate: vec![0x30, 0x00],
+        state: AuthorityState::Active,
+        generated: Time(1),
+        published: Some(Time(2)),
+        activated: Some(Time(300)),
+        ended: None,
+        not_after: NOW,
+        published_sequence: 1 << 40,
+    };
     let bytes = postcard::to_stdvec(&authority).expect("encodes");
+    let printed: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    expect!["03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0230000201010201ac02008087b49da034808080808020"].assert_eq(&printed);
     assert_eq!(postcard::from_bytes::<Authority>(&bytes).expect("decodes"), authority);
+    let states = postcard::to_stdvec(&{
+        use AuthorityState as S;
+        [S::Generated, S::Published, S::Active, S::Draining, S::Retired, S::Tainted]
+    });
+    assert_eq!(states.expect("encodes"), [0, 1, 2, 3, 4, 5], "new states go at the end");
 }

@@ -17,7 +17,8 @@ const MEMBERS_ONLY: &[&str] = &["chancery.raft.v1", "chancery.member.v1"];
 pub fn of_the_api() -> Result<BTreeSet<(String, String)>, prost::DecodeError> {
     let set = prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET)?;
     let mut found = BTreeSet::new();
-    for file in set.file.iter().filter(|f| f.package().starts_with("chancery.") && !MEMBERS_ONLY.contains(&f.package())) {
+    for file in set.file.iter().filter(|f| f.package().starts_with("chancery.") && !MEMBERS_ONLY.contains(&f.package()))
+    {
         for service in &file.service {
             let methods = service.method.iter().map(|m| format!("{}.{}", service.name(), m.name()));
             found.extend(methods.map(|name| (file.package().to_owned(), name)));

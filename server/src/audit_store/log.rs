@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::error::{AuditUnavailable, OpenError, ReadError};
 use super::files::LogFiles;
 use super::recover::recover;
+use super::reserve::Reserve;
 use super::writer::{Job, Writer};
 
 /// An open log.
@@ -44,6 +45,7 @@ impl Receipt {
 impl Log {
     pub(super) fn open(
         disk: Arc<dyn Disk>,
+        reserve: Arc<Reserve>,
         dir: &Path,
         anchored: &Head,
         configure: impl FnOnce(Writer) -> Writer,
@@ -53,7 +55,7 @@ impl Log {
         if recovered.cut_bytes > 0 {
             tracing::warn!(log = %anchored.log, bytes = recovered.cut_bytes, "cut a torn write off the audit log");
         }
-        let (writer, files) = Writer::new(disk, recovered);
+        let (writer, files) = Writer::new(disk, reserve, recovered);
         let writer = configure(writer);
         let (head_in, head) = watch::channel(writer.head());
         let (jobs, waiting) = mpsc::channel(AUDIT_QUEUE_MAX);

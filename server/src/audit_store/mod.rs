@@ -15,6 +15,7 @@ mod index;
 mod indexer;
 mod log;
 mod recover;
+mod reserve;
 mod search;
 mod summary;
 mod writer;
@@ -41,6 +42,7 @@ use disk::{Disk, RealDisk};
 use index::Index;
 use indexer::Indexer;
 use log::Log;
+use reserve::Reserve;
 use writer::Writer;
 
 /// The audit store of one node. Clones share it; the last one to go makes durable what was handed in and closes it.
@@ -62,6 +64,7 @@ struct Shared {
     node: LogName,
     logs: Arc<BTreeMap<LogName, Log>>,
     index: Arc<Index>,
+    reserve: Arc<Reserve>,
     stop: Arc<AtomicBool>,
     word: SyncSender<()>,
     indexer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -69,12 +72,14 @@ struct Shared {
 
 impl AuditStore {
     /// Opens the store in `dir`, or makes it. `anchored` are the newest heads that Raft holds of the cluster log and of
-    /// this node's own; the logs have to contain them. Blocks while the newest files are read.
+    /// this node's own; the logs have to contain them. `reserve_bytes` of the disk are set aside for records on a full
+    /// disk, [`types::limits::AUDIT_RESERVE_BYTES`] in production. Blocks while the newest files are read.
     ///
     /// # Errors
     /// When a log is shorter than its anchored head, differs from it, is damaged, or cannot be read or written.
-    pub fn open(dir: &Path, node: NodeId, anchored: &[Head]) -> Result<Self, OpenError> {
-        Self::open_with(dir, node, anchored, &(Arc::new(RealDisk) as Arc<dyn Disk>), |writer| writer)
+    pub fn open(dir: &Path, node: NodeId, anchored: &[Head], reserve_bytes: u64) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_with(dir, node, anchored, &disk, reserve_bytes, |writer| writer)
     }
 
     fn open_with(
@@ -82,10 +87,14 @@ impl AuditStore {
         node: NodeId,
         anchored: &[Head],
         disk: &Arc<dyn Disk>,
+        reserve_bytes: u64,
         configure: impl Fn(Writer) -> Writer,
     ) -> Result<Self, OpenError> {
         let (word, heard) = sync_channel(1);
         let node = LogName::Node(node);
+        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+        let path = dir.join("reserve");
+        let reserve = Arc::new(Reserve::open(&path, reserve_bytes).map_err(OpenError::io(&path))?);
         let mut logs = BTreeMap::new();
         for name in [LogName::Cluster, node] {
             let ours = anchored.iter().filter(|head| head.log == name).max_by_key(|head| head.size);
@@ -95,7 +104,8 @@ impl AuditStore {
             let after_sync = move || {
                 let _ = word.try_send(());
             };
-            logs.insert(name, Log::open(disk.clone(), &dir.join(name.to_string()), &head, &configure, after_sync)?);
+            let (disk, dir) = (disk.clone(), dir.join(name.to_string()));
+            logs.insert(name, Log::open(disk, reserve.clone(), &dir, &head, &configure, after_sync)?);
         }
         let (logs, index, stop) = (Arc::new(logs), Arc::new(Index::new(dir)), Arc::new(AtomicBool::new(false)));
         let indexer = Indexer { logs: logs.clone(), index: index.clone(), stop: stop.clone() };
@@ -104,7 +114,7 @@ impl AuditStore {
             .spawn(move || indexer.run(&heard))
             .map_err(OpenError::io(dir))?;
         let indexer = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(Shared { node, logs, index, stop, word, indexer }) })
+        Ok(Self { shared: Arc::new(Shared { node, logs, index, reserve, stop, word, indexer }) })
     }
 
     /// Records an answer of this node and returns when the record is durable. Only then may the answer leave. A caller
@@ -133,6 +143,13 @@ impl AuditStore {
     #[must_use]
     pub fn node_log(&self) -> LogName {
         self.shared.node
+    }
+
+    /// Bytes set aside for records on a full disk that are left. At 0 the next full disk ends the node's answers: it
+    /// gives up its lease.
+    #[must_use]
+    pub fn reserve_left_bytes(&self) -> u64 {
+        self.shared.reserve.left_bytes()
     }
 
     /// The durable head of a log that this node holds: what may be anchored.

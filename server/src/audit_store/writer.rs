@@ -3,6 +3,7 @@
 //! A failed sync ends the log until restart: the kernel may have dropped the pages, and would report success the next
 //! time. A failed write only refuses its own batch: it is cut off again, and the log goes on when there is room.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use audit::{Event, Head, LogName};
@@ -14,6 +15,7 @@ use super::error::AuditUnavailable;
 use super::files::LogFiles;
 use super::frame::Tail;
 use super::recover::{Recovered, begin_file};
+use super::reserve::Reserve;
 
 /// What a caller learns when its records are durable: the number of the first of them.
 pub(super) type Done = oneshot::Sender<Result<u64, AuditUnavailable>>;
@@ -37,6 +39,7 @@ pub(super) struct Writer {
     /// The durable length of the file.
     len: u64,
     segment_bytes: u64,
+    reserve: Arc<Reserve>,
     /// Why nothing is recorded any more.
     broken: Option<String>,
 }
@@ -50,11 +53,11 @@ struct Batch {
 }
 
 impl Writer {
-    pub(super) fn new(disk: Arc<dyn Disk>, recovered: Recovered) -> (Self, Arc<LogFiles>) {
+    pub(super) fn new(disk: Arc<dyn Disk>, reserve: Arc<Reserve>, recovered: Recovered) -> (Self, Arc<LogFiles>) {
         let Recovered { files, tail, file, len, cut_bytes: _ } = recovered;
-        let files = Arc::new(files);
+        let (log, files) = (files.log, Arc::new(files));
         let segment_bytes = AUDIT_SEGMENT_BYTES;
-        let writer = Self { log: files.log, disk, files: files.clone(), file, tail, len, segment_bytes, broken: None };
+        let writer = Self { log, disk, files: files.clone(), file, tail, len, segment_bytes, reserve, broken: None };
         (writer, files)
     }
 
@@ -139,17 +142,21 @@ impl Writer {
             self.tail = tail;
             self.len += bytes.len() as u64;
             self.roll();
+            self.reserve.refill();
         }
         (waiting, result)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), AuditUnavailable> {
-        if let Err(error) = self.file.append(bytes) {
+        while let Err(error) = self.file.append(bytes) {
             let why = format!("write failed: {error}");
             if let Err(error) = self.file.cut(self.len) {
                 return Err(self.end(format!("{why}, and what was written could not be cut off: {error}")));
             }
-            return Err(self.refusal(why));
+            // Each round takes from the reserve, so there is a last one.
+            if error.kind() != ErrorKind::StorageFull || !self.reserve.give(bytes.len() as u64) {
+                return Err(self.refusal(why));
+            }
         }
         self.file
             .sync()
@@ -171,7 +178,7 @@ impl Writer {
                 // A file that has its name but perhaps not durably would contradict what is appended here from now on.
                 let path = super::files::path_of(&self.files.dir, self.tail.frontier.size());
                 match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
                         self.end(format!("`{}` could not be removed: {error}", path.display()));
                     }
                     _ => {}

@@ -68,6 +68,8 @@ async fn written() -> Written {
 fn open_bytes(dir: &Path, bytes: &[u8], anchored: &Head) -> Result<(Head, u64), OpenError> {
     let path = crate::audit_store::files::path_of(dir, 0);
     std::fs::create_dir_all(dir).expect("a folder");
+    // Made anew: some file systems sync a file that is truncated and written again.
+    let _ = std::fs::remove_file(&path);
     std::fs::write(&path, bytes).expect("writes");
     let recovered = crate::audit_store::recover::recover(&Unsynced, dir, anchored)?;
     assert_eq!(std::fs::metadata(&path).expect("a file").len(), recovered.len);

@@ -176,12 +176,17 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _, plan) = faulty(dir.path(), u64::MAX);
     fill(&store, 0, 3).await;
-    plan.writes_fail.store(2, Ordering::SeqCst);
+    assert_eq!(store.reserve_left_bytes(), RESERVE_BYTES);
+    plan.writes_fail.store(1, Ordering::SeqCst);
+    fill(&store, 3, 1).await;
+    assert_eq!(store.reserve_left_bytes(), RESERVE_BYTES / 2, "the reserve made room");
+    plan.writes_fail.store(3, Ordering::SeqCst);
     for _ in 0..2 {
         let refused = store.append(event(9)).await.expect_err("no room");
         assert!(refused.why.contains("write failed"), "{refused}");
     }
-    fill(&store, 3, 4).await;
+    assert_eq!(store.reserve_left_bytes(), 0, "spent before anything was refused");
+    fill(&store, 4, 4).await;
     let head = store.head(LOG).expect("held");
     assert!(store.verify(LOG, Vec::new()).await.expect("reads").is_sound());
     drop(store);
@@ -193,6 +198,7 @@ async fn half_a_write_that_cannot_be_cut_off_ends_the_log() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _, plan) = faulty(dir.path(), u64::MAX);
     fill(&store, 0, 3).await;
+    // With a failing cut not even the reserve is tried.
     plan.writes_fail.store(1, Ordering::SeqCst);
     plan.cut_fails.store(1, Ordering::SeqCst);
     store.append(event(3)).await.expect_err("no room, no cut");

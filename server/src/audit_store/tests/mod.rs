@@ -16,6 +16,8 @@ use super::writer::Writer;
 use super::{AuditStore, OpenError};
 
 const NODE: NodeId = NodeId(1);
+/// Two pieces: the third time that a disk is full, it is full.
+const RESERVE_BYTES: u64 = 2 * 1_024 * 1_024;
 const LOG: LogName = LogName::Node(NODE);
 
 fn operator(name: &str) -> Principal {
@@ -33,7 +35,7 @@ fn cluster_leaf(index: u64) -> Vec<u8> {
 }
 
 fn open(dir: &Path, anchored: &[Head]) -> Result<AuditStore, OpenError> {
-    AuditStore::open(dir, NODE, anchored)
+    AuditStore::open(dir, NODE, anchored, 0)
 }
 
 /// A store whose files are closed after a few records.
@@ -42,7 +44,9 @@ fn open_small(dir: &Path, anchored: &[Head], segment_bytes: u64) -> Result<Audit
 }
 
 fn open_on(disk: Arc<dyn Disk>, dir: &Path, anchored: &[Head], segment_bytes: u64) -> Result<AuditStore, OpenError> {
-    AuditStore::open_with(dir, NODE, anchored, &disk, |writer: Writer| writer.with_segment_bytes(segment_bytes))
+    AuditStore::open_with(dir, NODE, anchored, &disk, RESERVE_BYTES, |writer: Writer| {
+        writer.with_segment_bytes(segment_bytes)
+    })
 }
 
 /// Appends so many events, one after the other.

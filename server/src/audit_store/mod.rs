@@ -72,11 +72,12 @@ struct Shared {
 
 impl AuditStore {
     /// Opens the store in `dir`, or makes it. `anchored` are the newest heads that Raft holds of the cluster log and of
-    /// this node's own; the logs have to contain them. `reserve_bytes` of the disk are set aside for records on a full
+    /// this node's own; the logs have to contain them, except that the cluster log may be behind, for its missing
+    /// leaves come again by replay or from peers. `reserve_bytes` of the disk are set aside for records on a full
     /// disk, [`types::limits::AUDIT_RESERVE_BYTES`] in production. Blocks while the newest files are read.
     ///
     /// # Errors
-    /// When a log is shorter than its anchored head, differs from it, is damaged, or cannot be read or written.
+    /// When this node's log is shorter than its anchored head, or a log differs from it, is damaged, or cannot be read or written.
     pub fn open(dir: &Path, node: NodeId, anchored: &[Head], reserve_bytes: u64) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         Self::open_with(dir, node, anchored, &disk, reserve_bytes, |writer| writer)

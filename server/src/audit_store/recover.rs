@@ -20,7 +20,7 @@ pub(super) struct Recovered {
     pub(super) cut_bytes: u64,
 }
 
-/// Opens or makes a log that has to contain `anchored`.
+/// Opens or makes a log that has to contain `anchored`; the cluster log may end before it.
 pub(super) fn recover(disk: &dyn Disk, dir: &Path, anchored: &Head) -> Result<Recovered, OpenError> {
     let log = anchored.log;
     let files = LogFiles::list(dir, log)?;
@@ -103,7 +103,7 @@ impl Scan<'_> {
             if !is_last {
                 return Err(damaged(size, "the record does not verify and a later file follows"));
             }
-            if size < self.anchored.size {
+            if size < self.anchored.size && is_only_here(log) {
                 return Err(damaged(size, "the record does not verify and was anchored"));
             }
             if proves_durable(&tail.chain, rest, size) {
@@ -119,11 +119,17 @@ impl Scan<'_> {
     }
 }
 
+/// Whether nobody else has the log. The leaves of the cluster log are made again by replay, or fetched from any
+/// member, and state may well be ahead of them; of a node's own log there is no other copy to be sure of.
+const fn is_only_here(log: LogName) -> bool {
+    matches!(log, LogName::Node(_))
+}
+
 /// A log is at least as long as its anchored head, and the same where they meet.
 fn check_anchor(anchored: &Head, tail: &Tail, dir: &Path) -> Result<(), OpenError> {
     let Head { log, size, root } = *anchored;
     let held = tail.frontier.size();
-    if held < size {
+    if held < size && is_only_here(log) {
         return Err(OpenError::Shorter { log, dir: dir.to_owned(), held, anchored: size });
     }
     if held == size && tail.frontier.root() != root {

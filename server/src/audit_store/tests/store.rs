@@ -84,6 +84,30 @@ async fn the_cluster_log_takes_replays_and_no_gaps() {
 }
 
 #[tokio::test]
+async fn a_cluster_log_behind_its_state_opens_and_catches_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let leaves = |range: std::ops::Range<u64>| range.map(cluster_leaf).collect::<Vec<_>>();
+    let mut applied = Frontier::new();
+    for leaf in leaves(0..9) {
+        applied.push(&leaf);
+    }
+    let anchored = [applied.head(LogName::Cluster)];
+    let store = open(dir.path(), &anchored).expect("an empty log opens");
+    store.append_cluster(0, leaves(0..4)).await.expect("queued").recorded().await.expect("recorded");
+    drop(store);
+    // The last record torn: it comes again.
+    let path = crate::audit_store::files::path_of(&dir.path().join("cluster"), 0);
+    let bytes = std::fs::read(&path).expect("reads");
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("cuts");
+    let store = open(dir.path(), &anchored).expect("a torn log opens");
+    assert_eq!(store.head(LogName::Cluster).map(|head| head.size), Some(3));
+    store.append_cluster(3, leaves(3..9)).await.expect("queued").recorded().await.expect("recorded");
+    assert!(store.verify(LogName::Cluster, anchored.to_vec()).await.expect("reads").is_sound());
+    drop(store);
+    open(dir.path(), &anchored).expect("and is as long as its head again");
+}
+
+#[tokio::test]
 async fn a_replay_that_differs_is_found_by_the_anchored_head() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path(), &[]).expect("opens");

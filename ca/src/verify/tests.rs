@@ -118,8 +118,10 @@ fn p26_only_the_leafs_own_trust_domain_vouches_for_it() {
     let bundles = Bundles::new([ours.bundle(), theirs.bundle()]);
     let workload = P256Signer::generate();
     assert_eq!(verify(&[theirs.issue(&workload).certificate.der()], &bundles, NOW), Ok(theirs.id()));
-    // The partner's authority signs one of our names: in the union of the roots this would verify.
+    // The partner's authority signs one of our names: against the union of the roots this verifies.
     let crossed = theirs.forge(&workload, |p| p.subject_alt_names = vec![uri("spiffe://example.org/ns/pay/api")]);
+    let union = Bundle { roots: [ours.bundle().roots, theirs.bundle().roots].concat(), ..ours.bundle() };
+    assert_eq!(verify(&[&crossed], &union.into(), NOW), Ok(ours.id()), "nothing else is wrong with it");
     let refused = verify(&[&crossed, &theirs.authority.certificate], &bundles, NOW);
     assert!(
         matches!(&refused, Err(PeerRefusal::Untrusted(domain, _)) if domain.as_str() == "example.org"),

@@ -11,6 +11,7 @@ pub mod private_file;
 pub mod tls;
 pub mod token;
 pub mod trust;
+pub mod workload;
 
 mod address;
 mod bootstrap;

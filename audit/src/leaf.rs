@@ -262,6 +262,10 @@ mod tests {
             .prop_map(|(names, facts)| names.into_iter().zip(facts).fold(Detail::new(), |d, (n, f)| d.with(n, f)))
     }
 
+    fn logs() -> impl Strategy<Value = LogName> {
+        prop_oneof![Just(LogName::Cluster), any::<u64>().prop_map(|n| LogName::Node(types::NodeId(n)))]
+    }
+
     fn principals() -> impl Strategy<Value = Principal> {
         prop::sample::select(vec![
             "operators/root",
@@ -279,13 +283,15 @@ mod tests {
 
         #[test]
         fn every_record_reads_back(
-            (log, index, at) in (prop_oneof![Just(LogName::Cluster), any::<u64>().prop_map(|n| LogName::Node(types::NodeId(n)))], any::<u64>(), any::<u64>()),
-            principal in principals(), action in prop::sample::select(Action::ALL), resource in any::<String>(),
-            outcome in outcomes(), id in any::<Option<[u8; 16]>>(), source in any::<Option<std::net::SocketAddr>>(), detail in facts(),
+            log in logs(), (index, at) in any::<(u64, u64)>(), principal in principals(),
+            action in prop::sample::select(Action::ALL), resource in any::<String>(), outcome in outcomes(),
+            id in any::<Option<[u8; 16]>>(), source in any::<Option<std::net::SocketAddr>>(), detail in facts(),
         ) {
-            let request_id = id.map(|mut id| { id[6] = id[6] & 0x0f | 0x70; id[8] = id[8] & 0x3f | 0x80; RequestId(id) });
-            let event = Event { at: Time(at), principal, action, resource: Text::clipped(&resource), outcome, request_id, source, detail };
-            let record = event.into_record(log, index);
+            let version_7 = |id: [u8; 16]| (u128::from_be_bytes(id) & !(0xf << 76) & !(3 << 62)) | 7 << 76 | 2 << 62;
+            let request_id = id.map(|id| RequestId(version_7(id).to_be_bytes()));
+            let resource = Text::clipped(&resource);
+            let at = Time(at);
+            let record = Event { at, principal, action, resource, outcome, request_id, source, detail }.into_record(log, index);
             let leaf = record.to_leaf();
             // The flow label of an IPv6 source has no text form; everything else comes back.
             let read = Record::from_leaf(&leaf).expect("reads back");

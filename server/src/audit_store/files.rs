@@ -42,10 +42,17 @@ pub(super) fn path_of(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 
+/// Makes a folder whose name survives a power cut: a synced file in a folder that nobody synced is lost with it.
+pub(super) fn make_folder(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 impl LogFiles {
     /// The files in a log's folder, which is made if it is not there. Files half made by a crash are removed.
     pub(super) fn list(dir: &Path, log: LogName) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+        make_folder(dir).map_err(OpenError::io(dir))?;
         let mut firsts = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(OpenError::io(dir))? {
             let path = entry.map_err(OpenError::io(dir))?.path();

@@ -77,7 +77,8 @@ impl AuditStore {
     /// disk, [`types::limits::AUDIT_RESERVE_BYTES`] in production. Blocks while the newest files are read.
     ///
     /// # Errors
-    /// When this node's log is shorter than its anchored head, or a log differs from it, is damaged, or cannot be read or written.
+    /// When this node's log is shorter than its anchored head, or a log differs from its head, is damaged, or cannot be
+    /// read or written.
     pub fn open(dir: &Path, node: NodeId, anchored: &[Head], reserve_bytes: u64) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         Self::open_with(dir, node, anchored, &disk, reserve_bytes, |writer| writer)
@@ -93,7 +94,7 @@ impl AuditStore {
     ) -> Result<Self, OpenError> {
         let (word, heard) = sync_channel(1);
         let node = LogName::Node(node);
-        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+        files::make_folder(dir).map_err(OpenError::io(dir))?;
         let path = dir.join("reserve");
         let reserve = Arc::new(Reserve::open(&path, reserve_bytes).map_err(OpenError::io(&path))?);
         let mut logs = BTreeMap::new();

@@ -55,7 +55,7 @@ impl Reserve {
             return false;
         }
         state.left_bytes = left;
-        tracing::warn!(path = %self.path.display(), left_bytes = left, "the disk is full; the audit reserve is being used");
+        tracing::warn!(path = %self.path.display(), left_bytes = left, "the disk is full: using the audit reserve");
         true
     }
 

@@ -223,3 +223,30 @@ async fn when_the_next_file_cannot_be_begun_this_one_goes_on() {
     drop(store);
     assert_eq!(open_small(dir.path(), &[head], 1_000).expect("opens").head(LOG), Some(head));
 }
+
+/// By hand: `mount -t tmpfs -o size=4m tmpfs DIR`, then run with `--ignored` and `CHANCERY_SMALL_DISK=DIR`.
+#[tokio::test]
+#[ignore = "needs a file system of 4 MiB, mounted at CHANCERY_SMALL_DISK"]
+async fn a_disk_that_is_really_full_refuses_after_the_reserve_and_recovers() {
+    let disk = std::env::var("CHANCERY_SMALL_DISK").expect("CHANCERY_SMALL_DISK names the mounted folder");
+    let dir = tempfile::tempdir_in(&disk).expect("a folder");
+    let filler = dir.path().join("filler");
+    std::fs::write(&filler, vec![0; 512 * 1_024]).expect("fills");
+    let store = AuditStore::open(dir.path(), NODE, &[], RESERVE_BYTES).expect("opens");
+    assert_eq!(store.reserve_left_bytes(), RESERVE_BYTES);
+    let long = Text::clipped(&"x".repeat(2_000));
+    let mut recorded = 0;
+    while store.append(Event { resource: long.clone(), ..event(0) }).await.is_ok() {
+        recorded += 1;
+        assert!(recorded < 4_000, "4 MiB are never full");
+    }
+    assert_eq!(store.reserve_left_bytes(), 0, "spent before anything was refused");
+    assert!(recorded * 2_000 > RESERVE_BYTES, "{recorded} records fitted");
+    std::fs::remove_file(filler).expect("makes room");
+    store.append(event(0)).await.expect("goes on by itself");
+    let head = store.head(LOG).expect("held");
+    assert_eq!(head.size, recorded + 1);
+    assert!(store.verify(LOG, Vec::new()).await.expect("reads").is_sound());
+    drop(store);
+    assert_eq!(open(dir.path(), &[head]).expect("opens").head(LOG), Some(head));
+}

@@ -1,0 +1,361 @@
+//! What must be true, kept apart from the state's own tables: a few plain maps that follow the accepted commands and
+//! judge every entry by them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kms::RotationCause;
+use state::{Command, Effect, Entry, JoinKind, Outcome, Reply, State};
+use types::{
+    Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Role, Scope,
+    SpkiHash, Time, TokenId,
+};
+
+use crate::world::Tally;
+
+/// A judgement: what is wrong, in words.
+type Judged = Result<(), String>;
+
+#[derive(Debug)]
+struct KeyModel {
+    id: KeyId,
+    last: u32,
+    /// When the newest version was made: the period counts from here.
+    newest: Time,
+    period: Option<Millis>,
+    wrapped: BTreeMap<u32, Vec<u8>>,
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    formed: bool,
+    global: u64,
+    namespaces: BTreeMap<NamespaceName, u64>,
+    keys: BTreeMap<(NamespaceName, KeyName), KeyModel>,
+    answered: BTreeMap<(Principal, RequestId), ([u8; 32], Result<Reply, Refusal>)>,
+    tokens: BTreeMap<TokenId, ([u8; 32], JoinKind, Time)>,
+    bindings: BTreeSet<Binding>,
+    /// Keys of people and agents that were revoked or replaced.
+    gone: BTreeSet<SpkiHash>,
+    operators: BTreeMap<Principal, SpkiHash>,
+    last_node: u64,
+    leaves: u64,
+}
+
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Judges one entry by the states around it, then follows it.
+    pub(crate) fn judge(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+        let repeats = self.judge_request(entry, outcome)?;
+        let unchanged = before.substance_hash() == after.substance_hash();
+        if outcome.reply.is_err() || repeats {
+            ensure!(unchanged, "a refused or repeated entry changed the state");
+            ensure!(outcome.effects.is_empty(), "a refused or repeated entry has effects");
+        }
+        self.judge_progress(before, outcome, after)?;
+        self.judge_record(before, entry, outcome, after)?;
+        if outcome.reply.is_ok() && !repeats {
+            self.judge_decision(before, entry)?;
+            self.follow(before, entry, outcome, after)?;
+        }
+        self.judge_standing(after)
+    }
+
+    /// Judges a whole state: nothing that was ever made is lost or changed.
+    pub(crate) fn check_whole(&self, state: &State) -> Judged {
+        for ((namespace, name), model) in &self.keys {
+            let key = state.key(namespace, name).ok_or_else(|| format!("key {namespace}/{name} is lost"))?;
+            ensure!(key.id == model.id && key.last_version == model.last, "key {name} is not what was made");
+            for (number, wrapped) in &model.wrapped {
+                let version = state.key_version(&key.id, *number);
+                ensure!(
+                    version.is_some_and(|row| row.wrapped == *wrapped),
+                    "version {number} of {name} is lost or changed"
+                );
+            }
+            let listed = state.key_versions(&key.id, None, usize::MAX).items;
+            ensure!(listed.len() == model.wrapped.len(), "key {name} has versions that nobody made");
+        }
+        let listed: usize = state.namespaces().map(|(ns, _)| state.keys(ns, None, usize::MAX).items.len()).sum();
+        ensure!(listed == self.keys.len(), "{listed} keys are listed, {} were made", self.keys.len());
+        Ok(())
+    }
+
+    /// Adds an entry to the tally.
+    pub(crate) fn count(&self, entry: &Entry, outcome: &Outcome, tally: &mut Tally) {
+        tally.entries += 1;
+        match &outcome.reply {
+            Ok(_) => tally.accepted += 1,
+            Err(refusal) if refusal.reason == Reason::Stale => tally.stale += 1,
+            Err(_) => {}
+        }
+        let repeats =
+            outcome.record.as_ref().is_some_and(|leaf| String::from_utf8_lossy(&leaf.bytes).contains("repeats"));
+        tally.repeated += u64::from(repeats);
+        let by_schedule =
+            matches!(entry.proposal.command, Command::AddKeyVersion { cause: RotationCause::Schedule, .. });
+        tally.scheduled += u64::from(by_schedule && outcome.reply.is_ok());
+    }
+
+    /// The same id: the same answer to the same body, none to another. Says whether this entry was such a repeat.
+    fn judge_request(&mut self, entry: &Entry, outcome: &Outcome) -> Result<bool, String> {
+        let Some(request) = entry.proposal.request else { return Ok(false) };
+        let key = (entry.proposal.actor.clone(), request.id);
+        if let Some((body, reply)) = self.answered.get(&key) {
+            if *body == request.body {
+                ensure!(*reply == outcome.reply, "a retry was answered differently: first {reply:?}");
+            } else {
+                let reason = outcome.reply.as_ref().err().map(|refusal| refusal.reason);
+                ensure!(reason == Some(Reason::RequestIdReused), "a request id was used twice");
+            }
+            return Ok(true);
+        }
+        let reason = outcome.reply.as_ref().err().map(|refusal| refusal.reason);
+        // A stale decision and an id from the future are no answers that bind.
+        if !matches!(reason, Some(Reason::Stale | Reason::RequestIdExpired)) {
+            self.answered.insert(key, (request.body, outcome.reply.clone()));
+        }
+        Ok(false)
+    }
+
+    fn judge_progress(&self, before: &State, outcome: &Outcome, after: &State) -> Judged {
+        ensure!(after.time() >= before.time(), "state time went back");
+        ensure!(after.index() > before.index(), "the index did not go on");
+        ensure!(after.global_revision() >= before.global_revision(), "the global revision went back");
+        ensure!(after.bundle_sequence() >= before.bundle_sequence(), "the bundle's sequence went back");
+        ensure!(after.trust_sequence() >= before.trust_sequence(), "the trust document's sequence went back");
+        let roots = |state: &State| state.bundle().map(|bundle| bundle.roots);
+        if roots(before) != roots(after) {
+            ensure!(after.bundle_sequence() > before.bundle_sequence(), "other roots under the same sequence");
+            ensure!(outcome.effects.contains(&Effect::BundleChanged), "other roots and nobody is told");
+        }
+        Ok(())
+    }
+
+    fn judge_record(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+        let size = before.audit_frontier().size();
+        ensure!(size == self.leaves, "the log's edge is at {size}, {} leaves were made", self.leaves);
+        if let Some(leaf) = &outcome.record {
+            self.leaves += 1;
+            ensure!(leaf.index == size, "leaf {} is not the next one, {size}", leaf.index);
+            let record = audit::Record::from_leaf(&leaf.bytes).map_err(|error| error.to_string())?;
+            ensure!(record.event.principal == entry.proposal.actor, "the record names somebody else");
+            ensure!(record.event.outcome.reason() == outcome.reply.as_ref().err().map(|r| r.reason), "another outcome");
+            let mut frontier = before.audit_frontier().clone();
+            frontier.push(&leaf.bytes);
+            ensure!(frontier == *after.audit_frontier(), "the log's edge is not that of its leaves");
+        } else {
+            let silent = match &outcome.reply {
+                Ok(_) => matches!(entry.proposal.command, Command::ReportNode(_)),
+                Err(refusal) => matches!(refusal.reason, Reason::Stale | Reason::NotInitialized),
+            };
+            ensure!(silent, "an answer without a record");
+        }
+        ensure!(after.audit_frontier().size() == self.leaves, "the log's edge moved by itself");
+        Ok(())
+    }
+
+    /// An accepted command was decided on what still stood (invariant 5).
+    fn judge_decision(&self, before: &State, entry: &Entry) -> Judged {
+        let Some(basis) = entry.proposal.basis else {
+            let node =
+                matches!(entry.proposal.actor, Principal::Node(_) | Principal::JoinToken | Principal::LocalAdmin);
+            return if node { Ok(()) } else { Err("a change without a decision".to_owned()) };
+        };
+        ensure!(before.time() < basis.valid_until, "a decision bound after its time");
+        ensure!(
+            basis.global.0 == self.global,
+            "decided at {}, but principals changed at {}",
+            basis.global.0,
+            self.global
+        );
+        if let Some(namespace) = namespace_of(&entry.proposal.command) {
+            let revision = self.namespaces.get(namespace).copied().unwrap_or(0);
+            ensure!(basis.namespace.0 == revision, "the namespace had changed at {revision}");
+        }
+        Ok(())
+    }
+
+    /// Follows an accepted command.
+    fn follow(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+        let (index, now) = (entry.index, before.time());
+        match &entry.proposal.command {
+            Command::Init { node, operator, operator_spki, .. } => {
+                ensure!(!self.formed, "formed twice");
+                (self.formed, self.global, self.last_node) = (true, index, node.0);
+                self.namespaces.insert(NamespaceName::default_namespace(), index);
+                let principal = Principal::Operator(operator.clone());
+                self.operators.insert(principal.clone(), *operator_spki);
+                self.bindings.insert(Binding { principal, role: Role::Admin, scope: Scope::Cluster });
+            }
+            Command::CreateNamespace { name, .. } | Command::UpdateNamespace { name, .. } => {
+                self.namespaces.insert(name.clone(), index);
+            }
+            Command::GrantRole(binding) => {
+                ensure!(self.bindings.insert(binding.clone()), "a role was granted twice");
+                self.bound(binding, index);
+            }
+            Command::RevokeRole(binding) => {
+                ensure!(self.bindings.remove(binding), "a role was taken that nobody had");
+                self.bound(binding, index);
+            }
+            Command::EnrolOperator { .. } | Command::RevokeOperator { .. } | Command::RevokeAgent { .. } => {
+                self.follow_standing(&entry.proposal.command, index);
+            }
+            Command::CreateJoinToken { .. } | Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => {
+                self.follow_joining(&entry.proposal.command, outcome, index, now)?;
+            }
+            Command::CreateKey { .. }
+            | Command::UpdateKey { .. }
+            | Command::AddKeyVersion { .. }
+            | Command::SetKeyEnabled { .. } => self.follow_keys(&entry.proposal.command, outcome, now, after)?,
+            Command::CreateEntry { namespace, name, .. } | Command::UpdateEntry { namespace, name, .. } => {
+                let entry = after.entry(namespace, name).ok_or("an entry that was made is not there")?;
+                ensure!(entry.spiffe_id().is_owned_by(namespace), "an entry outside its namespace");
+                let delivered = after.entries_of(entry.parent()).any(|(ns, entry, _)| ns == namespace && entry == name);
+                ensure!(delivered, "an entry that its agent does not get");
+            }
+            Command::ReportNode(report) => {
+                let shrunk = before.report(report.node).is_some_and(|held| held.audit_size > report.audit_size);
+                ensure!(!shrunk, "a node's audit log went back");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn bound(&mut self, binding: &Binding, index: u64) {
+        match &binding.scope {
+            Scope::Cluster => self.global = index,
+            Scope::Namespace(name) => drop(self.namespaces.insert(name.clone(), index)),
+        }
+    }
+
+    fn follow_standing(&mut self, command: &Command, index: u64) {
+        self.global = index;
+        let principal = match command {
+            Command::EnrolOperator { name, spki, .. } => {
+                let principal = Principal::Operator(name.clone());
+                let old = self.operators.insert(principal, *spki);
+                self.gone.extend(old.filter(|old| old != spki));
+                return;
+            }
+            Command::RevokeOperator { name } => Principal::Operator(name.clone()),
+            Command::RevokeAgent { name } => Principal::Agent(name.clone()),
+            _ => return,
+        };
+        self.gone.extend(self.operators.get(&principal));
+        let lost: Vec<Binding> = self.bindings.iter().filter(|held| held.principal == principal).cloned().collect();
+        for binding in lost {
+            self.bindings.remove(&binding);
+            self.bound(&binding, index);
+        }
+        self.global = index;
+    }
+
+    fn follow_joining(&mut self, command: &Command, outcome: &Outcome, index: u64, now: Time) -> Judged {
+        let (token, secret) = match command {
+            Command::CreateJoinToken { id, secret_hash, kind, expires } => {
+                ensure!(*expires > now, "a token that had expired when it was made");
+                self.tokens.insert(*id, (*secret_hash, kind.clone(), *expires));
+                return Ok(());
+            }
+            Command::RedeemNodeToken { token, secret_hash, .. }
+            | Command::RedeemAgentToken { token, secret_hash, .. } => (token, secret_hash),
+            _ => return Ok(()),
+        };
+        self.global = index;
+        let Some((right, kind, expires)) = self.tokens.remove(token) else {
+            return Err("a token that was spent or never made opened something".to_owned());
+        };
+        ensure!(right == *secret, "a wrong secret opened something");
+        ensure!(now < expires, "an expired token opened something");
+        match (command, kind, &outcome.reply) {
+            (Command::RedeemNodeToken { .. }, JoinKind::Node, Ok(Reply::Node(NodeId(number)))) => {
+                ensure!(*number > self.last_node, "node number {number} was used before");
+                self.last_node = *number;
+            }
+            (Command::RedeemAgentToken { spki, .. }, JoinKind::Agent(name), Ok(Reply::Agent(enrolled))) => {
+                ensure!(name == *enrolled, "another agent was enrolled than the token named");
+                let old = self.operators.insert(Principal::Agent(name), *spki);
+                self.gone.extend(old.filter(|old| old != spki));
+            }
+            (_, kind, reply) => return Err(format!("a token for {kind:?} gave {reply:?}")),
+        }
+        Ok(())
+    }
+
+    /// Versions strictly increase and are never reused (invariant 4); a schedule is served once when it is due.
+    fn follow_keys(&mut self, command: &Command, outcome: &Outcome, now: Time, after: &State) -> Judged {
+        match command {
+            Command::CreateKey { namespace, name, id, rotation_period, wrapped, .. } => {
+                ensure!(!self.keys.values().any(|key| key.id == *id), "a key id was used twice");
+                let wrapped = BTreeMap::from([(1, wrapped.clone())]);
+                let model = KeyModel { id: *id, last: 1, newest: now, period: *rotation_period, wrapped };
+                let old = self.keys.insert((namespace.clone(), name.clone()), model);
+                ensure!(old.is_none(), "a key was made over another");
+            }
+            Command::UpdateKey { namespace, name, rotation_period } => {
+                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
+                model.period = *rotation_period;
+            }
+            Command::AddKeyVersion { namespace, name, cause, wrapped, expect_last } => {
+                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
+                ensure!(*expect_last == model.last, "a version was made on a wrong expectation");
+                if *cause == RotationCause::Schedule {
+                    let due = model.period.map(|period| model.newest.after(period));
+                    ensure!(due.is_some_and(|due| due <= now), "rotated by schedule at {now:?}, due {due:?}");
+                }
+                model.last += 1;
+                model.newest = now;
+                ensure!(outcome.reply == Ok(Reply::Version(model.last)), "version {} was to be made", model.last);
+                let old = model.wrapped.insert(model.last, wrapped.clone());
+                ensure!(old.is_none(), "a version was made twice");
+                let key = after.key(namespace, name).ok_or("a rotated key is not there")?;
+                ensure!(key.primary == model.last && key.last_version == model.last, "the new version is not primary");
+                ensure!(!key.is_due(now), "rotated and due again at once");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Revoked stays revoked (invariant 9), and somebody can always administer.
+    fn judge_standing(&self, after: &State) -> Judged {
+        for spki in &self.gone {
+            let found = after.principal_by_spki(spki, Time::EPOCH);
+            ensure!(found.is_err(), "key {spki} was revoked or replaced and is {found:?}");
+        }
+        let admins = self.bindings.iter().filter(|held| held.role == Role::Admin);
+        let active = admins.filter(|held| after.check_standing(&held.principal, after.time()).is_ok()).count();
+        ensure!(active > 0 || !self.formed, "nobody can administer the cluster any more");
+        Ok(())
+    }
+}
+
+fn namespace_of(command: &Command) -> Option<&NamespaceName> {
+    match command {
+        Command::UpdateNamespace { name, .. } => Some(name),
+        Command::CreateKey { namespace, .. }
+        | Command::UpdateKey { namespace, .. }
+        | Command::AddKeyVersion { namespace, .. }
+        | Command::SetKeyEnabled { namespace, .. }
+        | Command::CreateEntry { namespace, .. }
+        | Command::UpdateEntry { namespace, .. }
+        | Command::DeleteEntry { namespace, .. } => Some(namespace),
+        Command::GrantRole(Binding { scope: Scope::Namespace(name), .. })
+        | Command::RevokeRole(Binding { scope: Scope::Namespace(name), .. }) => Some(name),
+        _ => None,
+    }
+}

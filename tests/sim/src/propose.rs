@@ -1,0 +1,298 @@
+//! What is proposed next: mostly sensible commands about few things, so that they meet; often repeated, stale or wrong.
+
+use kms::{Algorithm, RotationCause};
+use state::{
+    AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, RequestKey, State,
+};
+use types::{
+    AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
+    RequestId, Role, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
+};
+
+use crate::certificates::{AUTHORITIES, TRUST_DOMAIN, ends_at, made_at};
+use crate::rng::Rng;
+use crate::world::World;
+
+macro_rules! named {
+    ($($function:ident: $name:ident = $texts:expr;)*) => {
+        $(
+            #[expect(clippy::expect_used, reason = "a test crate: the names are written here")]
+            fn $function(rng: &mut Rng) -> $name {
+                $name::parse(rng.pick::<&str>(&$texts)).expect("a name")
+            }
+        )*
+    };
+}
+
+named! {
+    namespace: NamespaceName = ["default", "default", "pay", "ops"];
+    key: KeyName = ["a", "b", "c", "orders"];
+    entry: EntryName = ["api", "web", "db"];
+    agent: AgentName = ["edge-1", "edge-2", "edge-3"];
+    operator: OperatorName = ["root", "bob", "eve"];
+    trust_domain: TrustDomain = [TRUST_DOMAIN];
+}
+
+/// The first entry.
+pub(crate) fn init(world: &mut World) -> Proposal {
+    let at = world.clock(1);
+    let rng = &mut world.rng;
+    Proposal {
+        actor: Principal::LocalAdmin,
+        at,
+        request: None,
+        basis: None,
+        command: Command::Init {
+            cluster: ClusterId(rng.bytes()),
+            trust_domain: trust_domain(rng),
+            cluster_spki: vec![1; 91],
+            cluster_key_wrapped: rng.bytes::<64>().to_vec(),
+            node: NodeId(1),
+            info: NodeInfo {
+                spki: SpkiHash([0x11; 32]),
+                peer_address: "127.0.0.1:7444".to_owned(),
+                api_address: "127.0.0.1:7443".to_owned(),
+            },
+            operator: OperatorName::parse("root").unwrap_or_else(|_| operator(rng)),
+            operator_spki: SpkiHash([0x22; 32]),
+            operator_expires: at.after(types::limits::ENROLMENT_MAX),
+            namespace_kek_wrapped: rng.bytes::<64>().to_vec(),
+            namespace_id: KeyId(rng.bytes()),
+        },
+    }
+}
+
+/// Any later one, decided on `view`, which may be behind.
+pub(crate) fn next(world: &mut World, view: &State) -> Proposal {
+    let at = world.clock(1);
+    if world.rng.chance(18)
+        && let Some(again) = repeated(world, view)
+    {
+        return again;
+    }
+    let command = command(world, view);
+    let actor = actor(&mut world.rng, &command);
+    // Clients' clocks are wrong too.
+    let client = world.clock(7);
+    let rng = &mut world.rng;
+    let by_itself = matches!(actor, Principal::Node(_));
+    let request = (!by_itself && rng.chance(85)).then(|| {
+        let mut id = rng.bytes::<16>();
+        for (byte, time) in id.iter_mut().zip(client.0.to_be_bytes().into_iter().skip(2)) {
+            *byte = time;
+        }
+        id[6] = 0x70 | id[6] & 0x0f;
+        id[8] = 0x80 | id[8] & 0x3f;
+        RequestKey { id: RequestId(id), body: body(&command, rng) }
+    });
+    let decided = !matches!(actor, Principal::Node(_) | Principal::JoinToken | Principal::LocalAdmin);
+    let valid = Millis::from_secs(rng.below(120));
+    let basis = (decided && rng.chance(98)).then(|| view.basis(&command, view.time().after(valid)));
+    Proposal { actor, at, request, basis, command }
+}
+
+/// A proposal that was made before: as it was, decided again, or with its id on another body.
+fn repeated(world: &mut World, view: &State) -> Option<Proposal> {
+    let place = world.rng.place(world.recent.len());
+    let mut again = world.recent.get(place)?.clone();
+    match world.rng.below(3) {
+        0 => {}
+        1 => {
+            if again.basis.is_some() {
+                again.basis = Some(view.basis(&again.command, view.time().after(Millis::from_secs(60))));
+            }
+        }
+        _ => {
+            again.command = command(world, view);
+            let rng = &mut world.rng;
+            again.actor = if rng.chance(50) { actor(rng, &again.command) } else { again.actor };
+            let body = body(&again.command, rng);
+            again.request = again.request.map(|request| RequestKey { body, ..request });
+            again.basis = again.basis.map(|_| view.basis(&again.command, view.time().after(Millis::from_secs(60))));
+        }
+    }
+    Some(again)
+}
+
+/// A new body: material is drawn per proposal, so two calls never have the same.
+fn body(command: &Command, rng: &mut Rng) -> [u8; 32] {
+    crypto::hash::sha256(format!("{command:?}{}", rng.bits()).as_bytes())
+}
+
+/// Who would propose it; now and then somebody who never may.
+fn actor(rng: &mut Rng, command: &Command) -> Principal {
+    if rng.chance(2) {
+        return rng.pick(&[Principal::LocalAdmin, Principal::JoinToken, Principal::Node(NodeId(2))]).clone();
+    }
+    match command {
+        Command::Init { .. } => Principal::LocalAdmin,
+        Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => Principal::JoinToken,
+        Command::ReportNode(report) => Principal::Node(report.node),
+        Command::PublishAuthority { node, .. } => Principal::Node(*node),
+        Command::AdvanceAuthority { .. } | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => {
+            Principal::Node(NodeId(1))
+        }
+        Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
+        _ => Principal::Operator(operator(rng)),
+    }
+}
+
+fn command(world: &mut World, view: &State) -> Command {
+    match world.rng.below(100) {
+        0..=21 => report(world, view),
+        22..=52 => of_keys(world, view),
+        53..=64 => of_entries(&mut world.rng),
+        65..=78 => of_joining(world, view),
+        79..=88 => of_principals(world, view),
+        89..=96 => of_authorities(world, view),
+        97 => init(world).command,
+        _ => of_namespaces(&mut world.rng),
+    }
+}
+
+fn report(world: &mut World, view: &State) -> Command {
+    let node = NodeId(1 + world.rng.below(4));
+    let clock = world.clock(node.0);
+    let (held, root) = view.report(node).map_or((0, [0; 32]), |report| (report.audit_size, report.audit_root));
+    let rng = &mut world.rng;
+    let audit_size = if rng.chance(5) { held.saturating_sub(1) } else { held + rng.below(3) };
+    let audit_root = if audit_size == held && rng.chance(90) { root } else { rng.bytes() };
+    let port = 7_443 + rng.below(2);
+    Command::ReportNode(NodeReport { node, clock, audit_size, audit_root, api_address: format!("127.0.0.1:{port}") })
+}
+
+fn of_keys(world: &mut World, view: &State) -> Command {
+    let due =
+        view.rotations_due(view.time()).next().map(|due| (due.namespace.clone(), due.name.clone(), due.key.primary));
+    let rng = &mut world.rng;
+    let wrapped = rng.bytes::<48>().to_vec();
+    if let Some((namespace, name, expect_last)) = due
+        && rng.chance(60)
+    {
+        return Command::AddKeyVersion { namespace, name, expect_last, cause: RotationCause::Schedule, wrapped };
+    }
+    let (namespace, name) = (namespace(rng), key(rng));
+    let rotation_period = rng.chance(50).then(|| Millis(600_000 + rng.below(14_400_000)));
+    let last = view.key(&namespace, &name).map_or(1, |key| key.last_version);
+    match rng.below(10) {
+        0..=2 => {
+            // Ids meet now and then, as they would only by a fault.
+            let id = if rng.chance(3) { KeyId([7; 16]) } else { KeyId(rng.bytes()) };
+            Command::CreateKey { namespace, name, id, algorithm: Algorithm::Aes256Gcm, rotation_period, wrapped }
+        }
+        3 => Command::UpdateKey { namespace, name, rotation_period },
+        4..=5 => {
+            let version = rng.chance(40).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
+            Command::SetKeyEnabled { namespace, name, version, enabled: rng.chance(70) }
+        }
+        _ => {
+            let cause = *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule]);
+            let expect_last = if rng.chance(90) { last } else { last + 1 };
+            Command::AddKeyVersion { namespace, name, expect_last, cause, wrapped }
+        }
+    }
+}
+
+fn of_entries(rng: &mut Rng) -> Command {
+    let (namespace, name) = (namespace(rng), entry(rng));
+    if rng.chance(20) {
+        return Command::DeleteEntry { namespace, name };
+    }
+    let elsewhere = rng.pick(&["/ns/other/x", "/chancery/node", "/ns/default", "//", ""]).to_string();
+    let path = if rng.chance(85) { format!("/ns/{namespace}/{name}") } else { elsewhere };
+    let body = EntryBody {
+        path,
+        parent: agent(rng),
+        selectors: vec![rng.pick(&["unix:uid:1000", "unix:uid:1001", "unix:path:/bin/app", "nonsense"]).to_string()],
+        svid_ttl: Millis(30_000 + rng.below(7_200_000)),
+        dns_names: if rng.chance(20) { vec!["db.pay.example".to_owned()] } else { Vec::new() },
+        hint: String::new(),
+    };
+    if rng.chance(60) {
+        Command::CreateEntry { namespace, name, body }
+    } else {
+        Command::UpdateEntry { namespace, name, body }
+    }
+}
+
+fn of_joining(world: &mut World, view: &State) -> Command {
+    let rng = &mut world.rng;
+    // Few tokens with one secret each: they are presented again, late, or with a wrong secret.
+    let number = u8::try_from(rng.below(12)).unwrap_or(0);
+    let (id, secret_hash) = (TokenId([number; 16]), [if rng.chance(90) { number } else { 99 }; 32]);
+    let spki = SpkiHash([u8::try_from(0x40 + rng.below(48)).unwrap_or(0); 32]);
+    let expires = view.time().after(Millis(1 + rng.below(100_000_000)));
+    match rng.below(10) {
+        0..=3 => {
+            let kind = if rng.chance(35) { JoinKind::Node } else { JoinKind::Agent(agent(rng)) };
+            Command::CreateJoinToken { id, secret_hash: [number; 32], kind, expires }
+        }
+        4..=5 => {
+            let info = NodeInfo { spki, peer_address: "a:1".to_owned(), api_address: "a:2".to_owned() };
+            Command::RedeemNodeToken { token: id, secret_hash, info }
+        }
+        6..=7 => Command::RedeemAgentToken { token: id, secret_hash, spki, expires },
+        8 => Command::RevokeAgent { name: agent(rng) },
+        _ => {
+            let sequence = view.bundle_sequence().saturating_sub(rng.below(2)).saturating_add(rng.below(2));
+            Command::AckBundle { agent: agent(rng), sequence }
+        }
+    }
+}
+
+fn of_principals(world: &mut World, view: &State) -> Command {
+    let rng = &mut world.rng;
+    let spki = SpkiHash([u8::try_from(0x80 + rng.below(32)).unwrap_or(0); 32]);
+    let workload = format!("spiffe://{TRUST_DOMAIN}/ns/pay/api");
+    let holder = match SpiffeId::parse(&workload) {
+        Ok(id) if rng.chance(30) => Principal::Workload(id),
+        _ => Principal::Operator(operator(rng)),
+    };
+    let scope = if rng.chance(60) { Scope::Cluster } else { Scope::Namespace(namespace(rng)) };
+    let binding = Binding { principal: holder, role: *rng.pick(&[Role::Admin, Role::Admin, Role::KeyUser]), scope };
+    match rng.below(6) {
+        0 => Command::EnrolOperator {
+            name: operator(rng),
+            spki,
+            expires: view.time().after(Millis(1 + rng.below(86_400_000))),
+        },
+        1 => Command::RevokeOperator { name: operator(rng) },
+        2..=3 => Command::GrantRole(binding),
+        _ => Command::RevokeRole(binding),
+    }
+}
+
+fn of_authorities(world: &mut World, view: &State) -> Command {
+    let now: Time = view.time();
+    let due = view.authority_steps_due(now).first().copied();
+    let rng = &mut world.rng;
+    let authorities: Vec<SpkiHash> = view.authorities().map(|authority| authority.key).collect();
+    let step = *rng.pick(&[AuthorityStep::Activate, AuthorityStep::Drain, AuthorityStep::Retire]);
+    match due {
+        Some((authority, ca::Step::Activate)) => Command::AdvanceAuthority { authority, step: AuthorityStep::Activate },
+        Some((authority, ca::Step::Drain)) => Command::AdvanceAuthority { authority, step: AuthorityStep::Drain },
+        Some((authority, ca::Step::Retire)) => Command::AdvanceAuthority { authority, step: AuthorityStep::Retire },
+        _ if !authorities.is_empty() && rng.chance(30) => {
+            Command::AdvanceAuthority { authority: *rng.pick(&authorities), step }
+        }
+        _ => {
+            let number = rng.place(AUTHORITIES.len());
+            let certificate = rng.pick(AUTHORITIES.get(number..=number).unwrap_or(AUTHORITIES)).to_vec();
+            let node = view.authorities_wanted(now).first().copied().unwrap_or(NodeId(1 + rng.below(3)));
+            Command::PublishAuthority { node, certificate, generated: made_at(number), not_after: ends_at(number) }
+        }
+    }
+}
+
+fn of_namespaces(rng: &mut Rng) -> Command {
+    let name = namespace(rng);
+    let settings = NamespaceSettings {
+        rotation_floor: Millis(600_000 + rng.below(600_000)),
+        dns_suffixes: if rng.chance(50) { vec!["pay.example".to_owned()] } else { Vec::new() },
+    };
+    if rng.chance(60) {
+        Command::CreateNamespace { name, id: KeyId(rng.bytes()), settings, kek_wrapped: rng.bytes::<48>().to_vec() }
+    } else {
+        Command::UpdateNamespace { name, settings }
+    }
+}

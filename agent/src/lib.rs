@@ -9,6 +9,7 @@ pub mod upstream;
 
 mod attachments;
 mod attest;
+mod authority;
 mod clock;
 mod compose;
 mod config;

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::server::Connected;
 use types::limits::{WORKLOAD_CONNECTIONS_MAX, WORKLOAD_CONNECTIONS_PER_UID_MAX};
 
+use crate::authority::MendAuthority;
 use crate::peer::{FileId, Peer};
 
 /// How long to wait when no connection can be accepted, for example because file descriptors ran out.
@@ -81,7 +82,7 @@ impl Socket {
                 }
             };
             match self.places.take(peer.uid()) {
-                Some(place) => return Connection { stream, peer, _place: place },
+                Some(place) => return Connection { stream: MendAuthority::new(stream), peer, _place: place },
                 None => tracing::warn!(uid = peer.uid(), "closing a connection: too many are open"),
             }
         }
@@ -133,7 +134,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// A connection and the process that made it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: UnixStream,
+    stream: MendAuthority<UnixStream>,
     peer: Arc<Peer>,
     _place: Place,
 }

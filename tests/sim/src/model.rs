@@ -15,6 +15,9 @@ use crate::world::Tally;
 /// A judgement: what is wrong, in words.
 type Judged = Result<(), String>;
 
+/// The body of a request, and what was answered.
+type Answered = ([u8; 32], Result<Reply, Refusal>);
+
 #[derive(Debug)]
 struct KeyModel {
     id: KeyId,
@@ -32,7 +35,7 @@ pub(crate) struct Model {
     global: u64,
     namespaces: BTreeMap<NamespaceName, u64>,
     keys: BTreeMap<(NamespaceName, KeyName), KeyModel>,
-    answered: BTreeMap<(Principal, RequestId), ([u8; 32], Result<Reply, Refusal>)>,
+    answered: BTreeMap<(Principal, RequestId), Answered>,
     tokens: BTreeMap<TokenId, ([u8; 32], JoinKind, Time)>,
     bindings: BTreeSet<Binding>,
     /// Keys of people and agents that were revoked or replaced.

@@ -170,6 +170,21 @@ impl Cluster {
         Bundle::of_authorities(self.trust_domain.clone(), held.sequence, held.authorities.iter().map(|(a, _)| a))
     }
 
+    /// For the node that puts the same state on the wire.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        let mut changes = self.changed.subscribe();
+        changes.mark_changed();
+        changes
+    }
+
+    pub fn entries(&self) -> Vec<(Arc<str>, Entry)> {
+        self.held.lock().expect("not poisoned").entries.clone()
+    }
+
+    pub fn trust_domain(&self) -> TrustDomain {
+        self.trust_domain.clone()
+    }
+
     fn snapshot(&self) -> Snapshot {
         let bundle = self.bundle();
         let held = self.held.lock().expect("not poisoned");
@@ -237,8 +252,7 @@ fn registration(name: &Arc<str>, entry: &Entry) -> Registration {
 
 impl Upstream for Cluster {
     async fn watch(&self) -> Result<Snapshots, UpstreamError> {
-        let (cluster, mut changes) = (self.clone(), self.changed.subscribe());
-        changes.mark_changed();
+        let (cluster, changes) = (self.clone(), self.changes());
         Ok(futures::stream::unfold((cluster, changes), |(cluster, mut changes)| async move {
             changes.changed().await.ok()?;
             Some((Ok(cluster.snapshot()), (cluster, changes)))

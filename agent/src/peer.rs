@@ -104,6 +104,18 @@ fn identify(socket: &impl AsFd) -> io::Result<(i32, u32, OwnedFd)> {
 }
 
 #[cfg(test)]
+impl Peer {
+    /// A child of this test, as if it had connected.
+    pub(crate) fn of_child(child: &std::process::Child) -> Self {
+        let pid = rustix::process::Pid::from_child(child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
+        let uid = rustix::process::geteuid().as_raw();
+        let pid = pid.as_raw_nonzero().get();
+        Self { pid, uid, pidfd: watched(pidfd).expect("registers"), program: OnceLock::new() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 
@@ -121,14 +133,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_process_is_seen() {
         let mut child = Command::new("sleep").arg("600").spawn().expect("a child");
-        let pid = rustix::process::Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
-        let peer = Peer {
-            pid: pid.as_raw_nonzero().get(),
-            uid: 0,
-            pidfd: watched(pidfd).expect("registers"),
-            program: OnceLock::new(),
-        };
+        let peer = Peer::of_child(&child);
         assert!(peer.is_alive());
         child.kill().expect("ends");
         peer.ended().await;

@@ -110,3 +110,87 @@ fn refuse(error: &AttestError) -> Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+    use std::time::Duration;
+
+    use ca::{Bundle, Selector};
+    use tokio::sync::mpsc;
+    use tonic::Code;
+    use types::{Millis, Time, TrustDomain};
+
+    use super::*;
+    use crate::attachments::Attachments;
+    use crate::attest::Attestor;
+    use crate::compose::Bundles;
+    use crate::upstream::{Content, Registration};
+
+    fn view(sequence: u64) -> Arc<View> {
+        let trust_domain = TrustDomain::parse("td").expect("a name");
+        let entry = Registration {
+            name: "namespaces/a/entries/b".into(),
+            selectors: [Selector::UnixUid(rustix::process::geteuid().as_raw())].into(),
+            hint: String::new(),
+            created: Time(0),
+            content: Content {
+                spiffe_id: trust_domain.workload("/ns/a/b").expect("an id"),
+                dns_names: Vec::new(),
+                svid_ttl: Millis::from_hours(1),
+            },
+        };
+        let roots = vec![sequence.to_be_bytes().to_vec()];
+        let bundle = Bundle { trust_domain, sequence, refresh_hint: Millis::ZERO, roots };
+        Arc::new(View { snapshot: Some(Arc::new(Snapshot::new(vec![entry], bundle))), ..View::default() })
+    }
+
+    /// A stream of a process that only waits, and the view that it follows.
+    fn stream_of(child: &Child) -> (watch::Sender<Arc<View>>, Pushes<Bundles>) {
+        let (sender, view) = watch::channel(view(1));
+        let hub = Hub {
+            view,
+            wanted: mpsc::channel(1).0,
+            attachments: Arc::new(Attachments::default()),
+            attestor: Attestor::new(),
+            closing: tokio_util::sync::CancellationToken::new(),
+        };
+        (sender, Pushes::new(hub, Arc::new(Peer::of_child(child)), Bundles))
+    }
+
+    #[tokio::test]
+    async fn p88_a_stream_ends_when_its_process_does() {
+        let mut child = Command::new("sleep").arg("600").spawn().expect("a child");
+        let (sender, mut pushes) = stream_of(&child);
+        pushes.next().await.expect("it matches while it lives");
+        let mut next = Box::pin(pushes.next());
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut next).await.is_err(), "nothing is new");
+        child.kill().expect("ends");
+        assert_eq!(next.await.expect_err("ends").code(), Code::PermissionDenied);
+        // Not even a new state is for a process that is gone, whoever holds its socket or its pid by then.
+        sender.send_replace(view(2));
+        assert_eq!(pushes.next().await.expect_err("ended").code(), Code::PermissionDenied);
+        child.wait().expect("is reaped");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_becomes_another_program_gets_nothing_more() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read line; exec sleep 600"]).stdin(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("a child");
+        let program = std::path::PathBuf::from(format!("/proc/{}/exe", child.id()));
+        let (sender, mut pushes) = stream_of(&child);
+        pushes.next().await.expect("the shell matches");
+        let shell = std::fs::read_link(&program).expect("runs");
+        drop(child.stdin.take());
+        while std::fs::read_link(&program).expect("runs") == shell {
+            tokio::task::yield_now().await;
+        }
+        sender.send_replace(view(2));
+        let end = pushes.next().await.expect_err("another program");
+        assert_eq!(end.code(), Code::PermissionDenied);
+        assert!(end.message().contains("another program"), "{end}");
+        child.kill().expect("ends");
+        child.wait().expect("is reaped");
+    }
+}

@@ -148,3 +148,71 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::TrustDomain;
+
+    use super::*;
+
+    fn content(path: &str) -> Content {
+        let id = TrustDomain::parse("td").expect("a name").workload(path).expect("an id");
+        Content { spiffe_id: id, dns_names: Vec::new(), svid_ttl: Millis::from_hours(1) }
+    }
+
+    fn fails(slot: &mut Slot, now: Time) {
+        let content = slot.start();
+        slot.settle(&content, Err(UpstreamError::Unavailable("away".to_owned())), &Bundles::default(), now);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_nobody_wants() {
+        let mut slot = Slot::new(&content("/ns/a/b"));
+        assert!(!slot.is_due(Time(5)));
+        slot.want(Time(5));
+        assert!(slot.is_due(Time(5)));
+        slot.start();
+        slot.want(Time(5));
+        assert!(!slot.is_due(Time(5)), "once, whoever else comes");
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_are_forgotten_when_unwanted() {
+        let mut slot = Slot::new(&content("/ns/a/b"));
+        let mut now = Time(0);
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            slot.want(now);
+            fails(&mut slot, now);
+            slot.want(now);
+            assert!(matches!(slot.shown(), Certificate::Failed(_)));
+            assert!(!slot.is_due(now.after(Millis(seconds * 1_000 - 1))), "{seconds} s");
+            now = now.after(Millis::from_secs(seconds));
+            assert!(slot.is_due(now), "{seconds} s");
+        }
+        fails(&mut slot, now);
+        assert!(slot.pass(now), "who comes now is told of the failure");
+        assert!(!slot.pass(now.after(RETRY_MAX)), "nobody came");
+    }
+
+    #[test]
+    fn an_answer_for_an_older_content_is_thrown_away_and_asked_again() {
+        let mut slot = Slot::new(&content("/ns/a/b"));
+        slot.want(Time(0));
+        let old = slot.start();
+        slot.reconsider(&content("/ns/a/c"), &Bundles::default(), Time(1));
+        slot.settle(&old, Err(UpstreamError::Refused("no such entry".to_owned())), &Bundles::default(), Time(2));
+        assert!(matches!(slot.shown(), Certificate::Pending));
+        assert!(slot.is_due(Time(2)));
+        assert_eq!(slot.start(), content("/ns/a/c"));
+    }
+
+    #[test]
+    fn a_new_state_ends_the_pause_after_a_failure() {
+        let mut slot = Slot::new(&content("/ns/a/b"));
+        slot.want(Time(0));
+        fails(&mut slot, Time(0));
+        slot.want(Time(1));
+        slot.reconsider(&content("/ns/a/b"), &Bundles::default(), Time(1));
+        assert!(slot.is_due(Time(1)));
+    }
+}

@@ -1,6 +1,12 @@
 //! The Workload API as a workload meets it: over the unix socket, with this test process attested by the kernel, and
 //! certificates of a real authority. Names carry the numbers of the conformance list where they prove a point of it.
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and a child of one prints what it got"
+)]
 
 mod support;
 
@@ -320,4 +326,50 @@ async fn open_streams_end_when_the_agent_stops() {
     next(&mut stream).await.expect("the first");
     let ((), end) = tokio::join!(agent.stop(), next(&mut stream));
     assert_eq!(end.expect_err("ends").code(), Code::Unavailable);
+}
+
+/// What the child of the next test does: it is a workload in a program of its own. Run by hand it does nothing.
+#[tokio::test]
+async fn as_a_child_with_a_program_of_its_own() {
+    let Some(socket) = std::env::var_os("WORKLOAD_SOCKET") else { return };
+    let mut client = SpiffeWorkloadApiClient::new(channel(std::path::Path::new(&socket)).await);
+    match client.fetch_x509svid(with_header(wire::X509svidRequest {})).await {
+        Ok(answer) => {
+            let message = answer.into_inner().message().await.expect("a message").expect("one");
+            println!("identities: {}", ids(&message).join(" "));
+        }
+        Err(status) => println!("refused: {:?}", status.code()),
+    }
+}
+
+/// Two copies of one program, each with its own name appended, differ in path and hash: each gets its own identity.
+#[tokio::test]
+async fn path_and_hash_tell_copies_of_a_program_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let original = std::fs::read(std::env::current_exe().expect("a path")).expect("reads");
+    let cluster = Cluster::new();
+    for (created, name) in (1..).zip(["frontend", "backend", "changed"]) {
+        let copy = [original.as_slice(), name.as_bytes()].concat();
+        let path = folder.path().join(name);
+        let registered = if name == "changed" { [0; 32] } else { crypto::hash::sha256(&copy) };
+        std::fs::write(&path, copy).expect("writes");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("changes");
+        let path = Selector::UnixPath(path.to_str().expect("text").to_owned());
+        cluster.register(name, &[own_uid(), path, Selector::UnixSha256(registered)], created, "");
+    }
+    let agent = RunningAgent::start(cluster.clone()).await;
+    assert_eq!(svids(&agent).await.expect_err("the original is neither").code(), Code::PermissionDenied);
+    for (name, expected) in [
+        ("frontend", format!("identities: {}", cluster.id("frontend"))),
+        ("backend", format!("identities: {}", cluster.id("backend"))),
+        ("changed", "refused: PermissionDenied".to_owned()),
+    ] {
+        let child = tokio::process::Command::new(folder.path().join(name))
+            .args(["--exact", "as_a_child_with_a_program_of_its_own", "--nocapture"])
+            .env("WORKLOAD_SOCKET", agent.socket())
+            .output();
+        let output = soon("the child ends", child).await.expect("runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(&expected), "{name}: {said}");
+    }
 }

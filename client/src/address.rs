@@ -61,6 +61,12 @@ impl Address {
         &self.text
     }
 
+    /// The host part, without port and without the brackets of IPv6.
+    #[must_use]
+    pub fn host(&self) -> std::borrow::Cow<'_, str> {
+        self.name.to_str()
+    }
+
     pub(crate) fn server_name(&self) -> ServerName<'static> {
         self.name.clone()
     }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub health: Listener,
     /// What wraps the root key on this node's disk.
     pub seal: SealSettings,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// What the node says about itself.
     pub log: LogSettings,
 }
@@ -56,6 +58,14 @@ pub enum SealKind {
     File,
     /// A passphrase through argon2id.
     Passphrase,
+}
+
+/// The audit log's room on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Bytes kept free for records when the disk is full.
+    pub reserve_bytes: Option<u64>,
 }
 
 /// Verbosity and shape of the log on stderr.
@@ -94,6 +104,8 @@ pub struct Config {
     pub seal: SealKind,
     /// Where the passphrase seal reads its passphrase at start.
     pub passphrase_file: Option<PathBuf>,
+    /// Bytes kept free for audit records when the disk is full.
+    pub audit_reserve_bytes: u64,
     /// A `tracing` filter.
     pub log_level: String,
     /// Shape of the log.
@@ -149,8 +161,7 @@ impl Settings {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::from_toml(&text)
-            .map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })
+        Self::from_toml(&text).map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })
     }
 
     fn from_toml(text: &str) -> Result<Self, String> {
@@ -192,6 +203,9 @@ impl Settings {
                 kind: typed("CHANCERY_SEAL_TYPE", lookup("CHANCERY_SEAL_TYPE"))?,
                 passphrase_file: lookup("CHANCERY_SEAL_PASSPHRASE_FILE").map(PathBuf::from),
             },
+            audit: AuditSettings {
+                reserve_bytes: lookup("CHANCERY_AUDIT_RESERVE_BYTES").map(|text| whole_number(&text)).transpose()?,
+            },
             log: LogSettings {
                 level: lookup("CHANCERY_LOG_LEVEL"),
                 format: typed("CHANCERY_LOG_FORMAT", lookup("CHANCERY_LOG_FORMAT"))?,
@@ -202,7 +216,7 @@ impl Settings {
     /// What `over` says, and where it says nothing, what this says.
     #[must_use]
     pub fn overridden_by(self, over: Self) -> Self {
-        let Self { data_dir, api, peer, health, seal, log } = self;
+        let Self { data_dir, api, peer, health, seal, audit, log } = self;
         Self {
             data_dir: over.data_dir.or(data_dir),
             api: api.overridden_by(over.api),
@@ -212,12 +226,17 @@ impl Settings {
                 kind: over.seal.kind.or(seal.kind),
                 passphrase_file: over.seal.passphrase_file.or(seal.passphrase_file),
             },
-            log: LogSettings {
-                level: over.log.level.or(log.level),
-                format: over.log.format.or(log.format),
-            },
+            audit: AuditSettings { reserve_bytes: over.audit.reserve_bytes.or(audit.reserve_bytes) },
+            log: LogSettings { level: over.log.level.or(log.level), format: over.log.format.or(log.format) },
         }
     }
+}
+
+fn whole_number(text: &str) -> Result<u64, ConfigError> {
+    let reason = |_| "a whole number of bytes was expected".to_owned();
+    text.parse()
+        .map_err(reason)
+        .map_err(|reason| ConfigError::Variable { name: "CHANCERY_AUDIT_RESERVE_BYTES", reason })
 }
 
 impl Listener {
@@ -246,7 +265,7 @@ impl Config {
     /// # Errors
     /// When no data folder is named.
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { data_dir, api, peer, health, seal, log } = settings;
+        let Settings { data_dir, api, peer, health, seal, audit, log } = settings;
         Ok(Self {
             data_dir: data_dir.ok_or(ConfigError::NoDataDir)?,
             api: api.resolve(([0, 0, 0, 0], 7443)),
@@ -254,6 +273,7 @@ impl Config {
             health: health.resolve(([127, 0, 0, 1], 7445)),
             seal: seal.kind.unwrap_or_default(),
             passphrase_file: seal.passphrase_file,
+            audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
             log_level: log.level.unwrap_or_else(|| "info".to_owned()),
             log_format: log.format.unwrap_or_default(),
         })
@@ -275,17 +295,17 @@ mod tests {
 
     #[test]
     fn flags_beat_variables_beat_the_file() {
-        let file = Settings::from_toml("data_dir = \"/file\"\n[log]\nlevel = \"warn\"\n[seal]\ntype = \"passphrase\"\n");
+        let file =
+            Settings::from_toml("data_dir = \"/file\"\n[log]\nlevel = \"warn\"\n[seal]\ntype = \"passphrase\"\n");
         let variables = Settings::from_variables(|name| match name {
             "CHANCERY_DATA_DIR" => Some("/variable".to_owned()),
             "CHANCERY_LOG_LEVEL" => Some("debug".to_owned()),
             _ => None,
         });
         let flags = Settings { data_dir: Some("/flag".into()), ..Settings::default() };
-        let config = Config::resolve(
-            file.expect("valid").overridden_by(variables.expect("valid")).overridden_by(flags),
-        )
-        .expect("resolves");
+        let config =
+            Config::resolve(file.expect("valid").overridden_by(variables.expect("valid")).overridden_by(flags))
+                .expect("resolves");
         assert_eq!(config.data_dir, PathBuf::from("/flag"));
         assert_eq!(config.log_level, "debug");
         assert_eq!(config.seal, SealKind::Passphrase);
@@ -302,9 +322,9 @@ mod tests {
     fn the_full_example_parses_and_names_every_setting() {
         let text = include_str!("../../deploy/conf/chancery_full.toml");
         let shipped = Settings::from_toml(text).expect("the shipped example is valid");
-        let Settings { data_dir, api, peer, health, seal, log } = shipped;
+        let Settings { data_dir, api, peer, health, seal, audit, log } = shipped;
         assert!(data_dir.is_some() && seal.kind.is_some() && seal.passphrase_file.is_some());
-        assert!(log.level.is_some() && log.format.is_some());
+        assert!(log.level.is_some() && log.format.is_some() && audit.reserve_bytes.is_some());
         for port in [&api, &peer] {
             assert!(port.listen.is_some() && port.advertise.is_some());
         }

@@ -22,7 +22,7 @@ const HEADER_BYTES: usize = 1 + SALT_BYTES + 8;
 const READERS_MAX: usize = 256;
 
 /// The storage envelope of one process start.
-pub struct StorageEnvelope {
+pub(crate) struct StorageEnvelope {
     node: NodeId,
     storage: LockedSecret,
     salt: [u8; SALT_BYTES],
@@ -37,7 +37,7 @@ impl StorageEnvelope {
     ///
     /// # Errors
     /// When no memory can be locked for the storage key.
-    pub fn new(root: &LockedSecret, node: NodeId) -> Result<Self, crypto::locked::LockError> {
+    pub(crate) fn new(root: &LockedSecret, node: NodeId) -> Result<Self, crypto::locked::LockError> {
         let storage = kdf::extract_sha512(b"chancery root v1", root.expose()).expand(&[b"storage"]);
         let storage = LockedSecret::new(storage.expose())?;
         let salt = crypto::entropy::array();

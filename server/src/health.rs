@@ -17,7 +17,7 @@ use crate::node::Node;
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, node: Arc<Node>, stop: CancellationToken) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, stop: CancellationToken) -> io::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))

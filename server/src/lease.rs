@@ -15,7 +15,7 @@ const CLOCKS_PART_MAX: Duration = Duration::from_secs(1);
 
 /// Two clocks read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocks {
+pub(crate) struct Clocks {
     /// Since the machine booted, suspend included.
     pub boot: Duration,
     /// Since the Unix epoch.
@@ -24,7 +24,7 @@ pub struct Clocks {
 
 /// The lease of this node.
 #[derive(Debug, Default)]
-pub struct Lease {
+pub(crate) struct Lease {
     granted: Mutex<Option<Grant>>,
 }
 
@@ -37,7 +37,7 @@ struct Grant {
 impl Clocks {
     /// Reads both.
     #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let boot = Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), u32::try_from(boot.tv_nsec).unwrap_or(0));
@@ -56,14 +56,14 @@ impl Clocks {
 
 impl Lease {
     /// The leader has granted `length`, counted from `asked`: the clocks before the question was sent.
-    pub fn renew(&self, asked: Clocks, length: Duration) {
+    pub(crate) fn renew(&self, asked: Clocks, length: Duration) {
         if let Ok(mut granted) = self.granted.lock() {
             *granted = Some(Grant { from: asked, length });
         }
     }
 
     /// Gives the lease up at once.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         if let Ok(mut granted) = self.granted.lock() {
             *granted = None;
         }
@@ -73,7 +73,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`Reason::LeaseExpired`]: another node may answer.
-    pub fn check(&self, now: Clocks) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, now: Clocks) -> Result<(), Refusal> {
         let granted = self.granted.lock().ok().and_then(|granted| *granted);
         let holds = granted.is_some_and(|grant| {
             now.agree_since(grant.from)

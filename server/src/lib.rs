@@ -1,3 +1,37 @@
-//! The node
+//! The node: every network, disk and clock edge, thin. What it decides, it asks of the pure crates.
+//!
+//! [`run`] is the whole of it. A node is [empty](node), sealed or open; only an open one has a [`core`](core::Core), in
+//! which keys can be reached. Requests come in through `net`, are taken through the typed stages of `request` by the
+//! services of `api`, and become either an answer from applied state or one log entry. What the node does by itself is in
+//! `duties`.
 
+mod api;
 pub mod audit_store;
+mod authority;
+mod clock;
+pub mod config;
+mod core;
+mod duties;
+mod envelope;
+mod folder;
+mod formation;
+mod health;
+mod join;
+mod keyring;
+mod lease;
+mod machine;
+mod member;
+mod membership;
+mod metrics;
+mod net;
+mod node;
+mod opening;
+mod recorder;
+mod request;
+mod run;
+mod seal;
+mod trust;
+mod wire;
+
+pub use config::Config;
+pub use run::{RunError, run};

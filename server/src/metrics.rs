@@ -13,7 +13,7 @@ use types::Action;
 
 /// The node's counters and gauges.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter<u64, AtomicU64>>,
     seconds: Family<Verb, Histogram>,
@@ -75,7 +75,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts one answer.
-    pub fn answered(&self, action: Action, outcome: &'static str, took: Duration) {
+    pub(crate) fn answered(&self, action: Action, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Request { action: action.as_str(), outcome }).inc();
         self.seconds.get_or_create(&Verb { action: action.as_str() }).observe(took.as_secs_f64());
     }
@@ -84,7 +84,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
-    pub fn render(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)

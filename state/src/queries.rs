@@ -13,10 +13,10 @@ pub mod resources;
 use std::collections::BTreeSet;
 
 use audit::{Frontier, Head, LogName};
-use types::{NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TrustDomain};
+use types::{NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain};
 
 use crate::State;
-use crate::rows::{Cluster, Namespace, Node, Report, Request};
+use crate::rows::{Cluster, Namespace, Node, Report, Request, Token};
 
 /// Sequences are generation · 2^40 + index: below 2^53, so that JSON readers keep them exact.
 const INDEX_BITS: u32 = 40;
@@ -152,6 +152,12 @@ impl State {
         &self.progress().audit
     }
 
+    /// The head of the cluster's audit log.
+    #[must_use]
+    pub fn cluster_audit_head(&self) -> Head {
+        self.audit_frontier().head(LogName::Cluster)
+    }
+
     /// The head of the cluster's log, and the last anchored head of each node's own.
     #[must_use]
     pub fn audit_heads(&self) -> Vec<Head> {
@@ -160,7 +166,13 @@ impl State {
             size: report.audit_size,
             root: audit::Hash(report.audit_root),
         });
-        std::iter::once(self.audit_frontier().head(LogName::Cluster)).chain(nodes).collect()
+        std::iter::once(self.cluster_audit_head()).chain(nodes).collect()
+    }
+
+    /// A join token that nobody has spent, by the public half of it.
+    #[must_use]
+    pub fn token(&self, id: &TokenId) -> Option<&Token> {
+        self.token_table().get(id)
     }
 
     /// The members' numbers: each is to hold an authority of its own.

@@ -21,7 +21,7 @@ use types::limits;
 
 /// Where a request came from and which key its connection proved.
 #[derive(Clone, Debug)]
-pub struct ApiConnection {
+pub(crate) struct ApiConnection {
     /// The peer's address.
     pub source: SocketAddr,
     /// The certificates it presented, leaf first; empty when it presented none.
@@ -30,7 +30,7 @@ pub struct ApiConnection {
 
 /// A connection whose handshake is done; its place among [`limits::CONNECTIONS_MAX`] is freed with it.
 #[derive(Debug)]
-pub struct ApiStream {
+pub(crate) struct ApiStream {
     stream: TlsStream<TcpStream>,
     connection: ApiConnection,
     _place: OwnedSemaphorePermit,
@@ -40,7 +40,7 @@ pub struct ApiStream {
 ///
 /// # Errors
 /// With the address and the setting that changes it.
-pub async fn bind(what: &'static str, address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) async fn bind(what: &'static str, address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let text = match error.kind() {
             io::ErrorKind::AddrInUse => format!(
@@ -53,7 +53,7 @@ pub async fn bind(what: &'static str, address: SocketAddr) -> io::Result<TcpList
 }
 
 /// Accepts until `stop`, and yields the connections whose TLS handshake succeeded in time.
-pub fn incoming(
+pub(crate) fn incoming(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,

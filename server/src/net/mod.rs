@@ -2,8 +2,6 @@
 //!
 //! Who the peer is, is decided later, by `authn`: here any certificate whose key it proves to hold will do, and none.
 
-mod certificate;
 mod listener;
 
-pub use certificate::{ServerCertificate, server_tls};
-pub use listener::{ApiConnection, bind, incoming};
+pub(crate) use listener::{ApiConnection, bind, incoming};

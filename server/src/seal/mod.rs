@@ -8,7 +8,7 @@ mod file;
 mod passphrase;
 mod record;
 
-pub use record::{SealRecord, WrongSeal};
+pub(crate) use record::{SealRecord, WrongSeal};
 
 use crypto::LockedSecret;
 use types::ClusterId;
@@ -17,11 +17,11 @@ use crate::config::SealKind;
 use crate::folder::{Folder, FolderError};
 
 /// The file in the data folder.
-pub const SEAL_FILE: &str = "seal.json";
+pub(crate) const SEAL_FILE: &str = "seal.json";
 
 /// Why a node cannot be sealed or unsealed.
 #[derive(Debug, thiserror::Error)]
-pub enum SealError {
+pub(crate) enum SealError {
     /// The passphrase is wrong, or `seal.json` or the key file was changed.
     #[error("the seal does not open: wrong passphrase, or a damaged seal file")]
     DoesNotOpen,
@@ -57,7 +57,7 @@ impl From<WrongSeal> for SealError {
 ///
 /// # Errors
 /// When the seal needs what it was not given, or the disk refuses.
-pub fn seal(
+pub(crate) fn seal(
     folder: &Folder,
     kind: SealKind,
     passphrase: &[u8],
@@ -77,7 +77,7 @@ pub fn seal(
 ///
 /// # Errors
 /// [`SealError::DoesNotOpen`] for a wrong passphrase as for a damaged file: they cannot be told apart.
-pub fn unseal(
+pub(crate) fn unseal(
     folder: &Folder,
     record: &SealRecord,
     passphrase: &[u8],
@@ -97,7 +97,7 @@ pub fn unseal(
 ///
 /// # Errors
 /// When the file is there and damaged.
-pub fn read(folder: &Folder) -> Result<Option<SealRecord>, SealError> {
+pub(crate) fn read(folder: &Folder) -> Result<Option<SealRecord>, SealError> {
     Ok(folder.read_json(SEAL_FILE)?)
 }
 

@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 /// The content of `seal.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SealRecord {
+pub(crate) struct SealRecord {
     version: u32,
     /// Whose root key it is.
     #[serde(with = "hex_id")]
@@ -26,7 +26,7 @@ pub struct SealRecord {
 /// How a wrapping key comes about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Parameters {
+pub(crate) enum Parameters {
     /// Read from a file in the data folder.
     File,
     /// Derived from a passphrase.
@@ -38,7 +38,7 @@ pub enum Parameters {
 
 /// argon2id's salt and cost (RFC 9106).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Argon2id {
+pub(crate) struct Argon2id {
     /// 16 bytes, hexadecimal.
     pub salt: String,
     /// Memory in KiB.
@@ -58,7 +58,7 @@ struct WrappedRoot {
 
 /// The wrapping key is not the one that wrapped, or the record was changed.
 #[derive(Debug)]
-pub struct WrongSeal;
+pub(crate) struct WrongSeal;
 
 impl SealRecord {
     /// Wraps the root key of epoch 1.
@@ -82,7 +82,7 @@ impl SealRecord {
 
     /// The seal's name as it is printed.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self.parameters {
             Parameters::File => "file",
             Parameters::Passphrase { .. } => "passphrase",

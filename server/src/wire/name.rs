@@ -10,7 +10,7 @@ fn malformed(given: &str, shape: &str) -> Refusal {
 
 /// A name that breaks the rules for names.
 #[must_use]
-pub fn refused(error: NameError) -> Refusal {
+pub(crate) fn refused(error: NameError) -> Refusal {
     Refusal::new(Reason::InvalidArgument, error.to_string())
 }
 
@@ -18,7 +18,7 @@ pub fn refused(error: NameError) -> Refusal {
 ///
 /// # Errors
 /// When it has another shape.
-pub fn namespace(name: &str) -> Result<NamespaceName, Refusal> {
+pub(crate) fn namespace(name: &str) -> Result<NamespaceName, Refusal> {
     let ns = name.strip_prefix("namespaces/").ok_or_else(|| malformed(name, "namespaces/{namespace}"))?;
     NamespaceName::parse(ns).map_err(refused)
 }
@@ -27,7 +27,7 @@ pub fn namespace(name: &str) -> Result<NamespaceName, Refusal> {
 ///
 /// # Errors
 /// When it has another shape.
-pub fn key(name: &str) -> Result<(NamespaceName, KeyName), Refusal> {
+pub(crate) fn key(name: &str) -> Result<(NamespaceName, KeyName), Refusal> {
     let (ns, key) = child(name, "keys", "namespaces/{namespace}/keys/{key}")?;
     Ok((ns, KeyName::parse(key).map_err(refused)?))
 }
@@ -36,7 +36,7 @@ pub fn key(name: &str) -> Result<(NamespaceName, KeyName), Refusal> {
 ///
 /// # Errors
 /// When it has another shape.
-pub fn entry(name: &str) -> Result<(NamespaceName, EntryName), Refusal> {
+pub(crate) fn entry(name: &str) -> Result<(NamespaceName, EntryName), Refusal> {
     let (ns, entry) = child(name, "entries", "namespaces/{namespace}/entries/{entry}")?;
     Ok((ns, EntryName::parse(entry).map_err(refused)?))
 }
@@ -45,7 +45,7 @@ pub fn entry(name: &str) -> Result<(NamespaceName, EntryName), Refusal> {
 ///
 /// # Errors
 /// When it has another shape.
-pub fn agent(name: &str) -> Result<AgentName, Refusal> {
+pub(crate) fn agent(name: &str) -> Result<AgentName, Refusal> {
     let id = name.strip_prefix("agents/").ok_or_else(|| malformed(name, "agents/{agent}"))?;
     AgentName::parse(id).map_err(refused)
 }
@@ -54,7 +54,7 @@ pub fn agent(name: &str) -> Result<AgentName, Refusal> {
 ///
 /// # Errors
 /// When it has another shape.
-pub fn operator(name: &str) -> Result<OperatorName, Refusal> {
+pub(crate) fn operator(name: &str) -> Result<OperatorName, Refusal> {
     let id = name.strip_prefix("operators/").ok_or_else(|| malformed(name, "operators/{operator}"))?;
     OperatorName::parse(id).map_err(refused)
 }

@@ -1,6 +1,6 @@
 //! Paging (AIP-158): a page size within bounds and a token that says where to go on.
 //!
-//! A token is the last name on the page, so it stays good while other things come and go.
+//! A token names the last item of a page, so it stays good while other things come and go.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use types::{Reason, Refusal, limits};
 ///
 /// # Errors
 /// When it is negative.
-pub fn size(asked: i32) -> Result<usize, Refusal> {
+pub(crate) fn size(asked: i32) -> Result<usize, Refusal> {
     match usize::try_from(asked) {
         Ok(0) => Ok(limits::PAGE_SIZE_DEFAULT),
         Ok(size) => Ok(size.min(limits::PAGE_SIZE_MAX)),
@@ -18,27 +18,23 @@ pub fn size(asked: i32) -> Result<usize, Refusal> {
     }
 }
 
-/// Reads a token.
+/// Reads a token: the last name on the page before.
 ///
 /// # Errors
 /// When no list gave it out.
-pub fn after(token: &str) -> Result<Option<String>, Refusal> {
+pub(crate) fn after<T>(token: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
-    let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(Some).ok_or_else(|| {
-        Refusal::new(Reason::InvalidArgument, "`page_token` is not one that a list call returned")
-    })
+    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.and_then(|text| parse(&text))
+        .map(Some)
+        .ok_or_else(|| Refusal::new(Reason::InvalidArgument, "`page_token` is not one that a list call returned"))
 }
 
-/// Cuts one more item than fits off `items`, and makes the token for what follows from the last item that stays.
-pub fn cut<T>(items: &mut Vec<T>, size: usize, name: impl Fn(&T) -> String) -> String {
-    if items.len() <= size {
-        return String::new();
-    }
-    items.truncate(size);
-    items.last().map(|last| URL_SAFE_NO_PAD.encode(name(last))).unwrap_or_default()
+/// The token of the page that follows `last`; empty when none does.
+pub(crate) fn token(last: Option<impl std::fmt::Display>) -> String {
+    last.map(|last| URL_SAFE_NO_PAD.encode(last.to_string())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -50,12 +46,12 @@ mod tests {
         assert_eq!(size(0), Ok(limits::PAGE_SIZE_DEFAULT));
         assert_eq!(size(i32::MAX), Ok(limits::PAGE_SIZE_MAX));
         assert!(size(-1).is_err());
-        let mut items = vec!["a", "b", "c"];
-        let token = cut(&mut items, 2, |item| (*item).to_owned());
-        assert_eq!(items, ["a", "b"]);
-        assert_eq!(after(&token), Ok(Some("b".to_owned())));
-        assert_eq!(after(""), Ok(None));
-        assert!(after("!").is_err());
-        assert_eq!(cut(&mut items, 2, |item| (*item).to_owned()), "");
+        let parse = |text: &str| text.parse::<u32>().ok();
+        assert_eq!(after(&token(Some(7)), parse), Ok(Some(7)));
+        assert_eq!(after("", parse), Ok(None));
+        assert_eq!(token(None::<u32>), "");
+        for wrong in ["!", "YQ"] {
+            assert!(after(wrong, parse).is_err(), "{wrong}");
+        }
     }
 }

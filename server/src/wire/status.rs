@@ -7,11 +7,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use types::{Reason, Refusal};
 
 /// `ErrorInfo.domain` of every status.
-pub const DOMAIN: &str = "chancery";
+pub(crate) const DOMAIN: &str = "chancery";
 
 /// The status of a refusal; `RetryInfo` goes with those that may pass.
 #[must_use]
-pub fn status(refusal: &Refusal) -> Status {
+pub(crate) fn status(refusal: &Refusal) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(refusal.reason.as_str(), DOMAIN, std::collections::HashMap::new());
     if let Some(pause) = retry_after(refusal.reason) {
@@ -22,14 +22,14 @@ pub fn status(refusal: &Refusal) -> Status {
 
 /// The refusal that a status carries, when one of us made it.
 #[must_use]
-pub fn refusal(status: &Status) -> Option<Refusal> {
+pub(crate) fn refusal(status: &Status) -> Option<Refusal> {
     let info = status.get_details_error_info()?;
     (info.domain == DOMAIN).then(|| Reason::parse(&info.reason))?.map(|reason| Refusal::new(reason, status.message()))
 }
 
 /// The gRPC code of each reason.
 #[must_use]
-pub const fn code(reason: Reason) -> Code {
+pub(crate) const fn code(reason: Reason) -> Code {
     match reason {
         Reason::NotFound => Code::NotFound,
         Reason::PermissionDenied => Code::PermissionDenied,

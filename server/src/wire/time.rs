@@ -4,7 +4,7 @@ use types::{Millis, Reason, Refusal, Time};
 
 /// A point in time; absent for one that never comes.
 #[must_use]
-pub fn timestamp(time: Time) -> Option<prost_types::Timestamp> {
+pub(crate) fn timestamp(time: Time) -> Option<prost_types::Timestamp> {
     let seconds = i64::try_from(time.0 / 1_000).ok()?;
     let nanos = i32::try_from(time.0 % 1_000).ok()? * 1_000_000;
     (time != Time::NEVER).then_some(prost_types::Timestamp { seconds, nanos })
@@ -12,7 +12,7 @@ pub fn timestamp(time: Time) -> Option<prost_types::Timestamp> {
 
 /// A length of time.
 #[must_use]
-pub fn duration(length: Millis) -> prost_types::Duration {
+pub(crate) fn duration(length: Millis) -> prost_types::Duration {
     let seconds = i64::try_from(length.0 / 1_000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(length.0 % 1_000).unwrap_or(0) * 1_000_000;
     prost_types::Duration { seconds, nanos }
@@ -22,7 +22,7 @@ pub fn duration(length: Millis) -> prost_types::Duration {
 ///
 /// # Errors
 /// When it is negative or longer than can be counted; `field` names it.
-pub fn millis(field: &str, length: &prost_types::Duration) -> Result<Millis, Refusal> {
+pub(crate) fn millis(field: &str, length: &prost_types::Duration) -> Result<Millis, Refusal> {
     let refused = || Refusal::new(Reason::InvalidArgument, format!("`{field}` must be a duration of zero or more"));
     let seconds = u64::try_from(length.seconds).map_err(|_| refused())?;
     let nanos = u64::try_from(length.nanos).map_err(|_| refused())?;
@@ -33,7 +33,7 @@ pub fn millis(field: &str, length: &prost_types::Duration) -> Result<Millis, Ref
 ///
 /// # Errors
 /// When it lies before the Unix epoch; `field` names it.
-pub fn time(field: &str, time: &prost_types::Timestamp) -> Result<Time, Refusal> {
+pub(crate) fn time(field: &str, time: &prost_types::Timestamp) -> Result<Time, Refusal> {
     let length = prost_types::Duration { seconds: time.seconds, nanos: time.nanos };
     millis(field, &length).map(|millis| Time(millis.0))
 }

@@ -1,0 +1,235 @@
+//! `CryptoService`: the use of keys, on whichever node the caller reached. No log entry, one audit record each.
+
+use std::collections::HashMap;
+
+use ::kms::wrapping::UnderNamespace;
+use ::kms::{Binding, Ciphertext, EncryptionContext, KeyMaterial, Kind};
+use audit::Detail;
+use proto::kms::v1 as wire;
+use proto::kms::v1::crypto_service_server::CryptoService;
+use tonic::{Request, Response, Status};
+use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal, limits};
+
+use super::Api;
+use super::keys::find;
+use crate::core::StateView;
+use crate::request::authn::Caller;
+use crate::request::decide::decide;
+use crate::request::query::{self, Desk, Query};
+use crate::request::target::Target;
+use crate::wire::{kms, name};
+
+#[tonic::async_trait]
+impl CryptoService for Api {
+    async fn encrypt(&self, request: Request<wire::EncryptRequest>) -> Result<Response<wire::EncryptResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn decrypt(&self, request: Request<wire::DecryptRequest>) -> Result<Response<wire::DecryptResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn generate_data_key(
+        &self,
+        request: Request<wire::GenerateDataKeyRequest>,
+    ) -> Result<Response<wire::GenerateDataKeyResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn re_encrypt(
+        &self,
+        request: Request<wire::ReEncryptRequest>,
+    ) -> Result<Response<wire::ReEncryptResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+}
+
+/// What a message is bound to beside its key.
+struct Bound {
+    namespace: NamespaceName,
+    context: EncryptionContext,
+    aad: Vec<u8>,
+}
+
+impl Bound {
+    fn new(namespace: NamespaceName, pairs: HashMap<String, String>, aad: Vec<u8>) -> Result<Self, Refusal> {
+        Ok(Self { namespace, context: kms::context(pairs)?, aad })
+    }
+
+    fn binding(&self) -> Result<Binding<'_>, Refusal> {
+        Binding::new(&self.namespace, &self.context, &self.aad)
+    }
+}
+
+/// The material of a version that may be used now.
+fn material(
+    desk: &Desk<'_>,
+    ns: &NamespaceName,
+    key_name: &KeyName,
+    number: u32,
+) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
+    let key = find(&desk.state, ns, key_name)?;
+    key.usable()?;
+    let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
+    row.usable()?;
+    let namespace = desk.state.namespace(ns).ok_or_else(unverified)?;
+    let place = UnderNamespace { namespace: ns, key_id: key.id, version: number, algorithm: key.algorithm };
+    desk.core.keyring.material(&namespace.kek_wrapped, place, &row.wrapped)
+}
+
+fn primary(desk: &Desk<'_>, ns: &NamespaceName, key: &KeyName) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
+    material(desk, ns, key, find(&desk.state, ns, key)?.primary)
+}
+
+fn unverified() -> Refusal {
+    Refusal::new(Reason::InvalidCiphertext, "ciphertext or context does not verify")
+}
+
+/// The key that a unary ciphertext names, in the namespace that the caller names. A ciphertext of another namespace's key
+/// looks like one that does not verify: it must not tell whether that key exists.
+fn key_of(state: &StateView, ns: &NamespaceName, ciphertext: &[u8]) -> Result<(KeyName, u32), Refusal> {
+    let header = Ciphertext::parse(ciphertext)?.header;
+    if header.kind != Kind::Unary {
+        return Err(Refusal::new(
+            Reason::InvalidArgument,
+            "this is a stream or an envelope file: decrypt it with the client, which opens its data key here",
+        ));
+    }
+    let found = find_by_id(state, header.key_id).filter(|(found, _)| found == ns);
+    found.map(|(_, key)| (key, header.version)).ok_or_else(unverified)
+}
+
+fn find_by_id(state: &StateView, id: KeyId) -> Option<(NamespaceName, KeyName)> {
+    state.key_by_id(&id).map(|(ns, key, _)| (ns.clone(), key.clone()))
+}
+
+fn check_plaintext(plaintext: &[u8]) -> Result<(), Refusal> {
+    if plaintext.len() <= limits::UNARY_PLAINTEXT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::LimitExceeded,
+        format!(
+            "`plaintext` has {} bytes and may have {}: encrypt it under a data key (GenerateDataKey), as \
+             `chancery encrypt` does",
+            plaintext.len(),
+            limits::UNARY_PLAINTEXT_BYTES_MAX
+        ),
+    ))
+}
+
+/// What a record says of a version's use.
+fn used(version: u32) -> Detail {
+    Detail::new().count("version", u64::from(version))
+}
+
+fn key_target(full_name: &str) -> Result<Target, Refusal> {
+    name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
+}
+
+/// A ciphertext's key, when its caller may know of it; else the namespace, on which the decision then falls.
+fn ciphertext_target(state: &StateView, parent: &str, ciphertext: &[u8]) -> Result<Target, Refusal> {
+    let ns = name::namespace(parent)?;
+    let (key, _) = key_of(state, &ns, ciphertext)?;
+    Ok(Target::Key(ns, key))
+}
+
+impl Query for wire::EncryptRequest {
+    const ACTION: Action = Action::Encrypt;
+    type Answer = wire::EncryptResponse;
+
+    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        key_target(&self.name)
+    }
+
+    async fn answer(self, desk: &Desk<'_>) -> Result<(wire::EncryptResponse, Detail), Refusal> {
+        let (ns, key) = name::key(&self.name)?;
+        let plaintext = crypto::SecretBytes::from_vec(self.plaintext);
+        check_plaintext(plaintext.expose())?;
+        let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
+        let material = primary(desk, &ns, &key)?;
+        let salt = crypto::entropy::array();
+        let ciphertext = ::kms::encrypt(&material, &bound.binding()?, salt, plaintext.expose())?;
+        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(material.version())))
+    }
+}
+
+impl Query for wire::DecryptRequest {
+    const ACTION: Action = Action::Decrypt;
+    type Answer = wire::DecryptResponse;
+
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        ciphertext_target(state, &self.parent, &self.ciphertext)
+    }
+
+    async fn answer(self, desk: &Desk<'_>) -> Result<(wire::DecryptResponse, Detail), Refusal> {
+        let ns = name::namespace(&self.parent)?;
+        let (key, version) = key_of(&desk.state, &ns, &self.ciphertext)?;
+        let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
+        let material = material(desk, &ns, &key, version)?;
+        let plaintext = ::kms::decrypt(&material, &bound.binding()?, &Ciphertext::parse(&self.ciphertext)?)?;
+        let answer =
+            wire::DecryptResponse { plaintext: plaintext.dangerous_into_vec(), key: kms::key_name(&ns, &key), version };
+        Ok((answer, used(version)))
+    }
+}
+
+impl Query for wire::GenerateDataKeyRequest {
+    const ACTION: Action = Action::GenerateDataKey;
+    type Answer = wire::GenerateDataKeyResponse;
+
+    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        key_target(&self.name)
+    }
+
+    async fn answer(self, desk: &Desk<'_>) -> Result<(wire::GenerateDataKeyResponse, Detail), Refusal> {
+        let (ns, key) = name::key(&self.name)?;
+        let length = match usize::try_from(self.length_bytes).unwrap_or(usize::MAX) {
+            0 => 32,
+            length @ 16..=limits::DATA_KEY_BYTES_MAX => length,
+            _ => {
+                let bound = limits::DATA_KEY_BYTES_MAX;
+                let text = format!("`length_bytes` must be between 16 and {bound}, or zero for 32");
+                return Err(Refusal::new(Reason::InvalidArgument, text));
+            }
+        };
+        let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
+        let material = primary(desk, &ns, &key)?;
+        let drawn = crypto::entropy::secret::<{ limits::DATA_KEY_BYTES_MAX }>();
+        let data_key = drawn.expose().get(..length).unwrap_or_default();
+        let wrapped = ::kms::encrypt(&material, &bound.binding()?, crypto::entropy::array(), data_key)?;
+        let plaintext = if self.without_plaintext { Vec::new() } else { data_key.to_vec() };
+        let answer = wire::GenerateDataKeyResponse { plaintext, wrapped, version: material.version() };
+        Ok((answer, used(material.version()).count("length_bytes", length as u64)))
+    }
+}
+
+impl Query for wire::ReEncryptRequest {
+    const ACTION: Action = Action::ReEncrypt;
+    type Answer = wire::ReEncryptResponse;
+
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        ciphertext_target(state, &self.parent, &self.ciphertext)
+    }
+
+    async fn answer(self, desk: &Desk<'_>) -> Result<(wire::ReEncryptResponse, Detail), Refusal> {
+        let ns = name::namespace(&self.parent)?;
+        let (source, source_version) = key_of(&desk.state, &ns, &self.ciphertext)?;
+        let (to_ns, to_key) = match self.destination_name.as_str() {
+            "" => (ns.clone(), source.clone()),
+            destination => name::key(destination)?,
+        };
+        // The right to the source was decided on the way in; the destination is a second resource.
+        decide(&desk.state, &desk.caller.principal, Action::Encrypt, &Target::Key(to_ns.clone(), to_key.clone()))?;
+        let from = Bound::new(ns.clone(), self.source_context, self.source_additional_authenticated_data)?;
+        let to = Bound::new(to_ns.clone(), self.destination_context, self.destination_additional_authenticated_data)?;
+        let old = material(desk, &ns, &source, source_version)?;
+        let new = primary(desk, &to_ns, &to_key)?;
+        let ciphertext = Ciphertext::parse(&self.ciphertext)?;
+        let plaintext = ::kms::decrypt(&old, &from.binding()?, &ciphertext)?;
+        let ciphertext = ::kms::encrypt(&new, &to.binding()?, crypto::entropy::array(), plaintext.expose())?;
+        let key = kms::key_name(&to_ns, &to_key);
+        let detail = used(new.version()).count("source_version", u64::from(source_version)).text("to", &key);
+        Ok((wire::ReEncryptResponse { ciphertext, source_version, version: new.version(), key }, detail))
+    }
+}

@@ -1,0 +1,63 @@
+//! The local admin socket: `Init` on a node that belongs to no cluster yet, and nothing else of `ClusterService`.
+
+use std::sync::Arc;
+
+use proto::cluster::v1 as wire;
+use proto::cluster::v1::cluster_service_server::ClusterService;
+use tonic::{Request, Response, Status};
+use types::{Reason, Refusal};
+
+use crate::formation;
+use crate::node::Node;
+use crate::wire::status::status;
+
+/// `ClusterService` on the admin socket, whose file mode says who may call.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    pub(crate) node: Arc<Node>,
+}
+
+fn elsewhere<T>() -> Result<Response<T>, Status> {
+    let text = "this socket forms the cluster and does nothing else: use the API port";
+    Err(status(&Refusal::new(Reason::PermissionDenied, text)))
+}
+
+#[tonic::async_trait]
+impl ClusterService for Local {
+    async fn init(&self, request: Request<wire::InitRequest>) -> Result<Response<wire::InitResponse>, Status> {
+        let formed = formation::form(&self.node, request.into_inner()).await;
+        formed.map(Response::new).map_err(|refusal| status(&refusal))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::ClusterStatus>, Status> {
+        elsewhere()
+    }
+
+    async fn create_join_token(
+        &self,
+        _request: Request<wire::CreateJoinTokenRequest>,
+    ) -> Result<Response<wire::CreateJoinTokenResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn redeem_node_token(
+        &self,
+        _request: Request<wire::RedeemNodeTokenRequest>,
+    ) -> Result<Response<wire::RedeemNodeTokenResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn who_am_i(&self, _request: Request<wire::WhoAmIRequest>) -> Result<Response<wire::WhoAmIResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn get_trust_document(
+        &self,
+        _request: Request<wire::GetTrustDocumentRequest>,
+    ) -> Result<Response<wire::TrustDocument>, Status> {
+        elsewhere()
+    }
+}

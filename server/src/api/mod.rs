@@ -1,0 +1,33 @@
+//! The services of the API. Each method is a [`Query`](crate::request::query::Query) or a
+//! [`Mutation`](crate::request::mutation::Mutation) and nothing else: who may call, under which lease, how it is recorded
+//! and forwarded is the same for all and lives in `request/`.
+
+mod agents;
+mod audit;
+mod authorities;
+mod cluster;
+mod crypto;
+mod entries;
+mod health;
+mod init;
+mod keys;
+mod macros;
+mod namespaces;
+mod operators;
+mod routes;
+mod seal;
+mod svid;
+
+pub(crate) use keys::next_version;
+pub(crate) use routes::{admin_routes, api_routes, forwarded};
+pub(crate) use svid::{own_active, with_issuer};
+
+use std::sync::Arc;
+
+use crate::node::Node;
+
+/// Every service of the API: each is implemented for this, in the file named after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) node: Arc<Node>,
+}

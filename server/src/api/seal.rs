@@ -1,0 +1,79 @@
+//! `SealService`: all that a sealed node offers beside health.
+//!
+//! Unsealing needs no credential, because a sealed node cannot look one up: it needs the passphrase. Guesses are made one
+//! at a time, each at the price of argon2id.
+
+use std::sync::Arc;
+
+use audit::Detail;
+use proto::cluster::v1 as wire;
+use proto::cluster::v1::seal_service_server::SealService;
+use tonic::{Request, Response, Status};
+use types::{Action, Refusal};
+
+use super::Api;
+use crate::core::StateView;
+use crate::formation;
+use crate::node::{Node, Phase};
+use crate::request::authn::Caller;
+use crate::request::query::{self, Consistency, Query};
+use crate::request::target::Target;
+use crate::seal;
+use crate::wire::status::status;
+
+#[tonic::async_trait]
+impl SealService for Api {
+    async fn unseal(&self, request: Request<wire::UnsealRequest>) -> Result<Response<wire::SealStatus>, Status> {
+        let passphrase = crypto::SecretBytes::from_vec(request.into_inner().passphrase);
+        let unsealed = formation::unseal(&self.node, passphrase.expose()).await;
+        unsealed.map_err(|refusal| status(&refusal))?;
+        Ok(Response::new(seal_status(&self.node)))
+    }
+
+    async fn seal(&self, request: Request<wire::SealRequest>) -> Result<Response<wire::SealStatus>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    /// Public: health says the same.
+    async fn get_status(
+        &self,
+        _request: Request<wire::GetSealStatusRequest>,
+    ) -> Result<Response<wire::SealStatus>, Status> {
+        Ok(Response::new(seal_status(&self.node)))
+    }
+}
+
+fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
+    let kind = seal::read(&node.folder).ok().flatten().map_or("", |record| record.kind());
+    let (sealed, initialized, number) = match node.phase() {
+        Phase::Empty => (false, false, 0),
+        Phase::Admitted(membership) | Phase::Sealed(membership) => (true, true, membership.node().0),
+        Phase::Open(core) => (false, true, core.node.0),
+    };
+    wire::SealStatus { sealed, seal_type: kind.to_owned(), initialized, node: number }
+}
+
+impl Query for wire::SealRequest {
+    const ACTION: Action = Action::Seal;
+    /// A node that is cut off must be sealable, so neither a quorum nor a lease is asked for.
+    const CONSISTENCY: Consistency = Consistency::Local;
+    const UNDER_LEASE: bool = false;
+    type Answer = wire::SealStatus;
+
+    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Ok(Target::Cluster)
+    }
+
+    async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::SealStatus, Detail), Refusal> {
+        // The record of this call must be written by the core that is about to close, so closing comes after it.
+        let node = Arc::clone(desk.node);
+        tokio::spawn(async move {
+            if let Err(refusal) = formation::seal_node(&node).await {
+                tracing::error!(%refusal, "the node could not be sealed");
+            }
+        });
+        let record = seal::read(&desk.node.folder).ok().flatten();
+        let seal_type = record.map_or("", |record| record.kind()).to_owned();
+        Ok((wire::SealStatus { sealed: true, seal_type, initialized: true, node: desk.core.node.0 }, Detail::new()))
+    }
+}

@@ -1,0 +1,155 @@
+//! The desk at which this node's own X.509 authorities lie: keys made here, sealed on this disk, never in the log.
+//!
+//! A restart finds them again; a lost disk loses them, and the cluster drains what it knew of them. When an authority may
+//! sign is decided by replicated state alone; the desk only has the keys.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crypto::Secret;
+use crypto::sign::P256Signer;
+use serde::{Deserialize, Serialize};
+use types::{ClusterId, NodeId, SpkiHash};
+use zeroize::Zeroize;
+
+use crate::folder::{Folder, FolderError};
+
+const FILE: &str = "authority.sealed";
+/// More than a node can have in the bundle at once.
+const KEYS_MAX: usize = 8;
+
+/// The keys of this node's authorities.
+pub(crate) struct AuthorityDesk {
+    sealing: Secret<32>,
+    aad: Vec<u8>,
+    keys: RwLock<BTreeMap<SpkiHash, Arc<P256Signer>>>,
+}
+
+/// The desk cannot be opened or kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeskError {
+    /// The file does not open: changed, or of another node or cluster.
+    #[error("authority.sealed does not open: it was damaged or belongs to another node")]
+    Damaged,
+    /// The node has as many authorities as it may have.
+    #[error("this node holds {KEYS_MAX} authority keys already")]
+    Full,
+    /// The disk refuses.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+/// What the file holds, before it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    /// PKCS#8 DER of each key.
+    keys: Vec<Vec<u8>>,
+}
+
+impl AuthorityDesk {
+    /// Reads the keys of earlier starts.
+    ///
+    /// # Errors
+    /// When the file is there and does not open.
+    pub(crate) fn open(
+        folder: &Folder,
+        sealing: Secret<32>,
+        cluster: ClusterId,
+        node: NodeId,
+    ) -> Result<Self, DeskError> {
+        let aad = [b"chancery authority keys v1".as_slice(), &cluster.0, &node.0.to_be_bytes()].concat();
+        let keys = match folder.read_private(FILE)? {
+            None => BTreeMap::new(),
+            Some(sealed) => {
+                let plain = crypto::wrap::unwrap(sealing.expose(), &aad, &sealed).map_err(|_| DeskError::Damaged)?;
+                let stored: Stored = postcard::from_bytes(plain.expose()).map_err(|_| DeskError::Damaged)?;
+                stored.keys.iter().map(|pkcs8| read(pkcs8)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Self { sealing, aad, keys: RwLock::new(keys) })
+    }
+
+    /// The signer of that authority, when it is one of this node's.
+    #[must_use]
+    pub(crate) fn signer(&self, authority: &SpkiHash) -> Option<Arc<P256Signer>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(authority).cloned()
+    }
+
+    /// Takes a new key, on the disk before it is used: a published authority without its key could never sign.
+    ///
+    /// # Errors
+    /// When the desk is full or the disk refuses.
+    pub(crate) fn add(&self, folder: &Folder, signer: P256Signer) -> Result<SpkiHash, DeskError> {
+        let id = ca::spki_hash(&signer.spki_der());
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= KEYS_MAX {
+            return Err(DeskError::Full);
+        }
+        let mut more = keys.clone();
+        more.insert(id, Arc::new(signer));
+        self.store(folder, &more)?;
+        *keys = more;
+        Ok(id)
+    }
+
+    /// Forgets every key that `keep` does not name.
+    ///
+    /// # Errors
+    /// When the disk refuses; the keys are then kept.
+    pub(crate) fn retain(&self, folder: &Folder, keep: impl Fn(&SpkiHash) -> bool) -> Result<(), DeskError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let kept: BTreeMap<_, _> =
+            keys.iter().filter(|(id, _)| keep(id)).map(|(id, signer)| (*id, Arc::clone(signer))).collect();
+        if kept.len() != keys.len() {
+            self.store(folder, &kept)?;
+            *keys = kept;
+        }
+        Ok(())
+    }
+
+    fn store(&self, folder: &Folder, keys: &BTreeMap<SpkiHash, Arc<P256Signer>>) -> Result<(), DeskError> {
+        let keys = keys.values().map(|signer| signer.to_pkcs8().expose().to_vec()).collect();
+        let plain = postcard::to_stdvec(&Stored { keys }).map_err(|_| DeskError::Damaged)?;
+        let plain = crypto::SecretBytes::from_vec(plain);
+        let sealed = crypto::wrap::wrap(self.sealing.expose(), crypto::entropy::array(), &self.aad, plain.expose());
+        folder.write_private(FILE, &sealed.map_err(|_| DeskError::Full)?)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for AuthorityDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorityDesk(redacted)")
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.keys.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+fn read(pkcs8: &[u8]) -> Result<(SpkiHash, Arc<P256Signer>), DeskError> {
+    let signer = P256Signer::from_pkcs8(pkcs8).map_err(|_| DeskError::Damaged)?;
+    Ok((ca::spki_hash(&signer.spki_der()), Arc::new(signer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_a_restart_and_open_for_nobody_else() {
+        let temporary = crate::folder::tests::temporary();
+        let folder = Folder::open(temporary.path()).expect("opens");
+        let desk = |sealing, node| AuthorityDesk::open(&folder, Secret::from_bytes(sealing), ClusterId([1; 16]), node);
+        let first = desk([7; 32], NodeId(1)).expect("opens");
+        let id = first.add(&folder, P256Signer::generate()).expect("keeps");
+        let again = desk([7; 32], NodeId(1)).expect("opens");
+        assert!(again.signer(&id).is_some());
+        assert!(matches!(desk([8; 32], NodeId(1)), Err(DeskError::Damaged)));
+        assert!(matches!(desk([7; 32], NodeId(2)), Err(DeskError::Damaged)));
+        again.retain(&folder, |_| false).expect("writes");
+        assert!(desk([7; 32], NodeId(1)).expect("opens").signer(&id).is_none());
+    }
+}

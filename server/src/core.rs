@@ -1,0 +1,202 @@
+//! What an open node works with: the keys in memory, Raft, the audit log, the lease, its authorities.
+//!
+//! It exists from unsealing to sealing. Opening it restores the state and starts the node's own tasks; closing it stops
+//! them and wipes the keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::{Event, Head};
+use proto::member::v1::ProposeRequest;
+use proto::member::v1::member_service_client::MemberServiceClient;
+use raft::{ProposeError, RaftHandle, Role};
+use state::{Command, Proposal, Reply, State};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use types::{ClusterId, NodeId, Principal, Reason, Refusal, Time, limits};
+
+use crate::audit_store::AuditStore;
+use crate::authority::AuthorityDesk;
+use crate::clock;
+use crate::keyring::Keyring;
+use crate::lease::Lease;
+use crate::machine::{Applied, StateMachine, decode_reply};
+use crate::trust::TrustDesk;
+use crate::wire::status;
+
+/// An open node's inside.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// Order and durability.
+    pub raft: RaftHandle<StateMachine>,
+    /// The keys in memory.
+    pub keyring: Keyring,
+    /// The right to serve and sign.
+    pub lease: Lease,
+    /// This node's own authorities.
+    pub authority: AuthorityDesk,
+    pub(crate) trust: TrustDesk,
+    pub(crate) audit: AuditStore,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// An entry that the cluster has acknowledged and this node has applied.
+#[derive(Clone, Debug)]
+pub(crate) struct AppliedEntry {
+    /// What `apply` said.
+    pub reply: Result<Reply, Refusal>,
+    /// Where it stands in the log.
+    pub index: u64,
+}
+
+/// A state to read from: the one after some entry, held for as long as the request needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct StateView(Arc<raft::View<Applied>>);
+
+impl std::ops::Deref for StateView {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state.state
+    }
+}
+
+impl Core {
+    /// The applied state of this node, as it is now.
+    #[must_use]
+    pub(crate) fn state(&self) -> StateView {
+        StateView(self.raft.state())
+    }
+
+    /// The applied state, at least as new as everything acknowledged before the call.
+    ///
+    /// # Errors
+    /// [`Reason::NoQuorum`] when no quorum confirms the leader in time.
+    pub(crate) async fn fresh_state(&self) -> Result<StateView, Refusal> {
+        let read = self.raft.read_index(limits::CALL_TIMEOUT.to_std()).await;
+        read.map_err(|error| {
+            Refusal::new(Reason::NoQuorum, format!("the cluster cannot confirm a read now: {error}"))
+        })?;
+        Ok(self.state())
+    }
+
+    /// Whether Raft and the audit log still run: a node whose disk failed answers nothing more.
+    ///
+    /// # Errors
+    /// What stopped.
+    pub(crate) fn check_alive(&self) -> Result<(), Refusal> {
+        match self.raft.status().role {
+            Role::Stopped => Err(Refusal::new(Reason::Internal, "this node's log has stopped after a failed write")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.status().role == Role::Leader
+    }
+
+    /// The head of this node's own audit log, all of it durable.
+    #[must_use]
+    pub(crate) fn audit_head(&self) -> Head {
+        let log = self.audit.node_log();
+        self.audit.head(log).unwrap_or_else(|| Head::empty(log))
+    }
+
+    /// Records an answer; only then may it leave (invariant 6).
+    ///
+    /// # Errors
+    /// [`Reason::AuditUnavailable`]: the answer must not leave.
+    pub(crate) async fn record(&self, event: Event) -> Result<(), Refusal> {
+        self.audit.append(event).await.map(drop).map_err(|error| {
+            tracing::error!(%error, "an answer was withheld because it could not be recorded");
+            Refusal::new(Reason::AuditUnavailable, "the answer could not be recorded, so it was withheld")
+        })
+    }
+
+    /// Proposes an entry on this node, which must lead.
+    ///
+    /// # Errors
+    /// Why the entry was not acknowledged; what `apply` refused is in the answer.
+    pub(crate) async fn propose(&self, proposal: &Proposal) -> Result<AppliedEntry, Refusal> {
+        let payload = postcard::to_stdvec(proposal)
+            .map_err(|_| Refusal::new(Reason::Internal, "the change could not be encoded"))?;
+        let proposed = self.raft.propose(payload, limits::CALL_TIMEOUT.to_std()).await.map_err(|error| lost(&error))?;
+        Ok(AppliedEntry { reply: decode_reply(&proposed.reply), index: proposed.index })
+    }
+
+    /// Proposes a command of this node itself, by way of the leader when that is another.
+    ///
+    /// # Errors
+    /// What `apply` refused, or why no leader took it.
+    pub(crate) async fn propose_own(&self, command: Command) -> Result<Reply, Refusal> {
+        if self.leads() {
+            let proposal = own_proposal(self.node, command);
+            return self.propose(&proposal).await?.reply;
+        }
+        let encoded = postcard::to_stdvec(&command)
+            .map_err(|_| Refusal::new(Reason::Internal, "the command could not be encoded"))?;
+        let mut leader = self.leader()?;
+        let mut request = tonic::Request::new(ProposeRequest { command: encoded });
+        request.set_timeout(Duration::from_secs(3));
+        match leader.propose(request).await {
+            Ok(answer) => decode_reply(&answer.into_inner().reply),
+            Err(error) => Err(status::refusal(&error).unwrap_or_else(no_leader)),
+        }
+    }
+
+    /// The leader's member service.
+    ///
+    /// # Errors
+    /// [`Reason::NoQuorum`] when none is known.
+    pub(crate) fn leader(&self) -> Result<MemberServiceClient<tonic::transport::Channel>, Refusal> {
+        let channel = self.raft.leader().and_then(|leader| self.raft.channel(leader)).ok_or_else(no_leader)?;
+        Ok(MemberServiceClient::new(channel)
+            .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
+    }
+
+    /// Stops everything that runs for this core and waits for it.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        self.lease.give_up();
+        self.tasks.close();
+        self.raft.shutdown().await;
+        self.tasks.wait().await;
+    }
+}
+
+/// A command of the node itself: no request id, no decision, judged by `apply` alone.
+pub(crate) fn own_proposal(node: NodeId, command: Command) -> Proposal {
+    Proposal { actor: Principal::Node(node), at: clock::now(), request: None, basis: None, command }
+}
+
+pub(crate) fn no_leader() -> Refusal {
+    Refusal::new(Reason::NoQuorum, "no leader can be reached: a majority of the nodes must be up and unsealed")
+}
+
+/// Why an entry was not acknowledged, for the caller.
+fn lost(error: &ProposeError) -> Refusal {
+    match error {
+        ProposeError::NotLeader { .. } => no_leader(),
+        ProposeError::NoQuorum | ProposeError::Unknown { .. } => {
+            Refusal::new(Reason::NoQuorum, format!("{error}: try again with the same request id"))
+        }
+        ProposeError::TooLarge { .. } => Refusal::new(Reason::LimitExceeded, error.to_string()),
+        ProposeError::Fatal(_) => {
+            tracing::error!(%error, "this node's log has stopped");
+            Refusal::new(Reason::Internal, "this node's log has stopped after a failed write")
+        }
+    }
+}
+
+/// The later of state time and this node's clock: what grants and TTLs are judged by outside of `apply`.
+pub(crate) fn judging_time(state: &State) -> Time {
+    state.time().max(clock::now())
+}

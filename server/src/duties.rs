@@ -1,0 +1,306 @@
+//! What an open node does by itself. Every duty is a question to state, asked again on each tick and at each change, so
+//! that nothing is lost when a leader dies in between: whoever leads next asks the same question.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca::{DnsName, NodeOrder, Serial};
+use chancery_client::Address;
+use crypto::sign::P256Signer;
+use kms::RotationCause;
+use proto::member::v1::RenewLeaseRequest;
+use raft::{Member, Members};
+use state::command::{AuthorityStep, NodeReport};
+use state::{Command, State};
+use tokio::sync::watch;
+use types::{Millis, NodeId, Reason, Refusal, Time, limits};
+
+use crate::api::{next_version, with_issuer};
+use crate::clock;
+use crate::core::{Core, judging_time, own_proposal};
+use crate::lease::Clocks;
+use crate::membership::write_members;
+use crate::node::Node;
+
+/// How often the questions are asked when nothing changes.
+const TICK: Duration = Duration::from_millis(250);
+/// A lease is renewed once this part of it has passed.
+const LEASE_PART: u64 = 3;
+/// Rotations proposed in one tick: a storm must not starve everything else.
+const ROTATIONS_PER_TICK: usize = 64;
+/// How long one change of the membership may take.
+const MEMBERSHIP: Duration = Duration::from_secs(10);
+/// Life of the node's own server certificate.
+const SERVER_CERTIFICATE: Millis = limits::SVID_TTL_DEFAULT;
+
+/// The task of one open node.
+pub(crate) struct Duties {
+    pub(crate) node: Arc<Node>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) members: watch::Receiver<Members>,
+}
+
+/// What the task remembers between ticks.
+#[derive(Default)]
+struct Memory {
+    reported: Option<Clocks>,
+    asked_for_lease: Option<Clocks>,
+    lease: Option<Duration>,
+    certificate_until: Time,
+    certificate_of: Option<types::SpkiHash>,
+    pinned: BTreeSet<types::SpkiHash>,
+}
+
+impl Duties {
+    /// Runs until the node closes.
+    pub(crate) async fn run(mut self) {
+        let mut memory = Memory::default();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let core = Arc::clone(&self.core);
+        loop {
+            tokio::select! {
+                () = core.stop.cancelled() => return,
+                _ = tick.tick() => {}
+                changed = self.members.changed() => if changed.is_err() { return },
+            }
+            tokio::select! {
+                () = core.stop.cancelled() => return,
+                () = self.round(&mut memory) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self, memory: &mut Memory) {
+        self.keep_pins(memory);
+        self.keep_lease(memory).await;
+        let state = self.core.state();
+        if !state.is_formed() {
+            return;
+        }
+        self.report(memory).await;
+        self.keep_authority(&state).await;
+        self.keep_server_certificate(&state, memory);
+        if self.core.leads() {
+            self.keep_members(&state).await;
+            self.rotate_due(&state).await;
+            self.advance_authorities(&state).await;
+        }
+    }
+
+    /// The peer port accepts the members that Raft knows and the nodes that were admitted and are about to become members.
+    fn keep_pins(&mut self, memory: &mut Memory) {
+        let members = self.members.borrow_and_update().clone();
+        let state = self.core.state();
+        let admitted = state.nodes().map(|(_, node)| node.info.spki);
+        let pins: BTreeSet<_> = members.all.values().map(|member| member.spki).chain(admitted).collect();
+        if pins.is_empty() || pins == memory.pinned {
+            return;
+        }
+        self.node.pins.replace(pins.iter().copied());
+        if !members.all.is_empty()
+            && let Err(error) = write_members(&self.node.folder, &members)
+        {
+            tracing::warn!(%error, "the members could not be written: a restart while sealed may not find them all");
+            return;
+        }
+        memory.pinned = pins;
+    }
+
+    /// Renews the lease when a third of it has passed; a leader asks itself.
+    async fn keep_lease(&self, memory: &mut Memory) {
+        let now = Clocks::now();
+        let waits = memory.lease.map_or(Duration::ZERO, |lease| lease / u32::try_from(LEASE_PART).unwrap_or(3));
+        let recent = memory.asked_for_lease.is_some_and(|asked| now.boot.saturating_sub(asked.boot) < waits);
+        if recent && self.core.lease.check(now).is_ok() {
+            return;
+        }
+        let granted = if self.core.leads() {
+            self.core.fresh_state().await.map(|_| limits::NODE_LEASE_DEFAULT.to_std())
+        } else {
+            self.ask_for_lease().await
+        };
+        if let Ok(length) = granted {
+            self.core.lease.renew(now, length);
+            memory.asked_for_lease = Some(now);
+            memory.lease = Some(length);
+        }
+    }
+
+    async fn ask_for_lease(&self) -> Result<Duration, Refusal> {
+        let mut leader = self.core.leader()?;
+        let applied_index = self.core.raft.status().applied.unwrap_or(0);
+        let mut request = tonic::Request::new(RenewLeaseRequest { applied_index });
+        request.set_timeout(Duration::from_secs(2));
+        let granted = leader.renew_lease(request).await;
+        let granted = granted.map_err(|status| Refusal::new(Reason::NoQuorum, status.message()))?;
+        // Never more than what was configured, whatever the leader says.
+        Ok(Duration::from_millis(granted.into_inner().lease_ms).min(limits::NODE_LEASE_DEFAULT.to_std()))
+    }
+
+    /// Anchors this node's audit head and tells its clock, once a second.
+    async fn report(&self, memory: &mut Memory) {
+        let now = Clocks::now();
+        let interval = limits::NODE_REPORT_INTERVAL.to_std();
+        if memory.reported.is_some_and(|last| now.boot.saturating_sub(last.boot) < interval) {
+            return;
+        }
+        let head = self.core.audit_head();
+        let report = NodeReport {
+            node: self.core.node,
+            clock: clock::now(),
+            audit_size: head.size,
+            audit_root: head.root.0,
+            api_address: self.node.api_address.clone(),
+        };
+        match self.core.propose_own(Command::ReportNode(report)).await {
+            Ok(_) => memory.reported = Some(now),
+            Err(refusal) => tracing::debug!(%refusal, "the audit head could not be anchored now"),
+        }
+    }
+
+    /// Draws and publishes this node's next authority when state says that one is wanted.
+    async fn keep_authority(&self, state: &State) {
+        let id = self.core.node;
+        if !self.core.raft.status().members.is_voter(id) || !state.authorities_wanted(state.time()).contains(&id) {
+            return;
+        }
+        if let Err(refusal) = self.publish_authority(state).await {
+            tracing::warn!(%refusal, "the next authority could not be published now");
+        }
+    }
+
+    async fn publish_authority(&self, state: &State) -> Result<(), Refusal> {
+        let internal = |error: &dyn std::fmt::Display| Refusal::new(Reason::Internal, error.to_string());
+        let trust_domain = state.trust_domain().ok_or_else(|| internal(&"there is no cluster"))?;
+        self.core
+            .authority
+            .retain(&self.node.folder, |key| state.authority(key).is_some())
+            .map_err(|error| internal(&error))?;
+        let signer = P256Signer::generate();
+        let serial = Serial::from_random(crypto::entropy::array());
+        let generated = judging_time(state);
+        let certificate = ca::generate_authority(self.core.node, trust_domain, &signer, serial, generated)
+            .map_err(|fault| internal(&fault))?;
+        self.core.authority.add(&self.node.folder, signer).map_err(|error| internal(&error))?;
+        let command = Command::PublishAuthority {
+            node: self.core.node,
+            certificate: certificate.into_der(),
+            generated,
+            not_after: generated.after(limits::AUTHORITY_LIFE),
+        };
+        self.core.propose_own(command).await.map(drop)
+    }
+
+    /// The API presents a certificate that foreign clients can check, as soon as this node's own authority may sign one.
+    fn keep_server_certificate(&self, state: &State, memory: &mut Memory) {
+        let now = judging_time(state);
+        let active = crate::api::own_active(state, self.core.node).map(|authority| authority.key).ok();
+        let fresh = now < memory.certificate_until && memory.certificate_of == active;
+        let Some(active) = active.filter(|_| !fresh) else { return };
+        let (dns_names, addresses) = self.names();
+        let order = NodeOrder {
+            node: self.core.node,
+            identity: &self.node.signer,
+            dns_names: &dns_names,
+            addresses: &addresses,
+            ttl: SERVER_CERTIFICATE,
+            serial: Serial::from_random(crypto::entropy::array()),
+            now,
+        };
+        let issued = with_issuer(&self.core, state, now, |issuer| issuer.node(&order));
+        let presented = issued.and_then(|issued| {
+            let until = issued.not_after;
+            let chain = vec![issued.certificate.into_der()];
+            let certified = self.node.identity.with_chain(chain);
+            let certified = certified.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+            self.node.certificate.replace(certified);
+            Ok(until)
+        });
+        match presented {
+            // Renewed at half its life, as SVIDs are.
+            Ok(until) => {
+                memory.certificate_until = Time(now.0 + until.since(now).0 / 2);
+                memory.certificate_of = Some(active);
+            }
+            Err(refusal) => tracing::warn!(%refusal, "the node's server certificate could not be renewed"),
+        }
+    }
+
+    /// The names under which clients dial this node; `localhost` too where it listens on loopback.
+    fn names(&self) -> (Vec<DnsName>, Vec<IpAddr>) {
+        let host =
+            Address::parse(&self.node.api_address).map(|address| address.host().into_owned()).unwrap_or_default();
+        match host.parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() => (DnsName::parse("localhost").into_iter().collect(), vec![address]),
+            Ok(address) => (Vec::new(), vec![address]),
+            Err(_) => (DnsName::parse(&host).into_iter().collect(), Vec::new()),
+        }
+    }
+
+    /// Adds admitted nodes as learners and promotes those that have caught up.
+    async fn keep_members(&self, state: &State) {
+        let members = self.core.raft.membership();
+        if members.changing {
+            return;
+        }
+        for (id, node) in state.nodes() {
+            let done = match members.get(id) {
+                None => {
+                    let member = Member { address: node.info.peer_address.clone(), spki: node.info.spki };
+                    self.core.raft.add_learner(id, member, MEMBERSHIP).await
+                }
+                Some(_) if !members.is_voter(id) && self.has_caught_up(id) => {
+                    self.core.raft.promote(id, MEMBERSHIP).await
+                }
+                Some(_) => continue,
+            };
+            match done {
+                Ok(()) => tracing::info!(node = %id, "the membership was changed"),
+                Err(error) => tracing::debug!(node = %id, %error, "the membership could not be changed now"),
+            }
+            // One change at a time; the next tick asks again.
+            return;
+        }
+    }
+
+    fn has_caught_up(&self, id: NodeId) -> bool {
+        self.core.raft.status().lag.get(&id).copied().flatten().is_some_and(|lag| lag < ROTATIONS_PER_TICK as u64)
+    }
+
+    /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.
+    async fn rotate_due(&self, state: &State) {
+        for due in state.rotations_due(state.time()).take(ROTATIONS_PER_TICK) {
+            let command = next_version(state, &self.core.keyring, due.namespace, due.name, RotationCause::Schedule);
+            let proposed = match command {
+                Ok(command) => self.core.propose(&own_proposal(self.core.node, command)).await,
+                Err(refusal) => Err(refusal),
+            };
+            match proposed.and_then(|applied| applied.reply) {
+                Ok(_) => tracing::debug!(key = %due.name, "rotated by schedule"),
+                Err(refusal) if refusal.reason == Reason::NotDue => {}
+                Err(refusal) => tracing::warn!(key = %due.name, %refusal, "a rotation that is due failed"),
+            }
+        }
+    }
+
+    /// Moves authorities through their lives, as far as state says that a step is due.
+    async fn advance_authorities(&self, state: &State) {
+        for (authority, step) in state.authority_steps_due(state.time()) {
+            let step = match step {
+                ca::Step::Activate => AuthorityStep::Activate,
+                ca::Step::Drain => AuthorityStep::Drain,
+                ca::Step::Retire => AuthorityStep::Retire,
+                // Publishing is the voter's own command, tainting an operator's.
+                _ => continue,
+            };
+            let command = Command::AdvanceAuthority { authority, step };
+            if let Err(refusal) = self.core.propose(&own_proposal(self.core.node, command)).await.and_then(|a| a.reply)
+            {
+                tracing::debug!(%authority, ?step, %refusal, "an authority's step was refused");
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Joining: a one-time token admits the node, then a member hands over the root key on the pinned peer connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_client::token::{JoinToken, TokenKind};
+use chancery_client::{Client, Config as ClientConfig};
+use crypto::LockedSecret;
+use proto::cluster::v1::RedeemNodeTokenRequest;
+use proto::member::v1::ReleaseRootRequest;
+use proto::member::v1::member_service_client::MemberServiceClient;
+use raft::{Member, Members};
+use types::{NodeId, Reason, Refusal, SpkiHash, limits};
+
+use crate::formation::internal;
+use crate::membership::{Membership, read_members, write_members};
+use crate::node::{Node, Phase};
+use crate::seal;
+
+/// How long a member is asked again for the root key: the one that was asked may not have applied the admission yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Redeems a token: from then on the cluster knows this node, and this folder knows its cluster.
+///
+/// # Errors
+/// `TOKEN_REJECTED` for an unknown, used or expired token; why no endpoint could be asked otherwise.
+pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal> {
+    let _turn = node.turning.lock().await;
+    if !matches!(node.phase(), Phase::Empty) {
+        tracing::info!("the data folder belongs to a cluster already: the join token is not needed and was not used");
+        return Ok(());
+    }
+    let parsed = JoinToken::parse(token).map_err(|error| Refusal::new(Reason::TokenRejected, error.to_string()))?;
+    if parsed.kind != TokenKind::Node {
+        let text = "this token admits an agent: make one with `chancery cluster token --for node`";
+        return Err(Refusal::new(Reason::TokenRejected, text));
+    }
+    let config = ClientConfig {
+        endpoints: parsed.endpoints.clone(),
+        identity: node.identity.clone(),
+        cluster_key_hash: parsed.cluster_key_hash,
+        trust_cache: None,
+        deadline: PATIENCE,
+    };
+    let client = Client::connect(config).await.map_err(|error| told(&error))?;
+    let request = RedeemNodeTokenRequest {
+        token: token.trim().to_owned(),
+        peer_address: node.peer_address.clone(),
+        api_address: node.api_address.clone(),
+        request_id: chancery_client::api::request_id(),
+    };
+    let admitted = client.cluster().redeem_node_token(request).await.map_err(|error| told(&error))?;
+    let mut members = Members::default();
+    for member in &admitted.members {
+        if let Some(spki) = SpkiHash::from_hex(&member.spki_sha256) {
+            members.all.insert(NodeId(member.node), Member { address: member.peer_address.clone(), spki });
+        }
+    }
+    write_members(&node.folder, &members).map_err(|error| internal(&error))?;
+    let trust_domain = client.trust().statement().trust_domain.clone();
+    let membership = Membership::new(parsed.cluster_id, NodeId(admitted.node), trust_domain);
+    membership.write(&node.folder).map_err(|error| internal(&error))?;
+    tracing::info!(node = %membership.node(), "this node was admitted");
+    node.turn(Phase::Admitted(membership));
+    Ok(())
+}
+
+/// Takes the root key from a member and seals it with this node's own seal.
+///
+/// # Errors
+/// When no member hands it out in time, or the seal refuses.
+pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<(), Refusal> {
+    let members = read_members(&node.folder).map_err(|error| internal(&error))?;
+    let root = ask_members(node, membership, &members).await?;
+    seal::seal(&node.folder, node.config.seal, passphrase, membership.cluster(), &root)
+        .map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))
+}
+
+async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Members) -> Result<LockedSecret, Refusal> {
+    let started = tokio::time::Instant::now();
+    let mut last = Refusal::new(Reason::NoQuorum, "no member could be asked for the root key");
+    while started.elapsed() < PATIENCE {
+        for (id, member) in members.all.iter().filter(|(id, _)| **id != membership.node()) {
+            match ask(node, *id, member).await {
+                Ok(root) => return Ok(root),
+                Err(refusal) => last = refusal,
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(last)
+}
+
+async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<LockedSecret, Refusal> {
+    use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
+    let address = chancery_client::Address::parse(&member.address).map_err(|error| internal(&error))?;
+    let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
+    let tls = tls.map_err(|error| internal(&error))?;
+    let channel = tls::channel(Connector::new(address, Arc::new(tls))).map_err(|error| internal(&error))?;
+    let mut request = tonic::Request::new(ReleaseRootRequest {});
+    request.set_timeout(limits::CALL_TIMEOUT.to_std());
+    let answer = MemberServiceClient::new(channel).release_root(request).await.map_err(|status| {
+        Refusal::new(Reason::NoQuorum, format!("{id} did not hand out the root key: {}", status.message()))
+    })?;
+    let root = crypto::SecretBytes::from_vec(answer.into_inner().root);
+    let bytes = root.expose().try_into().map_err(|_| Refusal::new(Reason::Internal, "the root key is malformed"))?;
+    LockedSecret::new(bytes).map_err(|error| internal(&error))
+}
+
+/// What a client's error means for whoever starts this node.
+fn told(error: &chancery_client::Error) -> Refusal {
+    match error {
+        chancery_client::Error::Refused { refusal, .. } => refusal.clone(),
+        other => Refusal::new(Reason::NoQuorum, other.to_string()),
+    }
+}

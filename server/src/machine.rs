@@ -1,0 +1,105 @@
+//! The pure state machine behind Raft's door: bytes to entries, outcomes to bytes, leaves to the audit log.
+//!
+//! It decides nothing: `state::State::apply` does.
+
+use std::io::{self, Read};
+
+use raft::{Machine, Members};
+use state::{AuditLeaf, Entry, Proposal, Reply, State};
+use tokio::sync::{mpsc, watch};
+use types::{Reason, Refusal};
+
+/// The state machine of this node.
+#[derive(Debug)]
+pub(crate) struct StateMachine {
+    state: State,
+    leaves: mpsc::UnboundedSender<AuditLeaf>,
+    recorded: watch::Receiver<u64>,
+    members: watch::Sender<Members>,
+}
+
+/// The state after some entry: cheap to hold, never changes.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// What the cluster agrees on.
+    pub state: State,
+    recorded: watch::Receiver<u64>,
+}
+
+/// What goes with a machine: the ends that the node holds.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// Leaves of the cluster's audit log in the order in which they were applied.
+    pub leaves: mpsc::UnboundedReceiver<AuditLeaf>,
+    /// How many leaves of the cluster's audit log are durable here.
+    pub recorded: watch::Sender<u64>,
+    /// The members, as applied.
+    pub members: watch::Receiver<Members>,
+}
+
+impl StateMachine {
+    /// A machine before its first entry.
+    #[must_use]
+    pub(crate) fn new() -> (Self, Ends) {
+        let (leaves, leaves_out) = mpsc::unbounded_channel();
+        let (recorded_in, recorded) = watch::channel(0);
+        let (members, members_out) = watch::channel(Members::default());
+        let machine = Self { state: State::new(), leaves, recorded, members };
+        (machine, Ends { leaves: leaves_out, recorded: recorded_in, members: members_out })
+    }
+}
+
+impl Machine for StateMachine {
+    type Snapshot = Applied;
+
+    fn apply(&mut self, index: u64, payload: &[u8]) -> Vec<u8> {
+        let Ok(proposal) = postcard::from_bytes::<Proposal>(payload) else {
+            // An entry that this version cannot read must change nothing, on any node, and must not stop them all.
+            tracing::error!(index, "a log entry cannot be decoded: is a newer version running in this cluster?");
+            return encode_reply(&Err(Refusal::new(Reason::Internal, "the entry could not be decoded")));
+        };
+        let outcome = self.state.apply(&Entry { index, proposal });
+        if let Some(leaf) = outcome.record {
+            // The receiver lives as long as the node; at shutdown a leaf is lost here and made again by replay.
+            let _ = self.leaves.send(leaf);
+        }
+        encode_reply(&outcome.reply)
+    }
+
+    fn applied_members(&mut self, _index: u64, members: &Members) {
+        self.members.send_replace(members.clone());
+    }
+
+    fn snapshot(&self) -> Applied {
+        Applied { state: self.state.clone(), recorded: self.recorded.clone() }
+    }
+
+    /// A snapshot lets the log below it go, and with it the power to make audit leaves again: so it waits until every
+    /// leaf that it stands for is durable.
+    fn write_snapshot(applied: &Applied, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let needed = applied.state.cluster_audit_head().size;
+        let mut recorded = applied.recorded.clone();
+        let waited = tokio::runtime::Handle::current().block_on(recorded.wait_for(|size| *size >= needed)).map(drop);
+        waited.map_err(|_| io::Error::other("the audit log was closed before the snapshot's records were in it"))?;
+        state::write_snapshot(&applied.state, out)
+    }
+
+    fn read_snapshot(&mut self, input: &mut dyn Read) -> io::Result<()> {
+        self.state = state::read_snapshot(input).map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+/// What the proposer of an entry is told, as bytes.
+fn encode_reply(reply: &Result<Reply, Refusal>) -> Vec<u8> {
+    postcard::to_stdvec(reply).unwrap_or_default()
+}
+
+/// What the proposer of an entry is told.
+///
+/// # Errors
+/// The refusal that `apply` gave, or [`Reason::Internal`] for bytes that are no reply.
+pub(crate) fn decode_reply(bytes: &[u8]) -> Result<Reply, Refusal> {
+    postcard::from_bytes::<Result<Reply, Refusal>>(bytes)
+        .unwrap_or_else(|_| Err(Refusal::new(Reason::Internal, "the state machine's reply could not be decoded")))
+}

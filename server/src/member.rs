@@ -1,0 +1,202 @@
+//! `MemberService`: what members ask of one another on the peer port, beside Raft.
+//!
+//! The peer port lets in members only; here each call is tied to the member whose key the connection proved.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use audit::{Detail, Event, LogName, Text};
+use proto::member::v1 as wire;
+use proto::member::v1::member_service_server::MemberService;
+use raft::{PeerInfo, Role};
+use rustls::pki_types::CertificateDer;
+use state::Command;
+use tonic::{Request, Response, Status};
+use types::{Action, Millis, NodeId, Principal, Reason, Refusal, limits};
+
+use crate::api;
+use crate::clock;
+use crate::core::{Core, no_leader, own_proposal};
+use crate::node::{Node, Phase};
+use crate::request::authn::Proof;
+use crate::wire::status::status;
+
+/// A node admitted by token takes the root key within this time, or is admitted again.
+const RELEASE_WITHIN: Millis = Millis::from_hours(1);
+
+/// The service of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) node: Arc<Node>,
+}
+
+/// What this node says of itself.
+pub(crate) fn hello(node: &Node) -> wire::HelloResponse {
+    match node.phase() {
+        Phase::Open(core) => {
+            let status = core.raft.status();
+            let role = match status.role {
+                Role::Leader => wire::NodeRole::Leader,
+                Role::Follower => wire::NodeRole::Follower,
+                Role::Learner => wire::NodeRole::Learner,
+                Role::Candidate => wire::NodeRole::Candidate,
+                Role::Stopped => wire::NodeRole::Unspecified,
+            };
+            wire::HelloResponse {
+                node: core.node.0,
+                cluster_id: core.cluster.0.to_vec(),
+                sealed: false,
+                applied_index: status.applied.unwrap_or(0),
+                role: role.into(),
+                leader: status.leader.map_or(0, |leader| leader.0),
+                term: status.term,
+            }
+        }
+        Phase::Sealed(membership) | Phase::Admitted(membership) => wire::HelloResponse {
+            node: membership.node().0,
+            cluster_id: membership.cluster().0.to_vec(),
+            sealed: true,
+            ..Default::default()
+        },
+        Phase::Empty => wire::HelloResponse { sealed: true, ..Default::default() },
+    }
+}
+
+impl Member {
+    /// The open core and the member at the other end.
+    fn caller<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
+        let core = self.node.core()?;
+        let peer = request.extensions().get::<PeerInfo>().ok_or_else(not_a_member)?;
+        let state = core.state();
+        let found = state.nodes().find(|(_, node)| node.info.spki == peer.spki).map(|(id, _)| id);
+        found.map(|id| (core, id)).ok_or_else(not_a_member)
+    }
+
+    /// Hands the root key to a node that was admitted a moment ago; the release is recorded before the key leaves.
+    async fn release(&self, request: &Request<wire::ReleaseRootRequest>) -> Result<wire::ReleaseRootResponse, Refusal> {
+        let (core, member) = self.caller(request)?;
+        let state = core.fresh_state().await?;
+        let admitted = state.node(member).map(|node| node.admitted).ok_or_else(not_a_member)?;
+        let recent = state.time() < admitted.after(RELEASE_WITHIN);
+        // A node that has reported has its root key: only its own seal may open it again.
+        let has_reported = state.report(member).is_some();
+        let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::Unseal);
+        event.resource = Text::clipped(&format!("nodes/{}", member.0));
+        event.detail = Detail::new().text("released", "root key to a node that was just admitted");
+        if !recent || has_reported {
+            event.outcome = audit::Outcome::Deny(Reason::PermissionDenied);
+            core.record(event).await?;
+            let text = "the root key goes only to a node that was admitted within the last hour and has none yet";
+            return Err(Refusal::new(Reason::PermissionDenied, text));
+        }
+        core.record(event).await?;
+        let root = core.keyring.dangerous_root().expose().to_vec();
+        Ok(wire::ReleaseRootResponse { root, epoch: 1 })
+    }
+
+    /// Grants a lease while this node leads and a quorum confirms that it does.
+    async fn grant(&self, request: &Request<wire::RenewLeaseRequest>) -> Result<wire::RenewLeaseResponse, Refusal> {
+        let (core, _) = self.caller(request)?;
+        if !core.leads() {
+            return Err(no_leader());
+        }
+        core.fresh_state().await?;
+        Ok(wire::RenewLeaseResponse { lease_ms: limits::NODE_LEASE_DEFAULT.0, term: core.raft.status().term })
+    }
+
+    /// Runs a member's own command; each speaks for itself only.
+    async fn take(&self, request: Request<wire::ProposeRequest>) -> Result<wire::ProposeResponse, Refusal> {
+        let (core, member) = self.caller(&request)?;
+        let command: Command = postcard::from_bytes(&request.into_inner().command)
+            .map_err(|_| Refusal::new(Reason::InvalidArgument, "the command cannot be read"))?;
+        let speaks_for = match &command {
+            Command::ReportNode(report) => Some(report.node),
+            Command::PublishAuthority { node, .. } => Some(*node),
+            _ => None,
+        };
+        if speaks_for != Some(member) {
+            return Err(Refusal::new(Reason::PermissionDenied, "a member proposes only what concerns itself"));
+        }
+        let applied = core.propose(&own_proposal(member, command)).await?;
+        let reply = postcard::to_stdvec(&applied.reply)
+            .map_err(|_| Refusal::new(Reason::Internal, "the reply could not be encoded"))?;
+        Ok(wire::ProposeResponse { reply, index: applied.index })
+    }
+
+    async fn forwarded(&self, request: Request<wire::ForwardRequest>) -> Result<wire::ForwardResponse, Refusal> {
+        let (core, _) = self.caller(&request)?;
+        if !core.leads() {
+            return Err(no_leader());
+        }
+        let wire::ForwardRequest { action, request, caller_certificates, source } = request.into_inner();
+        let action = Action::parse(&action)
+            .ok_or_else(|| Refusal::new(Reason::Unimplemented, "the leader does not know this call"))?;
+        let proof = Proof {
+            certificates: caller_certificates.into_iter().map(CertificateDer::from).collect(),
+            source: source.parse::<SocketAddr>().ok(),
+        };
+        let (response, index) = api::forwarded(&self.node, &core, action, &request, &proof).await?;
+        Ok(wire::ForwardResponse { response, index })
+    }
+
+    async fn leaves(&self, request: &Request<wire::FetchLeavesRequest>) -> Result<wire::FetchLeavesResponse, Refusal> {
+        let (core, _) = self.caller(request)?;
+        let wire::FetchLeavesRequest { start_index, count_max } = *request.get_ref();
+        let count = usize::try_from(count_max).unwrap_or(usize::MAX).min(limits::PAGE_SIZE_MAX);
+        let leaves = core.audit.leaves(LogName::Cluster, start_index, count).await;
+        let mut leaves = leaves.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+        // Leaves are at most 64 KiB, a message a few MiB: what does not fit is asked for again.
+        let mut room = limits::MESSAGE_BYTES_MAX / 2;
+        let fits = leaves.iter().take_while(|leaf| {
+            room = room.saturating_sub(leaf.len());
+            room > 0
+        });
+        let fits = fits.count();
+        leaves.truncate(fits);
+        Ok(wire::FetchLeavesResponse { leaves })
+    }
+}
+
+fn not_a_member() -> Refusal {
+    Refusal::new(Reason::PermissionDenied, "only members of the cluster may call this")
+}
+
+fn answer<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    answer.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+#[tonic::async_trait]
+impl MemberService for Member {
+    async fn hello(&self, _request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
+        Ok(Response::new(hello(&self.node)))
+    }
+
+    async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {
+        answer(self.forwarded(request).await)
+    }
+
+    async fn release_root(
+        &self,
+        request: Request<wire::ReleaseRootRequest>,
+    ) -> Result<Response<wire::ReleaseRootResponse>, Status> {
+        answer(self.release(&request).await)
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<wire::RenewLeaseRequest>,
+    ) -> Result<Response<wire::RenewLeaseResponse>, Status> {
+        answer(self.grant(&request).await)
+    }
+
+    async fn fetch_leaves(
+        &self,
+        request: Request<wire::FetchLeavesRequest>,
+    ) -> Result<Response<wire::FetchLeavesResponse>, Status> {
+        answer(self.leaves(&request).await)
+    }
+
+    async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {
+        answer(self.take(request).await)
+    }
+}

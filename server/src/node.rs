@@ -1,0 +1,151 @@
+//! The node: what it has from its first start on, and whether it is empty, sealed or open.
+//!
+//! Everything that needs the root key lives in [`Core`], which exists only while the node is open: a sealed node cannot
+//! reach a key by mistake, because there is nothing to reach it through.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chancery_client::tls::{CertificateSlot, Identity, PinSet};
+use crypto::sign::P256Signer;
+use raft::Role;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::{Reason, Refusal};
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::folder::Folder;
+use crate::lease::Clocks;
+use crate::membership::Membership;
+use crate::metrics::Metrics;
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its settings.
+    pub config: Config,
+    /// Its data.
+    pub folder: Folder,
+    /// Its identity key.
+    pub signer: P256Signer,
+    /// The same key with a self-signed certificate over it.
+    pub identity: Identity,
+    /// What the API presents: self-signed until an authority has signed it.
+    pub certificate: Arc<CertificateSlot>,
+    /// `host:port` at which clients reach it.
+    pub api_address: String,
+    /// `host:port` at which members reach it.
+    pub peer_address: String,
+    /// The peer port: bound once, used by whoever serves it in this phase.
+    pub peer_listener: Arc<TcpListener>,
+    /// The keys that the peer port accepts.
+    pub pins: PinSet,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Ends the node.
+    pub stop: CancellationToken,
+    /// One formation, unsealing or sealing at a time.
+    pub(crate) turning: tokio::sync::Mutex<()>,
+    phase: RwLock<Phase>,
+}
+
+/// How far a node has come.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// No cluster yet: it may form one or join one.
+    Empty,
+    /// It was admitted and waits for what its own seal needs, to take the root key from a peer.
+    Admitted(Membership),
+    /// It belongs to a cluster and its keys are sealed.
+    Sealed(Membership),
+    /// It serves.
+    Open(Arc<Core>),
+}
+
+impl Node {
+    pub(crate) fn new(parts: Parts, phase: Phase) -> Arc<Self> {
+        let Parts { config, folder, signer, identity, api_address, peer_address, peer_listener, stop } = parts;
+        Arc::new(Self {
+            certificate: CertificateSlot::new(&identity),
+            config,
+            folder,
+            signer,
+            identity,
+            api_address,
+            peer_address,
+            peer_listener,
+            pins: PinSet::new([]),
+            metrics: Metrics::default(),
+            stop,
+            turning: tokio::sync::Mutex::new(()),
+            phase: RwLock::new(phase),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn turn(&self, phase: Phase) {
+        *self.phase.write().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// What an open node works with.
+    ///
+    /// # Errors
+    /// [`Reason::Sealed`] or [`Reason::NotInitialized`].
+    pub(crate) fn core(&self) -> Result<Arc<Core>, Refusal> {
+        match self.phase() {
+            Phase::Open(core) => Ok(core),
+            Phase::Sealed(_) | Phase::Admitted(_) => {
+                Err(Refusal::new(Reason::Sealed, "this node is sealed; retrying will not help"))
+            }
+            Phase::Empty => {
+                Err(Refusal::new(Reason::NotInitialized, "this node belongs to no cluster yet: run `chancery init`"))
+            }
+        }
+    }
+
+    /// Whether the node would serve a request now.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub(crate) fn ready(&self) -> Result<(), Refusal> {
+        let core = self.core()?;
+        core.check_alive()?;
+        core.lease.check(Clocks::now())
+    }
+
+    /// Brings the gauges up to date; called when somebody reads them.
+    pub(crate) fn refresh_metrics(&self) {
+        let Ok(core) = self.core() else {
+            self.metrics.sealed.set(1);
+            return;
+        };
+        let status = core.raft.status();
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.sealed.set(0);
+        self.metrics.leader.set(i64::from(status.role == Role::Leader));
+        self.metrics.applied.set(signed(status.applied.unwrap_or(0)));
+        self.metrics.lease.set(i64::from(core.lease.check(Clocks::now()).is_ok()));
+        self.metrics.audit_records.set(signed(core.audit_head().size));
+        self.metrics.rotations_due.set(signed(due_count(&core)));
+    }
+}
+
+fn due_count(core: &Core) -> u64 {
+    let state = core.state();
+    state.rotations_due(state.time()).count() as u64
+}
+
+/// What a node is put together from.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) folder: Folder,
+    pub(crate) signer: P256Signer,
+    pub(crate) identity: Identity,
+    pub(crate) api_address: String,
+    pub(crate) peer_address: String,
+    pub(crate) peer_listener: Arc<TcpListener>,
+    pub(crate) stop: CancellationToken,
+}

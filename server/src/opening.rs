@@ -1,0 +1,153 @@
+//! From a root key to an open node: Raft restored, the audit log checked against what is anchored, the node's tasks begun.
+
+use std::sync::Arc;
+
+use audit::{Head, LogName};
+use chancery_client::tls::{self, PinSet, PinnedClients, PinnedServers};
+use crypto::LockedSecret;
+use proto::member::v1::member_service_server::MemberServiceServer;
+use raft::{Config, Members, Peering, RaftHandle};
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use types::{NodeId, SpkiHash, limits};
+
+use crate::audit_store::AuditStore;
+use crate::authority::AuthorityDesk;
+use crate::core::Core;
+use crate::duties::Duties;
+use crate::envelope::StorageEnvelope;
+use crate::keyring::Keyring;
+use crate::lease::Lease;
+use crate::machine::{Ends, StateMachine};
+use crate::member::Member;
+use crate::membership::{Membership, read_members};
+use crate::node::Node;
+use crate::recorder::Recorder;
+use crate::trust::TrustDesk;
+
+/// Why a node could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpeningError {
+    /// Raft did not start.
+    #[error(transparent)]
+    Raft(#[from] raft::OpenError),
+    /// The audit log is not what the cluster has anchored, or cannot be read.
+    #[error(transparent)]
+    Audit(#[from] crate::audit_store::OpenError),
+    /// The node's authority keys do not open.
+    #[error(transparent)]
+    Authority(#[from] crate::authority::DeskError),
+    /// No locked memory to be had.
+    #[error("cannot lock memory for keys: {0}")]
+    Memory(#[from] crypto::locked::LockError),
+    /// The data folder failed.
+    #[error(transparent)]
+    Folder(#[from] crate::folder::FolderError),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Raft opened, nothing else yet: a node that forms a cluster commits its first entry at this point.
+pub(crate) struct Opened {
+    pub(crate) raft: RaftHandle<StateMachine>,
+    pub(crate) keyring: Keyring,
+    membership: Membership,
+    ends: Ends,
+}
+
+/// Opens Raft with everything that it is handed.
+///
+/// # Errors
+/// When a file is damaged, foreign or in use.
+pub(crate) async fn open_raft(
+    node: &Arc<Node>,
+    membership: Membership,
+    root: LockedSecret,
+) -> Result<Opened, OpeningError> {
+    let (cluster, id) = (membership.cluster(), membership.node());
+    let envelope = StorageEnvelope::new(&root, id)?;
+    let (machine, ends) = StateMachine::new();
+    let seed_members = read_members(&node.folder)?;
+    node.pins.replace(seed_members.all.values().map(|member| member.spki));
+    let config = Config::new(cluster, id, node.folder.path());
+    let peering = peering(node, seed_members)?;
+    let raft = RaftHandle::open(config, machine, Arc::new(envelope), peering).await?;
+    Ok(Opened { raft, keyring: Keyring::new(cluster, root), membership, ends })
+}
+
+impl Opened {
+    /// Checks the audit log against what Raft has anchored, begins the node's tasks, and hands the core out.
+    ///
+    /// # Errors
+    /// When the audit log is short of its anchored head, or anything does not open.
+    pub(crate) async fn finish(self, node: &Arc<Node>) -> Result<Arc<Core>, OpeningError> {
+        let Self { raft, keyring, membership, ends } = self;
+        let (cluster, id) = (membership.cluster(), membership.node());
+        let audit = open_audit(node, &raft, id).await?;
+        let authority = AuthorityDesk::open(&node.folder, keyring.authority_sealing_key(), cluster, id)?;
+        let core = Arc::new(Core {
+            cluster,
+            node: id,
+            raft: raft.clone(),
+            keyring,
+            lease: Lease::default(),
+            authority,
+            trust: TrustDesk::default(),
+            audit: audit.clone(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let Ends { leaves, recorded, members } = ends;
+        let recorder = Recorder { store: audit, raft, leaves, recorded, stop: core.stop.clone() };
+        core.tasks.spawn(recorder.run());
+        let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
+        core.tasks.spawn(duties.run());
+        Ok(core)
+    }
+}
+
+/// Opens the audit store with the heads that this node's own state holds: what is anchored must be there.
+async fn open_audit(node: &Arc<Node>, raft: &RaftHandle<StateMachine>, id: NodeId) -> Result<AuditStore, OpeningError> {
+    let own = LogName::Node(id);
+    // The cluster log is made again by replay above the last snapshot, so only this node's own has an anchor here.
+    let anchored: Vec<Head> =
+        raft.state().state.state.audit_heads().into_iter().filter(|head| head.log == own).collect();
+    let folder = node.folder.join("audit");
+    let reserve = node.config.audit_reserve_bytes;
+    let opened = tokio::task::spawn_blocking(move || AuditStore::open(&folder, id, &anchored, reserve)).await;
+    match opened {
+        Ok(store) => Ok(store?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// What the peer port is made of: this node's key, and the members' keys pinned on both sides.
+fn peering(node: &Arc<Node>, seed: Members) -> Result<Peering, OpeningError> {
+    let slot = chancery_client::tls::CertificateSlot::new(&node.identity);
+    let server_tls = tls::server_config(slot, PinnedClients::new(node.pins.clone()))?;
+    let member = MemberServiceServer::new(Member { node: Arc::clone(node) })
+        .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX);
+    let identity = node.identity.clone();
+    // A configuration is made for each member, since each has one key. It was made once already, so it can be made.
+    let fallback = Arc::new(tls::client_config(&identity, PinnedServers::new(PinSet::new([])))?);
+    let client_tls = move |_: NodeId, member: &raft::Member| {
+        let pinned = PinnedServers::new(PinSet::new([member.spki]));
+        tls::client_config(&identity, pinned).map_or_else(|_| Arc::clone(&fallback), Arc::new)
+    };
+    Ok(Peering {
+        listener: Arc::clone(&node.peer_listener),
+        server_tls: Arc::new(server_tls),
+        client_tls: Arc::new(client_tls),
+        key_of: Arc::new(key_of),
+        trust: Arc::new(move |id, spki| seed.get(id).is_some_and(|member| member.spki == *spki)),
+        routes: tonic::service::Routes::new(member),
+    })
+}
+
+/// The key hash of a peer's certificate.
+pub(crate) fn key_of(certificate: &CertificateDer<'_>) -> Option<SpkiHash> {
+    ca::spki_hash_of_cert(certificate).ok()
+}

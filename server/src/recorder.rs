@@ -1,0 +1,104 @@
+//! Brings the cluster log's leaves from `apply` to the disk, in order, and closes gaps from peers.
+//!
+//! A gap opens when this node installed a snapshot: the leaves below it were never applied here. They are fetched from
+//! the other members, checked against the frontier that Raft agreed on when the log is verified, and handed in first.
+
+use std::time::Duration;
+
+use audit::LogName;
+use proto::member::v1::FetchLeavesRequest;
+use proto::member::v1::member_service_client::MemberServiceClient;
+use raft::RaftHandle;
+use state::AuditLeaf;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use types::limits;
+
+use crate::audit_store::AuditStore;
+use crate::machine::StateMachine;
+
+/// How long to wait before a peer is asked again for missing leaves.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The task and what it works on.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    /// Where leaves go.
+    pub store: AuditStore,
+    /// Where missing ones come from.
+    pub raft: RaftHandle<StateMachine>,
+    /// Leaves in the order in which they were applied.
+    pub leaves: mpsc::UnboundedReceiver<AuditLeaf>,
+    /// How many are durable.
+    pub recorded: watch::Sender<u64>,
+    /// Ends the task.
+    pub stop: CancellationToken,
+}
+
+impl Recorder {
+    /// Runs until it is stopped or the store fails, which ends the node's right to answer.
+    pub(crate) async fn run(mut self) {
+        self.publish();
+        let mut batch = Vec::new();
+        loop {
+            let received = tokio::select! {
+                () = self.stop.cancelled() => return,
+                received = self.leaves.recv_many(&mut batch, limits::PAGE_SIZE_MAX) => received,
+            };
+            let Some(first) = batch.first().map(|leaf| leaf.index).filter(|_| received > 0) else { return };
+            if let Err(gap) = self.close_gap(first).await {
+                tracing::warn!(%gap, "the cluster audit log has a gap that no member fills; trying again");
+            }
+            let leaves: Vec<_> = batch.drain(..).map(|leaf| leaf.bytes).collect();
+            if let Err(error) = self.write(first, leaves).await {
+                tracing::error!(%error, "the cluster audit log cannot be written: this node stops answering");
+                return;
+            }
+        }
+    }
+
+    async fn write(&self, first: u64, leaves: Vec<Vec<u8>>) -> Result<(), crate::audit_store::AuditUnavailable> {
+        self.store.append_cluster(first, leaves).await?.recorded().await?;
+        self.publish();
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.store.head(LogName::Cluster).map_or(0, |head| head.size)
+    }
+
+    fn publish(&self) {
+        self.recorded.send_replace(self.size());
+    }
+
+    /// Fetches the leaves between what is held and `first` until they are all here or the node stops.
+    async fn close_gap(&self, first: u64) -> Result<(), String> {
+        while self.size() < first {
+            let held = self.size();
+            for member in self.raft.membership().all.keys() {
+                if let Some(leaves) = self.fetch(*member, held, first - held).await
+                    && self.write(held, leaves).await.is_ok()
+                {
+                    break;
+                }
+            }
+            if self.size() == held {
+                let pause = tokio::time::sleep(PAUSE);
+                tokio::select! {
+                    () = self.stop.cancelled() => return Err(format!("stopped at leaf {held} of {first}")),
+                    () = pause => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, member: types::NodeId, start_index: u64, count: u64) -> Option<Vec<Vec<u8>>> {
+        let channel = self.raft.channel(member)?;
+        let count_max = u32::try_from(count.min(limits::PAGE_SIZE_MAX as u64)).ok()?;
+        let mut request = tonic::Request::new(FetchLeavesRequest { start_index, count_max });
+        request.set_timeout(limits::CALL_TIMEOUT.to_std());
+        let answer = MemberServiceClient::new(channel).fetch_leaves(request).await.ok()?.into_inner();
+        (!answer.leaves.is_empty()).then_some(answer.leaves)
+    }
+}

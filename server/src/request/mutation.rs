@@ -1,0 +1,263 @@
+//! Requests that change something: one log entry each, carried out by the leader, harmless to repeat.
+//!
+//! `Wire` is the decoded message, [`Authenticated`] has a caller, [`Decided`] a basis that binds, [`Admitted`] is the
+//! proposal with everything drawn, and what `apply` returns is the answer. When the basis has moved meanwhile, the
+//! leader decides again, at most [`limits::DECISIONS_MAX`] times.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message as _;
+use proto::member::v1::ForwardRequest;
+use state::{Command, Entry as LogEntry, Proposal, Reply, RequestKey, State};
+use tonic::{Request, Response, Status};
+use types::{Action, Reason, Refusal, RequestId, limits};
+
+use super::authn::{Caller, Proof, authenticate};
+use super::decide::decide;
+use super::record::Entry;
+use super::target::Target;
+use crate::clock;
+use crate::core::{Core, StateView, no_leader};
+use crate::keyring::Keyring;
+use crate::node::Node;
+use crate::wire::status::{refusal, status};
+
+/// What a mutation is planned with: nothing here changes while it is planned.
+#[derive(Debug)]
+pub(crate) struct Desk<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) core: &'a Core,
+    pub(crate) state: &'a State,
+    pub(crate) keyring: &'a Keyring,
+    pub(crate) caller: &'a Caller,
+    pub(crate) request_id: RequestId,
+}
+
+/// A request that changes something.
+pub(crate) trait Mutation: prost::Message + Default + Clone + 'static {
+    /// What policy decides on and the record names.
+    const ACTION: Action;
+    /// The response message.
+    type Answer: prost::Message + Default;
+
+    /// Who sends it: by default somebody enrolled.
+    fn caller(state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
+        authenticate(state, proof)
+    }
+
+    /// Where the request id stands in the message.
+    fn request_id(&mut self) -> &mut String;
+
+    /// Whether everything is to be checked and nothing changed (AIP-163).
+    fn validate_only(&self) -> bool {
+        false
+    }
+
+    /// What it is about.
+    fn target(&self, caller: &Caller) -> Result<Target, Refusal>;
+
+    /// The command, with ids drawn and material wrapped. May be called again with a newer state.
+    fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal>;
+
+    /// The answer, from the state after the change.
+    fn answer(&self, desk: &Desk<'_>, reply: &Reply) -> Result<Self::Answer, Refusal>;
+}
+
+/// A message with the caller that sent it.
+struct Authenticated<M> {
+    message: M,
+    caller: Caller,
+    request: RequestKey,
+}
+
+/// An allowed message, and the state that its permission rests on.
+struct Decided<'a, M> {
+    from: &'a Authenticated<M>,
+    state: StateView,
+}
+
+/// Everything that `apply` needs.
+struct Admitted(Proposal);
+
+/// Takes a mutation from the wire through every stage.
+pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) -> Result<Response<M::Answer>, Status> {
+    let entry = Entry { node, action: M::ACTION, started: Instant::now() };
+    let proof = Proof::of(&request);
+    let answered = async {
+        let core = node.core()?;
+        core.check_alive()?;
+        let mut message = request.into_inner();
+        fix_request_id(&mut message);
+        if !core.leads() {
+            return forward(&core, message, &proof).await;
+        }
+        let caller = M::caller(&core.state(), &proof)?;
+        carry_out(node, &core, message, caller).await.map(|(answer, _)| answer)
+    };
+    let answer: Result<M::Answer, Refusal> = answered.await;
+    entry.count(&answer);
+    answer.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+/// A request without an id gets one here, before it is forwarded: our own retries of it must be recognisable.
+fn fix_request_id<M: Mutation>(message: &mut M) {
+    let id = message.request_id();
+    if id.is_empty() {
+        *id = uuid::Uuid::now_v7().to_string();
+    }
+}
+
+/// Hands a mutation to the leader, with the certificate whose key the caller proved, and waits until its change is visible here.
+async fn forward<M: Mutation>(core: &Core, message: M, proof: &Proof) -> Result<M::Answer, Refusal> {
+    let mut leader = core.leader()?;
+    let forwarded = ForwardRequest {
+        action: M::ACTION.as_str().to_owned(),
+        request: message.encode_to_vec(),
+        caller_certificates: proof.certificates.iter().map(|certificate| certificate.to_vec()).collect(),
+        source: proof.source.map(|source| source.to_string()).unwrap_or_default(),
+    };
+    let mut request = Request::new(forwarded);
+    request.set_timeout(limits::CALL_TIMEOUT.to_std());
+    let answer = leader.forward(request).await;
+    let answer = answer.map_err(|error| refusal(&error).unwrap_or_else(no_leader))?.into_inner();
+    // The caller may read its own change on this node at once; if we lag, its next read waits by itself.
+    let _ = core.raft.await_applied(answer.index, limits::CALL_TIMEOUT.to_std()).await;
+    M::Answer::decode(answer.response.as_slice())
+        .map_err(|_| Refusal::new(Reason::Internal, "the leader's answer could not be read"))
+}
+
+/// Carries a mutation out on this node, which must lead. Also returns the entry's index, zero when nothing was proposed.
+pub(crate) async fn carry_out<M: Mutation>(
+    node: &Node,
+    core: &Core,
+    mut message: M,
+    caller: Caller,
+) -> Result<(M::Answer, u64), Refusal> {
+    let record = Entry { node, action: M::ACTION, started: Instant::now() };
+    let parsed = parse_request::<M>(&mut message);
+    let target = message.target(&caller);
+    let request_id = parsed.as_ref().ok().map(|request| request.id);
+    let planned = match (parsed, &target) {
+        (Ok(request), Ok(target)) => {
+            let request = Authenticated { message, caller: caller.clone(), request };
+            repeat_while_stale(node, core, &request, target).await
+        }
+        (Err(refusal), _) => Outcome::Refused(refusal),
+        (_, Err(refusal)) => Outcome::Refused(refusal.clone()),
+    };
+    match planned {
+        Outcome::Recorded(answer, index) => answer.map(|answer| (answer, index)),
+        // Refused before `apply`, so the record is made here; a valid dry run is an answer like any other.
+        Outcome::Refused(refusal) => {
+            let refused: Result<(M::Answer, _), _> = Err(refusal);
+            record.close(core, &caller, target.as_ref().ok(), request_id, refused).await.map(|answer| (answer, 0))
+        }
+        Outcome::DryRun(answer) => {
+            let detail = audit::Detail::new().count("validate_only", 1);
+            let answer = Ok((answer, detail));
+            record.close(core, &caller, target.as_ref().ok(), request_id, answer).await.map(|answer| (answer, 0))
+        }
+    }
+}
+
+/// What became of a mutation, by who has recorded it.
+enum Outcome<A> {
+    /// `apply` made the record with the change, or with its refusal.
+    Recorded(Result<A, Refusal>, u64),
+    /// Nothing was proposed.
+    Refused(Refusal),
+    /// Nothing was to be proposed.
+    DryRun(A),
+}
+
+/// Decides, admits and applies, again while the basis moves under it.
+async fn repeat_while_stale<M: Mutation>(
+    node: &Node,
+    core: &Core,
+    request: &Authenticated<M>,
+    target: &Target,
+) -> Outcome<M::Answer> {
+    for _ in 0..limits::DECISIONS_MAX {
+        let decided = match request.decide(core, target) {
+            Ok(decided) => decided,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        let admitted = match decided.admit(node, core) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        if request.message.validate_only() {
+            return match admitted.rehearse(node, core, request) {
+                Ok(answer) => Outcome::DryRun(answer),
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+        }
+        let applied = match core.propose(&admitted.0).await {
+            Ok(applied) => applied,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        match applied.reply {
+            Err(refusal) if refusal.reason == Reason::Stale => {}
+            Err(refusal) => return Outcome::Recorded(Err(refusal), applied.index),
+            Ok(reply) => {
+                let state = core.state();
+                let answer = request.message.answer(&request.desk(node, core, &state), &reply);
+                return Outcome::Recorded(answer, applied.index);
+            }
+        }
+    }
+    Outcome::Refused(Refusal::new(
+        Reason::Stale,
+        "what the decision rested on kept changing while the request was carried out: try again",
+    ))
+}
+
+impl<M: Mutation> Authenticated<M> {
+    /// Asks policy, and keeps the state that its answer rests on.
+    fn decide(&self, core: &Core, target: &Target) -> Result<Decided<'_, M>, Refusal> {
+        let state = core.state();
+        decide(&state, &self.caller.principal, M::ACTION, target)?;
+        Ok(Decided { from: self, state })
+    }
+
+    fn desk<'a>(&'a self, node: &'a Node, core: &'a Core, state: &'a State) -> Desk<'a> {
+        Desk { node, core, state, keyring: &core.keyring, caller: &self.caller, request_id: self.request.id }
+    }
+}
+
+impl<M: Mutation> Decided<'_, M> {
+    /// Draws ids, wraps material, stamps the time.
+    fn admit(self, node: &Node, core: &Core) -> Result<Admitted, Refusal> {
+        let command = self.from.message.command(&self.from.desk(node, core, &self.state))?;
+        // The revisions are those of the state that was decided on, not of a newer one.
+        let basis = self.state.basis(&command, self.state.time().after(limits::DECISION_VALID));
+        Ok(Admitted(Proposal {
+            actor: self.from.caller.principal.clone(),
+            at: clock::now(),
+            request: Some(self.from.request),
+            basis: Some(basis),
+            command,
+        }))
+    }
+}
+
+impl Admitted {
+    /// Applies the proposal to a copy of the state and answers from it: exactly what would have happened.
+    fn rehearse<M: Mutation>(self, node: &Node, core: &Core, request: &Authenticated<M>) -> Result<M::Answer, Refusal> {
+        let mut scratch = State::clone(&core.state());
+        let outcome = scratch.apply(&LogEntry { index: scratch.index() + 1, proposal: self.0 });
+        let reply = outcome.reply?;
+        request.message.answer(&request.desk(node, core, &scratch), &reply)
+    }
+}
+
+/// The request id, and a hash of the rest: the same id with another body is refused by `apply`.
+fn parse_request<M: Mutation>(message: &mut M) -> Result<RequestKey, Refusal> {
+    let given = std::mem::take(message.request_id());
+    let id = RequestId::parse(&given).ok_or_else(|| {
+        Refusal::new(Reason::InvalidArgument, format!("`{given}` is not a request id: use a UUID of version 7"))
+    })?;
+    let body = [M::ACTION.as_str().as_bytes(), &[0], &message.encode_to_vec()].concat();
+    Ok(RequestKey { id, body: crypto::hash::sha256(&body) })
+}

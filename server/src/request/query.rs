@@ -1,0 +1,99 @@
+//! Requests that change nothing: reads of what the cluster agrees on, and uses of keys and authorities under the lease.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use audit::Detail;
+use tonic::{Request, Response, Status};
+use types::action::ActionKind;
+use types::{Action, Refusal};
+
+use super::authn::{Caller, Proof, authenticate};
+use super::decide::decide;
+use super::record::Entry;
+use super::target::Target;
+use crate::core::{Core, StateView};
+use crate::lease::Clocks;
+use crate::node::Node;
+use crate::wire::status::status;
+
+/// What a query works with once it was allowed.
+#[derive(Debug)]
+pub(crate) struct Desk<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) core: &'a Core,
+    pub(crate) state: StateView,
+    pub(crate) caller: &'a Caller,
+}
+
+/// How new the state must be that a query is answered from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Consistency {
+    /// At least as new as everything acknowledged before the call: fails without a quorum.
+    Linearizable,
+    /// What this node has applied: works on a node that is alone.
+    Local,
+}
+
+/// A request that changes nothing.
+pub(crate) trait Query: Send + Sized {
+    /// What policy decides on and the record names.
+    const ACTION: Action;
+    /// Reads ask the leader how new the state must be; uses rest on the lease instead.
+    const CONSISTENCY: Consistency = match Self::ACTION.kind() {
+        ActionKind::Use => Consistency::Local,
+        ActionKind::Read | ActionKind::Mutate => Consistency::Linearizable,
+    };
+    /// Whether the node must hold its lease: for whatever uses keys or signs.
+    const UNDER_LEASE: bool = matches!(Self::ACTION.kind(), ActionKind::Use);
+    /// The response message.
+    type Answer: Send;
+
+    /// What it is about. Names that stand only in a ciphertext are looked up in `state`.
+    fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal>;
+
+    /// Answers it, with what the record should say beside the usual.
+    fn answer(self, desk: &Desk<'_>) -> impl Future<Output = Result<(Self::Answer, Detail), Refusal>> + Send;
+}
+
+/// Takes a query through every stage.
+pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Result<Response<Q::Answer>, Status> {
+    let entry = Entry { node, action: Q::ACTION, started: Instant::now() };
+    let proof = Proof::of(&request);
+    let answered = async {
+        let core = node.core()?;
+        core.check_alive()?;
+        let authenticated = authenticated::<Q>(&core, &proof).await;
+        let (caller, state) = authenticated.inspect_err(|refusal| entry.count(&Err::<(), _>(refusal.clone())))?;
+        let query = request.into_inner();
+        let target = query.target(&state, &caller);
+        let answer = match &target {
+            Ok(target) => decided(Desk { node, core: &core, state, caller: &caller }, query, target).await,
+            Err(refusal) => Err(refusal.clone()),
+        };
+        entry.close(&core, &caller, target.as_ref().ok(), None, answer).await
+    };
+    answered.await.map(Response::new).map_err(|refusal: Refusal| status(&refusal))
+}
+
+/// Wire → Authenticated. Whoever presents nothing does not make us ask the leader.
+async fn authenticated<Q: Query>(core: &Core, proof: &Proof) -> Result<(Caller, StateView), Refusal> {
+    let state = match Q::CONSISTENCY {
+        Consistency::Linearizable if !proof.certificates.is_empty() => core.fresh_state().await?,
+        Consistency::Linearizable | Consistency::Local => core.state(),
+    };
+    Ok((authenticate(&state, proof)?, state))
+}
+
+/// Authenticated → Decided → Answered.
+async fn decided<Q: Query>(desk: Desk<'_>, query: Q, target: &Target) -> Result<(Q::Answer, Detail), Refusal> {
+    decide(&desk.state, &desk.caller.principal, Q::ACTION, target)?;
+    if !Q::UNDER_LEASE {
+        return query.answer(&desk).await;
+    }
+    desk.core.lease.check(Clocks::now())?;
+    let answer = query.answer(&desk).await?;
+    // Checked again just before the answer leaves: it may have run out while we worked.
+    desk.core.lease.check(Clocks::now())?;
+    Ok(answer)
+}

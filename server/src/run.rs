@@ -1,0 +1,181 @@
+//! A node from start to stop: bind, find out what the folder says, serve.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_client::tls::{AnySelfSigned, CertificateSlot, Identity};
+use crypto::sign::P256Signer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use types::Refusal;
+
+use crate::api::{admin_routes, api_routes};
+use crate::config::{Config, SealKind};
+use crate::folder::{Folder, FolderError};
+use crate::membership::Membership;
+use crate::node::{Node, Parts, Phase};
+use crate::{clock, formation, health, join, net};
+
+const IDENTITY_FILE: &str = "identity.key";
+const ADMIN_SOCKET: &str = "admin.sock";
+/// Where the bound addresses are written, for whoever let the node take free ports.
+const ADDRESSES_FILE: &str = "addresses.json";
+
+/// Why a node stopped or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A port or socket cannot be used.
+    #[error("{0}")]
+    Network(#[from] io::Error),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The identity key is damaged or TLS cannot be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// The node could not join or open.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Serving failed.
+    #[error("serving failed: {0}")]
+    Serving(#[from] tonic::transport::Error),
+}
+
+/// Runs a node until `stop`. With a join token, an empty folder joins that token's cluster; a folder that belongs to a
+/// cluster already ignores it.
+///
+/// # Errors
+/// When the folder, the ports, the token or the seal cannot be used; the text says what to do.
+pub async fn run(config: Config, join_token: Option<String>, stop: CancellationToken) -> Result<(), RunError> {
+    crypto::tls::install_provider();
+    let folder = Folder::open(&config.data_dir)?;
+    let membership = Membership::read(&folder)?;
+    let (signer, identity) = identity(&folder)?;
+    let api = net::bind("api", config.api.listen).await?;
+    let peer = net::bind("peer", config.peer.listen).await?;
+    let health = net::bind("health", config.health.listen).await?;
+    let api_address = advertised(config.api.advertise.as_ref(), &api)?;
+    let peer_address = advertised(config.peer.advertise.as_ref(), &peer)?;
+    let bound = serde_json::json!({ "api": api_address, "peer": peer_address, "health": health.local_addr()? });
+    folder.write_json(ADDRESSES_FILE, &bound)?;
+    let phase = membership.map_or(Phase::Empty, Phase::Sealed);
+    let parts =
+        Parts { config, folder, signer, identity, api_address, peer_address, peer_listener: Arc::new(peer), stop };
+    let node = Node::new(parts, phase);
+    let serving = serve(Arc::clone(&node), api, health);
+    let opening = open(&node, join_token);
+    let served = async {
+        tokio::pin!(serving);
+        tokio::select! {
+            served = &mut serving => served,
+            opened = opening => match opened {
+                Ok(()) => serving.await,
+                Err(refusal) => Err(refusal.into()),
+            },
+        }
+    };
+    let served = served.await;
+    node.stop.cancel();
+    if let Ok(core) = node.core() {
+        core.close().await;
+    }
+    served
+}
+
+/// The node's identity key: made at the first start, never replaced.
+fn identity(folder: &Folder) -> Result<(P256Signer, Identity), RunError> {
+    let setup = |error: &dyn std::fmt::Display| RunError::Setup(error.to_string());
+    let signer = match folder.read_private(IDENTITY_FILE)? {
+        Some(pkcs8) => {
+            let pkcs8 = crypto::SecretBytes::from_vec(pkcs8);
+            P256Signer::from_pkcs8(pkcs8.expose())
+                .map_err(|_| setup(&format!("`{}` is damaged", folder.join(IDENTITY_FILE).display())))?
+        }
+        None => {
+            let signer = P256Signer::generate();
+            folder.write_private(IDENTITY_FILE, signer.to_pkcs8().expose())?;
+            signer
+        }
+    };
+    let identity = Identity::self_signed(&signer, "chancery node", clock::now()).map_err(|error| setup(&error))?;
+    Ok((signer, identity))
+}
+
+fn advertised(given: Option<&String>, listener: &TcpListener) -> io::Result<String> {
+    match given {
+        Some(address) => Ok(address.clone()),
+        None => Ok(listener.local_addr()?.to_string()),
+    }
+}
+
+/// Joins if asked to, and unseals if the seal can do so by itself.
+async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusal> {
+    if let Some(token) = join_token {
+        join::redeem(node, &token).await?;
+    }
+    if matches!(node.phase(), Phase::Empty) {
+        tracing::info!("this node belongs to no cluster yet: run `chancery init`, or start it with a join token");
+        return Ok(());
+    }
+    let passphrase = match (node.config.seal, &node.config.passphrase_file) {
+        (SealKind::File, _) => crypto::SecretBytes::from_vec(Vec::new()),
+        (SealKind::Passphrase, Some(path)) => read_passphrase(path)?,
+        (SealKind::Passphrase, None) => {
+            tracing::info!("this node is sealed: run `chancery seal unseal`");
+            return Ok(());
+        }
+    };
+    formation::unseal(node, passphrase.expose()).await
+}
+
+fn read_passphrase(path: &PathBuf) -> Result<crypto::SecretBytes, Refusal> {
+    let content = chancery_client::private_file::read(path);
+    let content = content.map_err(|error| Refusal::new(types::Reason::UnsealFailed, error.to_string()))?;
+    let content = crypto::SecretBytes::from_vec(content);
+    Ok(crypto::SecretBytes::from_vec(content.expose().trim_ascii_end().to_vec()))
+}
+
+async fn serve(node: Arc<Node>, api: TcpListener, health_listener: TcpListener) -> Result<(), RunError> {
+    let stop = node.stop.clone();
+    let tasks = tokio::join!(serve_api(Arc::clone(&node), api), serve_admin(Arc::clone(&node)), async {
+        health::serve(health_listener, Arc::clone(&node), stop.clone()).await.map_err(RunError::from)
+    },);
+    tasks.0.and(tasks.1).and(tasks.2)
+}
+
+async fn serve_api(node: Arc<Node>, listener: TcpListener) -> Result<(), RunError> {
+    let setup = |error: &dyn std::fmt::Display| RunError::Setup(error.to_string());
+    let slot: Arc<CertificateSlot> = Arc::clone(&node.certificate);
+    let tls = chancery_client::tls::server_config(slot, AnySelfSigned::optional()).map_err(|error| setup(&error))?;
+    let routes = api_routes(&node).map_err(|error| setup(&error))?;
+    let incoming = net::incoming(listener, Arc::new(tls), node.stop.clone());
+    server().add_routes(routes).serve_with_incoming_shutdown(incoming, node.stop.clone().cancelled_owned()).await?;
+    Ok(())
+}
+
+/// The local admin socket: whoever may open the file, the owner of the data folder, may form the cluster.
+async fn serve_admin(node: Arc<Node>) -> Result<(), RunError> {
+    let path = node.folder.join(ADMIN_SOCKET);
+    // The folder is locked for this process, so a socket that lies there is a dead one's.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let routes = admin_routes(&node);
+    let incoming = UnixListenerStream::new(listener);
+    server().add_routes(routes).serve_with_incoming_shutdown(incoming, node.stop.clone().cancelled_owned()).await?;
+    let _ = std::fs::remove_file(&path);
+    Ok(())
+}
+
+/// The bounds that every listener has.
+fn server() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(Some(types::limits::STREAMS_PER_CONNECTION_MAX))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_pending_accept_reset_streams(Some(64))
+}

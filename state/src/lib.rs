@@ -28,8 +28,8 @@ pub use command::{
     RequestKey,
 };
 pub use outcome::{AuditLeaf, Effect, Outcome};
-pub use queries::page::Page;
 pub use queries::due::RotationDue;
+pub use queries::page::Page;
 pub use queries::principals::Unrecognised;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 pub use state::State;

@@ -61,3 +61,42 @@ pub(crate) fn is_final(outcome: &Result<Reply, Refusal>) -> bool {
 fn oldest(state: &State) -> Option<(RequestId, Principal)> {
     state.request_table().first().map(|(key, _)| key.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{NodeId, Time};
+
+    use super::*;
+    use crate::command::Command;
+
+    fn proposal(number: u32) -> Proposal {
+        let [a, b, c, d] = number.to_be_bytes();
+        let id = RequestId([0, 0, 0, 0, a, b, 0x70, c, 0x80, d, 0, 0, 0, 0, 0, 0]);
+        Proposal {
+            actor: Principal::Node(NodeId(1)),
+            at: Time(0),
+            request: Some(RequestKey { id, body: [1; 32] }),
+            basis: None,
+            command: Command::RevokeOperator { name: types::OperatorName::parse("bob").expect("a name") },
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_refused_and_never_carried_out_again() {
+        let mut state = State::new();
+        let full = u32::try_from(REQUEST_IDS_MAX).expect("fits");
+        for number in 1..=full {
+            remember(&mut state, &proposal(number), &Ok(Reply::Done), u64::from(number));
+        }
+        assert_eq!(state.request_horizon(), None);
+        assert!(matches!(recall(&state, &proposal(1)), Recall::Answered { index: 1, .. }));
+        remember(&mut state, &proposal(full + 1), &Ok(Reply::Done), 0);
+        assert_eq!(state.request_table().len(), REQUEST_IDS_MAX);
+        for number in [0, 1] {
+            let Recall::Refused(refusal) = recall(&state, &proposal(number)) else { panic!("{number} is not refused") };
+            assert_eq!(refusal.reason, Reason::RequestIdExpired);
+        }
+        assert!(matches!(recall(&state, &proposal(2)), Recall::Answered { index: 2, .. }));
+        assert!(matches!(recall(&state, &proposal(full + 2)), Recall::Fresh));
+    }
+}

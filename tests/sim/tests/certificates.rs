@@ -1,5 +1,4 @@
 //! Makes the certificates that the simulation uses, and proves that the stored ones are what the simulation thinks.
-#![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
 
 use ca::{Authority, Serial, generate_authority};
 use crypto::sign::P256Signer;

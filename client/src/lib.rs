@@ -7,6 +7,7 @@
 pub mod api;
 pub mod envelope;
 pub mod identity;
+pub mod mtls;
 pub mod private_file;
 pub mod tls;
 pub mod token;
@@ -20,5 +21,6 @@ mod error;
 mod retry;
 
 pub use address::{API_PORT, Address, AddressError};
+pub use ca::certificate_request;
 pub use client::{Client, Config, Stream};
 pub use error::{ERROR_DOMAIN, Error, Tried};

@@ -4,6 +4,7 @@
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::new_without_default,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,

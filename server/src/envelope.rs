@@ -21,6 +21,9 @@ const HEADER_BYTES: usize = 1 + SALT_BYTES + 8;
 /// Reader keys kept: one per process start whose records are still on disk, at most.
 const READERS_MAX: usize = 256;
 
+/// Kind of file and salt of the start that wrote it.
+type Reader = (u8, [u8; SALT_BYTES]);
+
 /// The storage envelope of one process start.
 pub(crate) struct StorageEnvelope {
     node: NodeId,
@@ -29,7 +32,7 @@ pub(crate) struct StorageEnvelope {
     writers: [(FileKind, Key); 3],
     counter: AtomicU64,
     /// Keys of earlier starts, derived when first met.
-    readers: RwLock<BTreeMap<(u8, [u8; SALT_BYTES]), Arc<Key>>>,
+    readers: RwLock<BTreeMap<Reader, Arc<Key>>>,
 }
 
 impl StorageEnvelope {

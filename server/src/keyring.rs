@@ -21,6 +21,8 @@ const EPOCH: u32 = 1;
 pub(crate) struct Keyring {
     cluster: ClusterId,
     root: LockedSecret,
+    /// Under which audit records show values that are not for everybody.
+    pseudonyms: Secret<32>,
     namespaces: RwLock<BTreeMap<NamespaceName, Arc<LockedSecret>>>,
     material: RwLock<BTreeMap<(KeyId, u32), Arc<KeyMaterial>>>,
 }
@@ -29,7 +31,8 @@ impl Keyring {
     /// A keyring over the root key.
     #[must_use]
     pub(crate) fn new(cluster: ClusterId, root: LockedSecret) -> Self {
-        Self { cluster, root, namespaces: RwLock::default(), material: RwLock::default() }
+        let pseudonyms = derive(&root, &[b"audit"]);
+        Self { cluster, root, pseudonyms, namespaces: RwLock::default(), material: RwLock::default() }
     }
 
     /// The root key, for a node that was just admitted.
@@ -104,23 +107,19 @@ impl Keyring {
     /// secret is stored.
     #[must_use]
     pub(crate) fn token_secret(&self, id: TokenId) -> Secret<32> {
-        self.derive(&[b"join token", &id.0])
+        derive(&self.root, &[b"join token", &id.0])
     }
 
     /// What a voter's authority keys are sealed under on its own disk.
     #[must_use]
     pub(crate) fn authority_sealing_key(&self) -> Secret<32> {
-        self.derive(&[b"authority"])
+        derive(&self.root, &[b"authority"])
     }
 
     /// A stand-in for a value that an audit record must not show: equal values have equal stand-ins.
     #[must_use]
     pub(crate) fn pseudonym(&self, value: &[u8]) -> [u8; 32] {
-        crypto::mac::hmac_sha256(self.derive(&[b"audit"]).expose(), &[value])
-    }
-
-    fn derive(&self, info: &[&[u8]]) -> Secret<32> {
-        kdf::extract_sha512(b"chancery root v1", self.root.expose()).expand(info)
+        crypto::mac::hmac_sha256(self.pseudonyms.expose(), &[value])
     }
 
     fn namespace_key(&self, namespace: &NamespaceName, wrapped: &[u8]) -> Result<Arc<LockedSecret>, Refusal> {
@@ -143,6 +142,11 @@ impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keyring(redacted)")
     }
+}
+
+/// A key of its own for each purpose that the root key has beside wrapping (docs/spec/seal.md).
+fn derive(root: &LockedSecret, info: &[&[u8]]) -> Secret<32> {
+    kdf::extract_sha512(b"chancery root v1", root.expose()).expand(info)
 }
 
 /// The caller learns that it is our fault; the log learns which.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
     formation::unseal(node, passphrase.expose()).await
 }
 
-fn read_passphrase(path: &PathBuf) -> Result<crypto::SecretBytes, Refusal> {
+fn read_passphrase(path: &Path) -> Result<crypto::SecretBytes, Refusal> {
     let content = chancery_client::private_file::read(path);
     let content = content.map_err(|error| Refusal::new(types::Reason::UnsealFailed, error.to_string()))?;
     let content = crypto::SecretBytes::from_vec(content);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ::kms::wrapping::UnderNamespace;
 use ::kms::{Binding, Ciphertext, EncryptionContext, KeyMaterial, Kind};
-use audit::Detail;
+use audit::{Detail, Fact};
 use proto::kms::v1 as wire;
 use proto::kms::v1::crypto_service_server::CryptoService;
 use tonic::{Request, Response, Status};
@@ -118,9 +118,19 @@ fn check_plaintext(plaintext: &[u8]) -> Result<(), Refusal> {
     ))
 }
 
-/// What a record says of a version's use.
-fn used(version: u32) -> Detail {
-    Detail::new().count("version", u64::from(version))
+/// What a record says of a version's use: the version, and a stand-in for the context, equal for equal contexts.
+fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Detail {
+    let detail = Detail::new().count("version", u64::from(version));
+    if bound.context.is_empty() {
+        return detail;
+    }
+    let mut encoded = Vec::new();
+    for text in bound.context.iter().flat_map(|(key, value)| [key, value]) {
+        // Every text carries its length, so that no two contexts have the same bytes.
+        encoded.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        encoded.extend_from_slice(text.as_bytes());
+    }
+    detail.with("context", Fact::Hmac(desk.core.keyring.pseudonym(&encoded)))
 }
 
 fn key_target(full_name: &str) -> Result<Target, Refusal> {
@@ -150,7 +160,7 @@ impl Query for wire::EncryptRequest {
         let material = primary(desk, &ns, &key)?;
         let salt = crypto::entropy::array();
         let ciphertext = ::kms::encrypt(&material, &bound.binding()?, salt, plaintext.expose())?;
-        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(material.version())))
+        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(desk, material.version(), &bound)))
     }
 }
 
@@ -170,7 +180,7 @@ impl Query for wire::DecryptRequest {
         let plaintext = ::kms::decrypt(&material, &bound.binding()?, &Ciphertext::parse(&self.ciphertext)?)?;
         let answer =
             wire::DecryptResponse { plaintext: plaintext.dangerous_into_vec(), key: kms::key_name(&ns, &key), version };
-        Ok((answer, used(version)))
+        Ok((answer, used(desk, version, &bound)))
     }
 }
 
@@ -200,7 +210,7 @@ impl Query for wire::GenerateDataKeyRequest {
         let wrapped = ::kms::encrypt(&material, &bound.binding()?, crypto::entropy::array(), data_key)?;
         let plaintext = if self.without_plaintext { Vec::new() } else { data_key.to_vec() };
         let answer = wire::GenerateDataKeyResponse { plaintext, wrapped, version: material.version() };
-        Ok((answer, used(material.version()).count("length_bytes", length as u64)))
+        Ok((answer, used(desk, material.version(), &bound).count("length_bytes", length as u64)))
     }
 }
 
@@ -229,7 +239,7 @@ impl Query for wire::ReEncryptRequest {
         let plaintext = ::kms::decrypt(&old, &from.binding()?, &ciphertext)?;
         let ciphertext = ::kms::encrypt(&new, &to.binding()?, crypto::entropy::array(), plaintext.expose())?;
         let key = kms::key_name(&to_ns, &to_key);
-        let detail = used(new.version()).count("source_version", u64::from(source_version)).text("to", &key);
+        let detail = used(desk, new.version(), &to).count("source_version", u64::from(source_version)).text("to", &key);
         Ok((wire::ReEncryptResponse { ciphertext, source_version, version: new.version(), key }, detail))
     }
 }

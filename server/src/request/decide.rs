@@ -21,7 +21,6 @@ pub(crate) fn decide(state: &StateView, principal: &Principal, action: Action, t
         },
         Target::Agent(name) => Resource::agent(name),
         Target::Operator(_) => Resource::cluster(),
-        Target::Node(id) => Resource::node(*id),
     };
     let question = Question { principal, action, resource, facts: Facts { bindings: &bindings } };
     let (kind, name) = shown(target);
@@ -37,6 +36,5 @@ fn shown(target: &Target) -> (&'static str, String) {
         Target::Entry(_, entry) => ("entry", entry.to_string()),
         Target::Agent(agent) => ("agent", agent.to_string()),
         Target::Operator(operator) => ("operator", operator.to_string()),
-        Target::Node(node) => ("node", node.to_string()),
     }
 }

@@ -26,8 +26,6 @@ use crate::wire::status::{refusal, status};
 /// What a mutation is planned with: nothing here changes while it is planned.
 #[derive(Debug)]
 pub(crate) struct Desk<'a> {
-    pub(crate) node: &'a Node,
-    pub(crate) core: &'a Core,
     pub(crate) state: &'a State,
     pub(crate) keyring: &'a Keyring,
     pub(crate) caller: &'a Caller,
@@ -141,7 +139,7 @@ pub(crate) async fn carry_out<M: Mutation>(
     let planned = match (parsed, &target) {
         (Ok(request), Ok(target)) => {
             let request = Authenticated { message, caller: caller.clone(), request };
-            repeat_while_stale(node, core, &request, target).await
+            repeat_while_stale(core, &request, target).await
         }
         (Err(refusal), _) => Outcome::Refused(refusal),
         (_, Err(refusal)) => Outcome::Refused(refusal.clone()),
@@ -173,7 +171,6 @@ enum Outcome<A> {
 
 /// Decides, admits and applies, again while the basis moves under it.
 async fn repeat_while_stale<M: Mutation>(
-    node: &Node,
     core: &Core,
     request: &Authenticated<M>,
     target: &Target,
@@ -183,12 +180,12 @@ async fn repeat_while_stale<M: Mutation>(
             Ok(decided) => decided,
             Err(refusal) => return Outcome::Refused(refusal),
         };
-        let admitted = match decided.admit(node, core) {
+        let admitted = match decided.admit(core) {
             Ok(admitted) => admitted,
             Err(refusal) => return Outcome::Refused(refusal),
         };
         if request.message.validate_only() {
-            return match admitted.rehearse(node, core, request) {
+            return match admitted.rehearse(core, request) {
                 Ok(answer) => Outcome::DryRun(answer),
                 Err(refusal) => Outcome::Refused(refusal),
             };
@@ -202,7 +199,7 @@ async fn repeat_while_stale<M: Mutation>(
             Err(refusal) => return Outcome::Recorded(Err(refusal), applied.index),
             Ok(reply) => {
                 let state = core.state();
-                let answer = request.message.answer(&request.desk(node, core, &state), &reply);
+                let answer = request.message.answer(&request.desk(core, &state), &reply);
                 return Outcome::Recorded(answer, applied.index);
             }
         }
@@ -221,15 +218,15 @@ impl<M: Mutation> Authenticated<M> {
         Ok(Decided { from: self, state })
     }
 
-    fn desk<'a>(&'a self, node: &'a Node, core: &'a Core, state: &'a State) -> Desk<'a> {
-        Desk { node, core, state, keyring: &core.keyring, caller: &self.caller, request_id: self.request.id }
+    fn desk<'a>(&'a self, core: &'a Core, state: &'a State) -> Desk<'a> {
+        Desk { state, keyring: &core.keyring, caller: &self.caller, request_id: self.request.id }
     }
 }
 
 impl<M: Mutation> Decided<'_, M> {
     /// Draws ids, wraps material, stamps the time.
-    fn admit(self, node: &Node, core: &Core) -> Result<Admitted, Refusal> {
-        let command = self.from.message.command(&self.from.desk(node, core, &self.state))?;
+    fn admit(self, core: &Core) -> Result<Admitted, Refusal> {
+        let command = self.from.message.command(&self.from.desk(core, &self.state))?;
         // The revisions are those of the state that was decided on, not of a newer one.
         let basis = self.state.basis(&command, self.state.time().after(limits::DECISION_VALID));
         Ok(Admitted(Proposal {
@@ -244,11 +241,11 @@ impl<M: Mutation> Decided<'_, M> {
 
 impl Admitted {
     /// Applies the proposal to a copy of the state and answers from it: exactly what would have happened.
-    fn rehearse<M: Mutation>(self, node: &Node, core: &Core, request: &Authenticated<M>) -> Result<M::Answer, Refusal> {
+    fn rehearse<M: Mutation>(self, core: &Core, request: &Authenticated<M>) -> Result<M::Answer, Refusal> {
         let mut scratch = State::clone(&core.state());
         let outcome = scratch.apply(&LogEntry { index: scratch.index() + 1, proposal: self.0 });
         let reply = outcome.reply?;
-        request.message.answer(&request.desk(node, core, &scratch), &reply)
+        request.message.answer(&request.desk(core, &scratch), &reply)
     }
 }
 

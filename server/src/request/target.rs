@@ -1,6 +1,6 @@
 //! What a request is about: the resource that is decided on, recorded, and whose revision is compared.
 
-use types::{AgentName, EntryName, KeyName, NamespaceName, NodeId, OperatorName};
+use types::{AgentName, EntryName, KeyName, NamespaceName, OperatorName};
 
 /// A resource.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,19 +17,6 @@ pub(crate) enum Target {
     Agent(AgentName),
     /// `operators/{name}`.
     Operator(OperatorName),
-    /// `nodes/{n}`.
-    Node(NodeId),
-}
-
-impl Target {
-    /// The namespace that it lies in.
-    #[must_use]
-    pub(crate) const fn namespace(&self) -> Option<&NamespaceName> {
-        match self {
-            Self::Namespace(ns) | Self::Key(ns, _) | Self::Entry(ns, _) => Some(ns),
-            Self::Cluster | Self::Agent(_) | Self::Operator(_) | Self::Node(_) => None,
-        }
-    }
 }
 
 impl std::fmt::Display for Target {
@@ -41,7 +28,6 @@ impl std::fmt::Display for Target {
             Self::Entry(ns, entry) => write!(f, "namespaces/{ns}/entries/{entry}"),
             Self::Agent(agent) => write!(f, "agents/{agent}"),
             Self::Operator(operator) => write!(f, "operators/{operator}"),
-            Self::Node(node) => write!(f, "nodes/{}", node.0),
         }
     }
 }

@@ -48,7 +48,12 @@ impl<M: Machine> Duties<M> {
         loop {
             self.publish();
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => {
+                    // The last word: a log that is cut while the node is down is noticed.
+                    self.follow().await;
+                    self.publish();
+                    return;
+                }
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         self.publish();

@@ -2,11 +2,11 @@
 //!
 //! Every call that waits has a deadline. Nothing here looks into a payload.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, ForwardReason, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use proto::raft::v1 as wire;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use crate::config::{Config, PAYLOAD_BYTES_MAX};
 use crate::duties::Duties;
 use crate::envelope::{Envelope, Owner};
 use crate::error::{ChangeError, OpenError, ProposeError, ReadError};
-use crate::log::{self, LogStore};
+use crate::log::{self, LogStore, Released};
 use crate::machine::{Machine, View};
 use crate::member::{Member, Members};
 use crate::peer::{self, Gate, NetworkFactory, PeerService, Peering, Pool, serve_peers};
@@ -31,6 +31,15 @@ use crate::type_config::{LogId, Payload, TypeConfig};
 
 /// A learner within this many entries of the leader has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 64;
+/// How soon a leader without a confirmed lease tries again to propose.
+const LEASE_RETRY: Duration = Duration::from_millis(5);
+/// How soon a read index is asked for again.
+const READ_RETRY: Duration = Duration::from_millis(20);
+/// How soon a change is tried again that had to wait for another.
+const CHANGE_RETRY: Duration = Duration::from_millis(20);
+
+/// How long a shutdown waits for the log to be let go.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An acknowledged entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +62,7 @@ struct Inner<M: Machine> {
     members: watch::Sender<Arc<Members>>,
     status: watch::Receiver<Arc<Status>>,
     pool: Pool,
+    log: Released,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -96,7 +106,7 @@ impl<M: Machine> RaftHandle<M> {
             .await
             .map_err(|error| OpenError::Fatal(error.to_string()))?;
 
-        let stop = CancellationToken::new();
+        let (stop, released) = (CancellationToken::new(), log.released());
         let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));
         let serving = tokio::spawn(serve(&raft, owner, &shelf, peering, stop.clone()));
         let duties = Duties {
@@ -109,20 +119,24 @@ impl<M: Machine> RaftHandle<M> {
             stop: stop.clone(),
         };
         let tasks = tokio::sync::Mutex::new(vec![serving, tokio::spawn(duties.run())]);
-        let inner = Inner { config, raft, views, members, status: status_receiver, pool, stop, tasks };
+        let inner = Inner { config, raft, views, members, status: status_receiver, pool, log: released, stop, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Forms the cluster with this node as its only voter. Once, on one node.
+    /// Forms the cluster with this node as its only voter, and waits until it leads. Once, on one node.
     ///
     /// # Errors
-    /// When this node has a log already.
-    pub async fn initialize(&self, member: Member) -> Result<(), ChangeError> {
-        let members = std::collections::BTreeMap::from([(self.inner.config.node.0, member)]);
+    /// When this node has a log already, or does not lead in time.
+    pub async fn initialize(&self, member: Member, deadline: Duration) -> Result<(), ChangeError> {
+        let by = Instant::now() + deadline;
+        let members = BTreeMap::from([(self.inner.config.node.0, member)]);
         self.inner.raft.initialize(members).await.map_err(|error| match error {
             RaftError::APIError(error) => ChangeError::Refused(error.to_string()),
             RaftError::Fatal(fatal) => ChangeError::Fatal(fatal.to_string()),
-        })
+        })?;
+        // Applied: the first term's blank entry is committed, so changes and reads are possible.
+        self.until(by, |status| status.role == Role::Leader && status.applied.is_some_and(|index| index > 0)).await?;
+        Ok(())
     }
 
     /// Whether this node has a log: it was initialized, or a leader has reached it.
@@ -142,18 +156,9 @@ impl<M: Machine> RaftHandle<M> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(ProposeError::TooLarge { given: payload.len(), max: PAYLOAD_BYTES_MAX });
         }
-        let write = self.inner.raft.client_write(Payload(payload));
-        match tokio::time::timeout(deadline, write).await {
+        match tokio::time::timeout(deadline, self.propose_once_led(Payload(payload))).await {
             Err(_) => Err(ProposeError::NoQuorum),
-            Ok(Ok(response)) => Ok(Proposed { index: response.log_id.index, reply: response.data.0 }),
-            Ok(Err(RaftError::Fatal(fatal))) => Err(ProposeError::Fatal(fatal.to_string())),
-            Ok(Err(RaftError::APIError(error))) => Err(match error {
-                ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeader { leader: to.leader_id.map(NodeId) },
-                ClientWriteError::LogEntryDiscarded(to) => ProposeError::Unknown { leader: to.leader_id.map(NodeId) },
-                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
-                    ProposeError::Fatal(format!("an entry was answered as a membership change: {error}"))
-                }
-            }),
+            Ok(result) => result,
         }
     }
 
@@ -164,8 +169,16 @@ impl<M: Machine> RaftHandle<M> {
     /// When no quorum confirms the leader, or this node does not catch up, in time.
     pub async fn read_index(&self, deadline: Duration) -> Result<u64, ReadError> {
         let by = Instant::now() + deadline;
-        let asked = tokio::time::timeout_at(by, self.ask_read_index());
-        let index = asked.await.map_err(|_| ReadError::NoQuorum)??;
+        let index = loop {
+            let asked = tokio::time::timeout_at(by, self.ask_read_index()).await.map_err(|_| ReadError::NoQuorum)?;
+            match asked {
+                Ok(index) => break index,
+                Err(ReadError::Fatal(why)) => return Err(ReadError::Fatal(why)),
+                // An election may be under way, or a new leader may not know yet what is committed.
+                Err(error) if Instant::now() + READ_RETRY >= by => return Err(error),
+                Err(_) => tokio::time::sleep(READ_RETRY).await,
+            }
+        };
         self.await_applied(index, by.saturating_duration_since(Instant::now())).await?;
         Ok(index)
     }
@@ -231,8 +244,8 @@ impl<M: Machine> RaftHandle<M> {
     /// # Errors
     /// Only the leader can; one change at a time.
     pub async fn add_learner(&self, id: NodeId, member: Member, deadline: Duration) -> Result<(), ChangeError> {
-        let add = self.inner.raft.add_learner(id.0, member, false);
-        changed(tokio::time::timeout(deadline, add).await.map(|done| done.map(drop)))
+        let change = ChangeMembers::AddNodes(BTreeMap::from([(id.0, member)]));
+        self.change(change, Instant::now() + deadline).await
     }
 
     /// Waits until a learner has caught up, then makes it a voter.
@@ -244,19 +257,16 @@ impl<M: Machine> RaftHandle<M> {
         if self.membership().get(id).is_none() {
             return Err(ChangeError::Refused(format!("{id} is not a member; add it as a learner first")));
         }
-        let mut status = self.watch_status();
-        let caught_up = status.wait_for(|status| {
-            let behind = status.lag.get(&id).copied().flatten();
-            status.role != Role::Leader || behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES)
-        });
-        let ready = tokio::time::timeout_at(by, caught_up).await.map_err(|_| ChangeError::NoQuorum)?;
-        let leader = ready.map_err(|_| ChangeError::Fatal("the status is no longer published".to_owned()))?.clone();
-        if leader.role != Role::Leader {
-            return Err(ChangeError::NotLeader { leader: leader.leader });
+        let ready = self
+            .until(by, |status| {
+                let behind = status.lag.get(&id).copied().flatten();
+                status.role != Role::Leader || behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES)
+            })
+            .await?;
+        if ready.role != Role::Leader {
+            return Err(ChangeError::NotLeader { leader: ready.leader });
         }
-        let change = ChangeMembers::AddVoterIds(BTreeSet::from([id.0]));
-        let change = self.inner.raft.change_membership(change, true);
-        changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), by).await
     }
 
     /// Removes a member, voter or learner. Its number must not be given to another node.
@@ -266,13 +276,9 @@ impl<M: Machine> RaftHandle<M> {
     pub async fn remove(&self, id: NodeId, deadline: Duration) -> Result<(), ChangeError> {
         let by = Instant::now() + deadline;
         if self.membership().is_voter(id) {
-            let change = ChangeMembers::RemoveVoters(BTreeSet::from([id.0]));
-            let change = self.inner.raft.change_membership(change, true);
-            changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))?;
+            self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id.0])), by).await?;
         }
-        let change = ChangeMembers::RemoveNodes(BTreeSet::from([id.0]));
-        let change = self.inner.raft.change_membership(change, true);
-        changed(tokio::time::timeout_at(by, change).await.map(|done| done.map(drop)))
+        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id.0])), by).await
     }
 
     /// Hands leadership to another voter and waits until it leads.
@@ -288,13 +294,8 @@ impl<M: Machine> RaftHandle<M> {
             return Err(ChangeError::Refused(format!("{to} does not vote")));
         }
         self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
-        let mut watched = self.watch_status();
-        let taken = watched.wait_for(|status| status.leader == Some(to));
-        match tokio::time::timeout(deadline, taken).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ChangeError::Fatal("the status is no longer published".to_owned())),
-            Err(_) => Err(ChangeError::NoQuorum),
-        }
+        self.until(Instant::now() + deadline, |status| status.leader == Some(to)).await?;
+        Ok(())
     }
 
     /// Takes a snapshot of the applied state and waits until it is on the disk and was read back.
@@ -302,18 +303,13 @@ impl<M: Machine> RaftHandle<M> {
     /// # Errors
     /// When nothing was applied yet, or it is not done in time.
     pub async fn trigger_snapshot(&self, deadline: Duration) -> Result<u64, ChangeError> {
-        let mut status = self.watch_status();
         let applied = openraft::async_runtime::WatchReceiver::borrow_watched(&self.inner.raft.metrics()).last_applied;
         let Some(applied) = applied.map(|id| id.index) else {
             return Err(ChangeError::Refused("nothing has been applied yet".to_owned()));
         };
         self.inner.raft.trigger().snapshot().await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
-        let taken = status.wait_for(|status| status.snapshot >= Some(applied));
-        match tokio::time::timeout(deadline, taken).await {
-            Ok(Ok(status)) => Ok(status.snapshot.unwrap_or(applied)),
-            Ok(Err(_)) => Err(ChangeError::Fatal("the status is no longer published".to_owned())),
-            Err(_) => Err(ChangeError::NoQuorum),
-        }
+        let taken = self.until(Instant::now() + deadline, |status| status.snapshot >= Some(applied)).await?;
+        Ok(taken.snapshot.unwrap_or(applied))
     }
 
     /// The connection to a member for the server's own services: shared with heartbeats, so for small calls with a
@@ -334,6 +330,84 @@ impl<M: Machine> RaftHandle<M> {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a task of raft ended badly");
             }
+        }
+        // openraft's own tasks let go of the log a moment after they are told to.
+        let by = Instant::now() + RELEASE_PATIENCE;
+        while !self.inner.log.is_released() {
+            if Instant::now() >= by {
+                tracing::error!("the log is still in use after the shutdown");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Proposes; a leader that no quorum has confirmed lately waits for one instead of refusing.
+    async fn propose_once_led(&self, payload: Payload) -> Result<Proposed, ProposeError> {
+        loop {
+            let error = match self.inner.raft.client_write(payload.clone()).await {
+                Ok(response) => return Ok(Proposed { index: response.log_id.index, reply: response.data.0 }),
+                Err(RaftError::Fatal(fatal)) => return Err(ProposeError::Fatal(fatal.to_string())),
+                Err(RaftError::APIError(error)) => error,
+            };
+            match error {
+                // Nothing was proposed, and this node leads as far as it knows: just elected, or its lease ran out.
+                ClientWriteError::ForwardToLeader(to) if to.reason == ForwardReason::LeaseExpired => {
+                    tokio::time::sleep(LEASE_RETRY).await;
+                }
+                ClientWriteError::ForwardToLeader(to) => {
+                    return Err(ProposeError::NotLeader { leader: to.leader_id.map(NodeId) });
+                }
+                ClientWriteError::LogEntryDiscarded(to) => {
+                    return Err(ProposeError::Unknown { leader: to.leader_id.map(NodeId) });
+                }
+                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
+                    return Err(ProposeError::Fatal(format!("an entry was answered as a change of members: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Waits for a status; a member that stops ends the wait.
+    async fn until(&self, by: Instant, wanted: impl Fn(&Status) -> bool) -> Result<Arc<Status>, ChangeError> {
+        let mut status = self.watch_status();
+        let reached = status.wait_for(|status| wanted(status) || status.role == Role::Stopped);
+        let reached = tokio::time::timeout_at(by, reached).await.map_err(|_| ChangeError::NoQuorum)?;
+        match reached {
+            Ok(status) if wanted(&status) => Ok(Arc::clone(&status)),
+            Ok(status) => {
+                Err(ChangeError::Fatal(status.failure.clone().unwrap_or_else(|| "it was shut down".to_owned())))
+            }
+            Err(_) => Err(ChangeError::Fatal("the status is no longer published".to_owned())),
+        }
+    }
+
+    /// Changes the members, waiting its turn while an earlier change, or a new leader's first entry, is not committed.
+    async fn change(&self, change: ChangeMembers<u64, Member>, by: Instant) -> Result<(), ChangeError> {
+        loop {
+            let attempt = self.inner.raft.change_membership(change.clone(), true);
+            let done = tokio::time::timeout_at(by, attempt).await.map_err(|_| ChangeError::NoQuorum)?;
+            let error = match done {
+                Ok(response) => {
+                    // The status follows a moment later; whoever asks for the members next must find the change.
+                    self.until(by, |status| status.applied >= Some(response.log_id.index)).await?;
+                    return Ok(());
+                }
+                Err(RaftError::Fatal(fatal)) => return Err(ChangeError::Fatal(fatal.to_string())),
+                Err(RaftError::APIError(error)) => error,
+            };
+            match error {
+                ClientWriteError::ForwardToLeader(to) if to.reason == ForwardReason::LeaseExpired => {}
+                ClientWriteError::ForwardToLeader(to) => {
+                    return Err(ChangeError::NotLeader { leader: to.leader_id.map(NodeId) });
+                }
+                ClientWriteError::LogEntryDiscarded(_) => return Err(ChangeError::NoQuorum),
+                ClientWriteError::ChangeMembershipError(
+                    ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+                ) => {}
+                error => return Err(ChangeError::Refused(error.to_string())),
+            }
+            tokio::time::timeout_at(by, tokio::time::sleep(CHANGE_RETRY)).await.map_err(|_| ChangeError::NoQuorum)?;
         }
     }
 
@@ -404,20 +478,5 @@ fn serve<M: Machine>(
         if let Err(error) = served {
             tracing::error!(%error, "the peer port stopped serving");
         }
-    }
-}
-
-type Changed = Result<(), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
-
-fn changed(result: Result<Changed, tokio::time::error::Elapsed>) -> Result<(), ChangeError> {
-    match result {
-        Err(_) => Err(ChangeError::NoQuorum),
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(RaftError::Fatal(fatal))) => Err(ChangeError::Fatal(fatal.to_string())),
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
-            Err(ChangeError::NotLeader { leader: to.leader_id.map(NodeId) })
-        }
-        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => Err(ChangeError::NoQuorum),
-        Ok(Err(RaftError::APIError(error))) => Err(ChangeError::Refused(error.to_string())),
     }
 }

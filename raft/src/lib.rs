@@ -23,6 +23,11 @@ mod log;
 mod snapshot;
 mod type_config;
 
+#[cfg(test)]
+mod log_test;
+#[cfg(test)]
+mod suite_test;
+
 pub use config::Config;
 pub use envelope::{Envelope, FileKind, Tampered};
 pub use error::{ChangeError, OpenError, ProposeError, ReadError};

@@ -9,4 +9,4 @@ mod store;
 mod witness;
 
 pub(crate) use open::open;
-pub(crate) use store::LogStore;
+pub(crate) use store::{LogStore, Released};

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -33,6 +33,17 @@ struct Shared {
     synced: Synced,
     owner: Owner,
     envelope: Arc<dyn Envelope>,
+    /// Dropped after `log`, because fields are dropped in order: when it is gone, so is the lock on the folder.
+    open: Arc<()>,
+}
+
+/// Tells when the last user of a log is gone and its folder may be opened again.
+pub(crate) struct Released(Weak<()>);
+
+impl Released {
+    pub(crate) fn is_released(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 /// What the disk has confirmed, updated by raft-log's flush thread.
@@ -67,7 +78,14 @@ impl LogStore {
     ) -> Self {
         let state = SyncedState { highest: None, failed: None, appended_bytes: log.on_disk_size() };
         let synced = Synced(Arc::new(Mutex::new(state)));
-        let shared = Shared { log: Mutex::new(log), witness: Mutex::new((witness, seen)), synced, owner, envelope };
+        let shared = Shared {
+            log: Mutex::new(log),
+            witness: Mutex::new((witness, seen)),
+            synced,
+            owner,
+            envelope,
+            open: Arc::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -79,6 +97,11 @@ impl LogStore {
     /// The last entry that the log no longer holds.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.log().log_state().purged().copied().map(LogId::from)
+    }
+
+    /// A reference that does not keep the log open.
+    pub(crate) fn released(&self) -> Released {
+        Released(Arc::downgrade(&self.shared.open))
     }
 
     /// Why writing failed, once it has.
@@ -121,7 +144,8 @@ impl LogStore {
         }
     }
 
-    fn fail(&self, error: &io::Error) {
+    /// From now on nothing is written: what the disk says after a failed sync proves nothing.
+    pub(crate) fn fail(&self, error: &io::Error) {
         self.shared.synced.record(None, &Err(io::Error::new(error.kind(), error.to_string())));
     }
 

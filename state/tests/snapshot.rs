@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{Cluster, FORMED, request_id};
+use common::{Cluster, FORMED, proposal, request_id};
 use expect_test::expect;
-use state::{Command, SnapshotError, State, read_snapshot, write_snapshot};
-use types::{KeyId, KeyName, Millis, NamespaceName};
+use state::{Command, EntryBody, JoinKind, NodeReport, SnapshotError, State, read_snapshot, write_snapshot};
+use types::{AgentName, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, SpkiHash, TokenId};
 
 fn some_state() -> State {
     let mut cluster = Cluster::formed();
@@ -22,6 +22,29 @@ fn some_state() -> State {
     let name = KeyName::parse("orders").expect("a name");
     let namespace = NamespaceName::default_namespace();
     cluster.ask(Command::SetKeyEnabled { namespace, name, version: None, enabled: false }).expect("disabled");
+    let agent = AgentName::parse("edge").expect("a name");
+    let expires = FORMED.after(Millis::from_hours(1));
+    for (number, kind) in [(1, JoinKind::Agent(agent.clone())), (2, JoinKind::Node)] {
+        let id = TokenId([number; 16]);
+        cluster.ask(Command::CreateJoinToken { id, secret_hash: [number; 32], kind, expires }).expect("a token");
+    }
+    let spki = SpkiHash([0x0a; 32]);
+    let redeem = Command::RedeemAgentToken { token: TokenId([1; 16]), secret_hash: [1; 32], spki, expires };
+    cluster.propose(proposal(Principal::JoinToken, redeem)).reply.expect("enrolled");
+    cluster.ask(Command::RevokeAgent { name: agent.clone() }).expect("revoked");
+    let body = EntryBody {
+        path: "/ns/default/api".to_owned(),
+        parent: agent,
+        selectors: vec!["unix:uid:1000".to_owned()],
+        svid_ttl: Millis::from_hours(1),
+        dns_names: Vec::new(),
+        hint: String::new(),
+    };
+    let (namespace, name) = (NamespaceName::default_namespace(), EntryName::parse("api").expect("a name"));
+    cluster.ask(Command::CreateEntry { namespace, name, body }).expect("an entry");
+    let (node, api_address) = (NodeId(1), "127.0.0.1:7443".to_owned());
+    let report = NodeReport { node, clock: FORMED, audit_size: 3, audit_root: [0x0b; 32], api_address };
+    cluster.propose(proposal(Principal::Node(node), Command::ReportNode(report))).reply.expect("reported");
     cluster.state
 }
 
@@ -68,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        824 bytes
-        sha256 c673905da2fdb832031e5f9c6bbf3b5ce878e3324fbfd3a93ee179866f7f0986
+        1102 bytes
+        sha256 8984dbef7b5860fe29cac94b0164a1e9a0906d733582d35b8cf5977e218f1679
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

@@ -14,7 +14,8 @@ use types::ClusterId;
 pub enum AgentError {
     /// Without SO_PEERPIDFD nobody can say for sure who is calling.
     #[error(
-        "this kernel cannot name the process behind a unix socket (SO_PEERPIDFD: {0}); the agent needs Linux 6.5 or later"
+        "this kernel cannot name the process behind a unix socket (SO_PEERPIDFD: {0}); \
+         the agent needs Linux 6.5 or later"
     )]
     Kernel(io::Error),
     /// The agent's folder.

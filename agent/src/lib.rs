@@ -1,7 +1,7 @@
 //! The workload agent: the SPIFFE Workload API on a unix socket, for the processes of one host.
 //!
-//! The agent is admitted once by a join token and known from then on by its key. It learns which entries are its own and
-//! whom to trust, asks the kernel who is calling, and hands each process the identities that match it. Private keys of
+//! The agent is admitted once by a join token and known from then on by its key. It learns which entries are its own
+//! and whom to trust, asks the kernel who is calling, and hands each process the identities that match it. Private keys of
 //! workloads are made here and leave only to the workload. It decides nothing: entries say who gets what, and the
 //! cluster signs. The promises are in `docs/spec/workload-api.md`; how to run it is in `docs/operate/agent.md`.
 

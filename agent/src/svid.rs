@@ -1,5 +1,5 @@
-//! An X.509-SVID and its private key, checked before any workload can see it: the chain verifies against the bundle, its
-//! SPIFFE ID is the entry's, and the key is the leaf's. Third-party clients do not check the last two themselves.
+//! An X.509-SVID and its private key, checked before any workload can see it: the chain verifies against the bundle,
+//! its SPIFFE ID is the entry's, and the key is the leaf's. Third-party clients do not check the last two themselves.
 
 use ca::Bundles;
 use crypto::SecretBytes;

@@ -1,5 +1,5 @@
-//! The cluster's messages, turned into what the agent works with. An entry that this agent cannot read, for example with
-//! a selector of a later version, is left out with a warning: it must match nobody rather than too many.
+//! The cluster's messages, turned into what the agent works with. An entry that this agent cannot read, for example
+//! with a selector of a later version, is left out with a warning: it must match nobody rather than too many.
 
 use ca::{Bundle, Selector};
 use proto::ca::v1::{self as wire, IssueX509SvidResponse, WatchResponse};

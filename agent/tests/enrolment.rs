@@ -1,18 +1,21 @@
-//! The whole agent against a node on a TLS port: enrolled by a join token once, known by its key afterwards, serving what
-//! the node signs.
+//! The whole agent against a node on a TLS port: enrolled by a join token once, known by its key afterwards, serving
+//! what the node signs.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod channel;
 mod node;
+#[path = "../../tests/interop/src/in_process.rs"]
 mod support;
 
 use std::path::Path;
 
 use agent::{AgentError, Config};
 use chancery_client::token::JoinToken;
+use channel::channel;
 use node::Node;
 use proto::workload::X509svidRequest;
 use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
-use support::{Cluster, channel, eventually, own_uid, soon};
+use support::{Cluster, eventually, own_uid, soon};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Request;

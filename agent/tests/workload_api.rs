@@ -8,16 +8,19 @@
     reason = "a test fails by panicking, and a child of one prints what it got"
 )]
 
+mod channel;
+#[path = "../../tests/interop/src/in_process.rs"]
 mod support;
 
 use std::time::Duration;
 
 use agent::upstream::UpstreamError;
 use ca::{Bundles, Selector};
+use channel::channel;
 use proto::workload as wire;
 use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use rustls::pki_types::CertificateDer;
-use support::{Cluster, Nobody, RunningAgent, channel, eventually, now, own_hash, own_path, own_uid, soon};
+use support::{Cluster, Nobody, RunningAgent, eventually, now, own_hash, own_path, own_uid, soon};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use types::Millis;

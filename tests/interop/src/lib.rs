@@ -1,7 +1,8 @@
-//! Third-party clients against ours: rust-spiffe, py-spiffe, OpenSSL and grpcio. The checks here are the same for an agent
-//! over an authority in this process (`tests/in_process.rs`) and for the real cluster (`tests/dev_cluster.rs`).
+//! Third-party clients against ours: rust-spiffe, py-spiffe, OpenSSL and grpcio. The checks here are the same for an
+//! agent over an authority in this process (`tests/in_process.rs`) and for the real cluster (`tests/dev_cluster.rs`).
 //!
-//! A tool that is missing skips its check loudly; with `CHANCERY_INTEROP_REQUIRED=1`, as `make interop` sets it, it fails.
+//! A tool that is missing skips its check loudly; with `CHANCERY_INTEROP_REQUIRED=1`, as `make interop` sets it,
+//! it fails.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -11,12 +12,10 @@
 )]
 
 pub mod dev;
+pub mod in_process;
 pub mod openssl;
 pub mod python;
 pub mod workload;
-
-#[path = "../../../agent/tests/support/mod.rs"]
-pub mod in_process;
 
 /// Says that a check did not run; fails when it has to.
 pub fn skipped(check: &str, why: &str) {

@@ -22,7 +22,8 @@ async fn third_party_clients_work_with_a_real_cluster() {
     }
 }
 
-/// grpcio needs the node's certificate to chain to the bundle and to name the address: what our own clients do not look at.
+/// grpcio needs the node's certificate to chain to the bundle and to name the address: our own clients look at
+/// neither.
 fn grpcio_encrypts_and_decrypts(dev: &Dev, files: &std::path::Path) {
     let Some(python) = python::interpreter("grpcio") else { return };
     // Whoever holds the enrolled key is the operator; the certificate around it is the caller's own affair.

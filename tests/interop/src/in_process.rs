@@ -1,5 +1,5 @@
 //! A cluster in the same process: a real authority, real certificates, entries that tests change. What it does not have
-//! is a network: `agent::serve` runs over it exactly as it runs over the gRPC link.
+//! is a network: `agent::serve` runs over it exactly as it runs over the gRPC link. The agent's own tests use it.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -11,7 +11,7 @@
     reason = "shared by test files, each of which uses its own part"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -347,18 +347,6 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
 /// Fails a test that would wait for ever.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("never: {what}"))
-}
-
-/// The channel that a workload opens; the process that calls this is the workload.
-pub async fn channel(socket: &Path) -> tonic::transport::Channel {
-    let socket = socket.to_owned();
-    tonic::transport::Endpoint::from_static("http://localhost")
-        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
-        }))
-        .await
-        .expect("connects")
 }
 
 /// Selectors that this very process has.

@@ -1,5 +1,5 @@
 //! The `chancery` binary: everything it does is in the library beside it, so that tests can run the same program.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    cli::run(std::env::args_os())
 }

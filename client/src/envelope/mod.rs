@@ -12,8 +12,10 @@ mod service;
 use std::future::Future;
 
 use crypto::{Secret, SecretBytes};
-use kms::{Binding, EncryptionContext};
+use kms::Binding;
 use types::{NamespaceName, Reason, Refusal};
+
+pub use kms::EncryptionContext;
 
 pub use file::{open_to_file, seal_to_file};
 pub use open::{Opened, open, open_verified_first};

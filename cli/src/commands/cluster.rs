@@ -1,0 +1,251 @@
+//! `chancery cluster`.
+
+use std::path::PathBuf;
+
+use chancery_client::private_file;
+use clap::{Args, Subcommand, ValueEnum};
+use proto::cluster::v1::{
+    ClusterStatus, CreateJoinTokenRequest, GetStatusRequest, JoinTokenKind, NodeRole, NodeStatus,
+};
+use serde::Serialize;
+use types::{AgentName, Millis};
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Show, Table};
+use crate::values::{duration, from_wire_time, minute, now, to_wire_duration};
+use crate::views::{or_dash, rfc3339};
+
+/// The verbs of `cluster`.
+#[derive(Subcommand, Debug)]
+pub enum ClusterCommand {
+    /// What each member is doing
+    Status,
+    /// Make a one-time join token
+    Token(TokenArgs),
+}
+
+/// Arguments of `cluster token`.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    /// Whom it admits
+    #[arg(long = "for", value_name = "KIND")]
+    kind: Kind,
+    /// Name of the agent that it admits
+    #[arg(long, value_name = "NAME", required_if_eq("kind", "agent"))]
+    agent: Option<AgentName>,
+    /// It is refused after this time, at most 24h
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    ttl: Millis,
+    /// Write it to this file of mode 0600 instead of stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Whom a token admits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Kind {
+    /// A member of the cluster
+    Node,
+    /// A workload agent
+    Agent,
+}
+
+#[derive(Serialize)]
+struct TokenView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    expire_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written_to: Option<PathBuf>,
+    #[serde(skip)]
+    until: String,
+}
+
+impl Show for TokenView {
+    fn text(&self) -> String {
+        match (&self.token, &self.written_to) {
+            (_, Some(path)) => format!("join token → {} (0600), good once until {}", path.display(), self.until),
+            (Some(token), None) => token.clone(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StatusView {
+    cluster_id: String,
+    trust_domain: String,
+    leader: u64,
+    term: u64,
+    answered_by: u64,
+    commit_index: u64,
+    state_time: Option<String>,
+    failures_tolerated: u32,
+    nodes: Vec<NodeView>,
+}
+
+#[derive(Serialize)]
+struct NodeView {
+    node: u64,
+    role: &'static str,
+    reachable: bool,
+    sealed: bool,
+    applied_index: u64,
+    lag: u64,
+    authority_state: String,
+    authority_expire_time: Option<String>,
+    api_address: String,
+    peer_address: String,
+    spki_sha256: String,
+    #[serde(skip)]
+    authority: String,
+}
+
+/// Runs a verb.
+pub async fn run(command: ClusterCommand, context: &Context) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Status => {
+            let answer = context.client().await?.cluster().status(GetStatusRequest {}).await?;
+            context.print(&StatusView::from(answer))
+        }
+        ClusterCommand::Token(args) => token(args, context).await,
+    }
+}
+
+async fn token(args: TokenArgs, context: &Context) -> Result<(), Failure> {
+    let kind = match args.kind {
+        Kind::Node => JoinTokenKind::Node,
+        Kind::Agent => JoinTokenKind::Agent,
+    };
+    let request = CreateJoinTokenRequest {
+        kind: kind.into(),
+        agent_id: args.agent.map(|name| name.to_string()).unwrap_or_default(),
+        ttl: Some(to_wire_duration(args.ttl)),
+        ..CreateJoinTokenRequest::default()
+    };
+    let answer = context.client().await?.cluster().create_join_token(request).await?;
+    let token = Zeroizing::new(answer.token);
+    if let Some(path) = &args.out {
+        private_file::write(path, format!("{}\n", token.as_str()).as_bytes())?;
+    }
+    context.print(&TokenView {
+        token: args.out.is_none().then(|| token.as_str().to_owned()),
+        expire_time: rfc3339(answer.expire_time.as_ref()),
+        written_to: args.out,
+        until: answer.expire_time.as_ref().map(|time| minute(from_wire_time(time))).unwrap_or_default(),
+    })
+}
+
+impl From<ClusterStatus> for StatusView {
+    fn from(wire: ClusterStatus) -> Self {
+        Self {
+            cluster_id: wire.cluster_id,
+            trust_domain: wire.trust_domain,
+            leader: wire.leader,
+            term: wire.term,
+            answered_by: wire.answered_by,
+            commit_index: wire.commit_index,
+            state_time: rfc3339(wire.state_time.as_ref()),
+            failures_tolerated: wire.failures_tolerated,
+            nodes: wire.nodes.into_iter().map(NodeView::from).collect(),
+        }
+    }
+}
+
+impl From<NodeStatus> for NodeView {
+    fn from(wire: NodeStatus) -> Self {
+        let role = match wire.role() {
+            NodeRole::Leader => "leader",
+            NodeRole::Follower => "follower",
+            NodeRole::Learner => "learner",
+            NodeRole::Candidate => "candidate",
+            NodeRole::Unspecified => "unknown",
+        };
+        let left = wire.authority_expire_time.as_ref().map(|end| from_wire_time(end).since(now()));
+        let authority = match left {
+            Some(left) if !wire.authority_state.is_empty() => {
+                format!("{}, {}h left", wire.authority_state, left.0 / 3_600_000)
+            }
+            _ => or_dash(&wire.authority_state),
+        };
+        Self {
+            node: wire.node,
+            role,
+            reachable: wire.reachable,
+            sealed: wire.sealed,
+            applied_index: wire.applied_index,
+            lag: wire.lag,
+            authority_expire_time: rfc3339(wire.authority_expire_time.as_ref()),
+            authority_state: wire.authority_state,
+            api_address: wire.api_address,
+            peer_address: wire.peer_address,
+            spki_sha256: wire.spki_sha256,
+            authority,
+        }
+    }
+}
+
+impl Show for StatusView {
+    fn text(&self) -> String {
+        let mut table = Table::new(["NODE", "ROLE", "APPLIED", "LAG", "SEAL", "AUTHORITY"]);
+        for node in &self.nodes {
+            let seal = match (node.reachable, node.sealed) {
+                (false, _) => "unreachable",
+                (true, true) => "sealed",
+                (true, false) => "unsealed",
+            };
+            table.row([
+                format!("node-{}", node.node),
+                node.role.to_owned(),
+                node.applied_index.to_string(),
+                node.lag.to_string(),
+                seal.to_owned(),
+                node.authority.clone(),
+            ]);
+        }
+        let healthy = self.nodes.iter().filter(|node| node.reachable && !node.sealed).count();
+        let survives = match (self.leader, self.failures_tolerated) {
+            (0, _) => "no leader, so nothing can change".to_owned(),
+            (_, 0) => "survives no failure".to_owned(),
+            (_, 1) => "survives 1 failure".to_owned(),
+            (_, n) => format!("survives {n} failures"),
+        };
+        format!("{}\n{healthy} of {} healthy: {survives}", table.text(), self.nodes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_three_nodes() {
+        let node = |node, role: NodeRole, reachable| NodeStatus {
+            node,
+            role: role.into(),
+            applied_index: 412,
+            reachable,
+            authority_state: "active".to_owned(),
+            ..NodeStatus::default()
+        };
+        let status = ClusterStatus {
+            leader: 3,
+            failures_tolerated: 1,
+            nodes: vec![
+                node(1, NodeRole::Follower, true),
+                node(2, NodeRole::Follower, false),
+                node(3, NodeRole::Leader, true),
+            ],
+            ..ClusterStatus::default()
+        };
+        expect_test::expect![[r#"
+            NODE    ROLE      APPLIED  LAG  SEAL         AUTHORITY
+            node-1  follower  412      0    unsealed     active
+            node-2  follower  412      0    unreachable  active
+            node-3  leader    412      0    unsealed     active
+            2 of 3 healthy: survives 1 failure"#]]
+        .assert_eq(&StatusView::from(status).text());
+    }
+}

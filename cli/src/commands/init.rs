@@ -1,0 +1,158 @@
+//! `chancery init`: forms a cluster on its first node, over the admin socket in its data folder.
+
+use std::path::{Path, PathBuf};
+
+use chancery_client::identity::{Folder, Profile, Protection};
+use chancery_client::trust::TrustDocument;
+use chancery_client::{API_PORT, Address, Error, tls};
+use clap::Args;
+use crypto::SecretBytes;
+use crypto::password::Params;
+use crypto::sign::P256Signer;
+use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use proto::cluster::v1::{GetTrustDocumentRequest, InitRequest, InitResponse};
+use serde::Serialize;
+use tonic::transport::Channel;
+use types::{ClusterId, OperatorName, SpkiHash, TrustDomain};
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Show;
+use crate::passphrase;
+use crate::values::{day, from_wire_time};
+use crate::views::rfc3339;
+
+/// Arguments of `init`.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// Data folder of the first node, whose admin.sock is used
+    #[arg(long, value_name = "DIR", required_unless_present = "socket")]
+    dir: Option<PathBuf>,
+    /// The admin socket itself
+    #[arg(long, value_name = "PATH", conflicts_with = "dir")]
+    socket: Option<PathBuf>,
+    /// Where SPIFFE IDs are made, for example example.org; it never changes
+    #[arg(long, value_name = "NAME", value_parser = TrustDomain::parse)]
+    trust_domain: TrustDomain,
+    /// Name of the first operator, who gets the admin role
+    #[arg(long, value_name = "NAME", default_value = "root")]
+    operator: OperatorName,
+    /// File of mode 0600 with the passphrase of the seal, if the first node's seal is one of passphrase
+    #[arg(long, value_name = "FILE")]
+    seal_passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyProtection,
+}
+
+/// How a new private key rests on disk.
+#[derive(Args, Debug)]
+pub struct KeyProtection {
+    /// Keep the operator's key in clear, guarded by its file mode alone
+    #[arg(long)]
+    dangerous_unencrypted_key: bool,
+}
+
+#[derive(Serialize)]
+struct Formed {
+    cluster_id: String,
+    cluster_key_hash: String,
+    operator: String,
+    operator_expire_time: Option<String>,
+    identity: PathBuf,
+    #[serde(skip)]
+    until: String,
+}
+
+impl Show for Formed {
+    fn text(&self) -> String {
+        let Self { cluster_id, operator, until, .. } = self;
+        format!("formed cluster {cluster_id}\n{operator} enrolled until {until} → {}", self.identity.display())
+    }
+}
+
+/// Forms the cluster. The operator's key is made here and only its public half is sent.
+pub async fn run(args: InitArgs, context: &Context) -> Result<(), Failure> {
+    let socket = args.socket.clone().or_else(|| args.dir.as_ref().map(|dir| dir.join("admin.sock")));
+    let socket = socket.unwrap_or_default();
+    let channel = admin_channel(&socket).await?;
+    let folder = Folder::create(context.identity_folder()?)?;
+    if let Some(profile) = folder.profile()? {
+        let message = format!("`{}` holds {} of another cluster already", folder.path().display(), profile.name);
+        return Err(Failure::new(Exit::Conflict, message).hint("--identity with another folder"));
+    }
+    let signer = args.key.key_in(&folder, context)?;
+    let seal_passphrase = match &args.seal_passphrase_file {
+        Some(path) => passphrase::existing(Some(path), "").map_err(|why| Failure::new(Exit::Denied, why))?,
+        None => SecretBytes::from_vec(Vec::new()),
+    };
+    let seal_passphrase = seal_passphrase.expose().to_vec();
+    let mut node = ClusterServiceClient::new(channel);
+    let request = InitRequest {
+        trust_domain: args.trust_domain.to_string(),
+        operator_name: args.operator.to_string(),
+        operator_spki: signer.spki_der(),
+        seal_passphrase,
+    };
+    let answer = node.init(request).await.map_err(|status| Error::from_status(&status))?.into_inner();
+    let profile = keep(&folder, &answer, context, &mut node).await?;
+    context.print(&Formed {
+        cluster_id: answer.cluster_id,
+        cluster_key_hash: answer.cluster_key_hash,
+        operator: profile.name,
+        operator_expire_time: rfc3339(answer.operator_expire_time.as_ref()),
+        identity: folder.path().to_owned(),
+        until: answer.operator_expire_time.as_ref().map(|time| day(from_wire_time(time))).unwrap_or_default(),
+    })
+}
+
+/// A channel to a node's admin socket, which only its owner may open.
+pub async fn admin_channel(socket: &Path) -> Result<Channel, Failure> {
+    tls::unix_channel(socket).await.map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("no node listens on `{}`: {error}", socket.display()))
+            .hint("check `--dir`, that `chancery server` runs, and that you are its user")
+    })
+}
+
+impl KeyProtection {
+    /// The key in the folder; a new one when there is none.
+    pub fn key_in(&self, folder: &Folder, context: &Context) -> Result<P256Signer, Failure> {
+        if folder.has_key() {
+            return Ok(folder.read_key(&|| context.identity_passphrase())?);
+        }
+        if self.dangerous_unencrypted_key {
+            return Ok(folder.create_key(&Protection::DangerousUnencrypted)?);
+        }
+        let passphrase = passphrase::new(context.passphrase_file(), "new passphrase for the operator's key: ")
+            .map_err(|why| Failure::new(Exit::Denied, why))?;
+        Ok(folder.create_key(&Protection::Passphrase(&passphrase, Params::RECOMMENDED))?)
+    }
+}
+
+/// Writes down which cluster it is, and whom it vouches for.
+async fn keep(
+    folder: &Folder,
+    answer: &InitResponse,
+    context: &Context,
+    node: &mut ClusterServiceClient<Channel>,
+) -> Result<Profile, Failure> {
+    let malformed = || Failure::new(Exit::Failed, "the node's answer is malformed");
+    let cluster_id = ClusterId::from_hex(&answer.cluster_id).ok_or_else(malformed)?;
+    let cluster_key_hash = SpkiHash::from_hex(&answer.cluster_key_hash).ok_or_else(malformed)?;
+    // The trust document only saves the first call a fetch, and says where the node is reached.
+    let document = node.get_trust_document(GetTrustDocumentRequest {}).await.ok();
+    let document = document.and_then(|wire| TrustDocument::verify(wire.into_inner(), cluster_key_hash).ok());
+    let mut endpoints = context.addresses().to_vec();
+    if let Some(document) = &document {
+        folder.trust_cache().store(document, cluster_key_hash).map_err(Error::from)?;
+        if endpoints.is_empty() {
+            endpoints = document.statement().nodes.iter().map(|node| node.api_address.clone()).collect();
+        }
+    }
+    if endpoints.is_empty() {
+        endpoints.extend(Address::parse(&format!("127.0.0.1:{API_PORT}")));
+    }
+    let profile = Profile { name: answer.operator.clone(), cluster_id, cluster_key_hash, endpoints };
+    folder.write_profile(&profile)?;
+    Ok(profile)
+}

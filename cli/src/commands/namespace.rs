@@ -1,0 +1,101 @@
+//! `chancery namespace`.
+
+use clap::{Args, Subcommand};
+use proto::cluster::v1::{
+    CreateNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest, Namespace, UpdateNamespaceRequest,
+};
+use types::{Millis, NamespaceName, Reason};
+
+use super::pages::{PAGE_SIZE, all};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Format, line};
+use crate::values::{duration, to_wire_duration};
+use crate::views::{List, NamespaceView};
+
+/// The verbs of `namespace`.
+#[derive(Subcommand, Debug)]
+pub enum NamespaceCommand {
+    /// Create a namespace
+    Create(SettingsArgs),
+    /// List the namespaces
+    List,
+    /// Describe a namespace
+    Describe {
+        /// Which
+        name: NamespaceName,
+    },
+    /// Change the settings of a namespace; what is not named stays
+    Update(SettingsArgs),
+}
+
+/// A namespace and its settings.
+#[derive(Args, Debug)]
+pub struct SettingsArgs {
+    /// Which
+    name: NamespaceName,
+    /// No rotation period of its keys may be shorter
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    rotation_floor: Option<Millis>,
+    /// DNS suffix that its entries may use; may be repeated
+    #[arg(long = "dns-suffix", value_name = "SUFFIX")]
+    dns_suffixes: Vec<String>,
+}
+
+/// Runs a verb.
+pub async fn run(command: NamespaceCommand, context: &Context) -> Result<(), Failure> {
+    let done = match command {
+        NamespaceCommand::Create(args) => create(args, context).await,
+        NamespaceCommand::List => list(context).await,
+        NamespaceCommand::Describe { name } => describe(&name, context).await,
+        NamespaceCommand::Update(args) => update(args, context).await,
+    };
+    done.map_err(|failure| failure.hint_for(Reason::NotFound, "chancery namespace list"))
+}
+
+async fn create(args: SettingsArgs, context: &Context) -> Result<(), Failure> {
+    let namespace = Namespace {
+        rotation_floor: args.rotation_floor.map(to_wire_duration),
+        dns_suffixes: args.dns_suffixes,
+        ..Namespace::default()
+    };
+    let request = CreateNamespaceRequest {
+        namespace_id: args.name.to_string(),
+        namespace: Some(namespace),
+        ..CreateNamespaceRequest::default()
+    };
+    let made = context.client().await?.namespaces().create(request).await?;
+    say(context, "created", made)
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let namespaces = context.client().await?.namespaces();
+    let fetch = async |page_token| {
+        let request = ListNamespacesRequest { page_size: PAGE_SIZE, page_token };
+        namespaces.list(request).await.map(|page| (page.namespaces, page.next_page_token))
+    };
+    context.print(&List(all(fetch).await?.into_iter().map(NamespaceView::from).collect()))
+}
+
+async fn describe(name: &NamespaceName, context: &Context) -> Result<(), Failure> {
+    let request = GetNamespaceRequest { name: format!("namespaces/{name}") };
+    context.print(&NamespaceView::from(context.client().await?.namespaces().get(request).await?))
+}
+
+async fn update(args: SettingsArgs, context: &Context) -> Result<(), Failure> {
+    let namespaces = context.client().await?.namespaces();
+    let seen = namespaces.get(GetNamespaceRequest { name: format!("namespaces/{}", args.name) }).await?;
+    let dns_suffixes = if args.dns_suffixes.is_empty() { seen.dns_suffixes.clone() } else { args.dns_suffixes };
+    let rotation_floor = args.rotation_floor.map(to_wire_duration).or(seen.rotation_floor);
+    let namespace = Namespace { rotation_floor, dns_suffixes, ..seen };
+    let request = UpdateNamespaceRequest { namespace: Some(namespace), ..UpdateNamespaceRequest::default() };
+    let changed = namespaces.update(request).await?;
+    say(context, "updated", changed)
+}
+
+fn say(context: &Context, did: &str, namespace: Namespace) -> Result<(), Failure> {
+    match context.format() {
+        Format::Table => line(&format!("{did} {}", namespace.name)),
+        _ => context.print(&NamespaceView::from(namespace)),
+    }
+}

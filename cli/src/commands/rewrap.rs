@@ -1,0 +1,85 @@
+//! `chancery rewrap`.
+
+use chancery_client::private_file;
+use clap::Args;
+use proto::kms::v1::ReEncryptRequest;
+use tokio::io::AsyncReadExt as _;
+use types::Reason;
+use types::limits::UNARY_PLAINTEXT_BYTES_MAX;
+
+use super::context_pairs::BoundArgs;
+use super::encrypt::{Files, Moved};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::values::short;
+
+/// More than any unary ciphertext has.
+const CIPHERTEXT_BYTES_MAX: usize = UNARY_PLAINTEXT_BYTES_MAX + 1_024;
+
+/// Arguments of `rewrap`.
+#[derive(Args, Debug)]
+pub struct RewrapArgs {
+    /// Under this key instead of the one that the ciphertext names
+    #[arg(long, value_name = "KEY")]
+    to: Option<String>,
+    #[command(flatten)]
+    bound: BoundArgs,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Has a node encrypt again what it decrypts; the plaintext stays there.
+pub async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failure> {
+    let bound = args.bound.bound(context.namespace().clone())?;
+    let destination_name = args.to.as_deref().map(|key| context.key(key)).transpose()?.unwrap_or_default();
+    let mut ciphertext = Vec::new();
+    let (input, _) = args.files.open().await?;
+    let read = input.take(CIPHERTEXT_BYTES_MAX as u64 + 1).read_to_end(&mut ciphertext).await;
+    read.map_err(|error| Failure::new(Exit::Failed, format!("the input could not be read: {error}")))?;
+    if ciphertext.len() > CIPHERTEXT_BYTES_MAX {
+        let message = "an encrypted file of more than 64 KiB is bound to its data key and cannot be rewrapped";
+        return Err(Failure::new(Exit::Invalid, message).hint("chancery decrypt | chancery encrypt"));
+    }
+    let wire = BoundArgs::wire_context(&bound);
+    let request = ReEncryptRequest {
+        parent: context.parent(),
+        ciphertext,
+        source_context: wire.clone(),
+        source_additional_authenticated_data: bound.aad.clone(),
+        destination_name,
+        destination_context: wire,
+        destination_additional_authenticated_data: bound.aad.clone(),
+    };
+    let answer = context.client().await?.crypto().re_encrypt(request).await.map_err(|error| {
+        Failure::from(error)
+            .add_for(Reason::InvalidCiphertext, "nothing was written")
+            .hint_for(Reason::InvalidCiphertext, "the same `--context` that was given to encrypt")
+            .hint_for(Reason::NotFound, "chancery key list")
+    })?;
+    write(&args.files, &answer.ciphertext).await?;
+    let (from, to) = (answer.source_version, answer.version);
+    let words = format!("{} v{from} → v{to}; the plaintext stayed in the node", short(&answer.key));
+    let plaintext_bytes = answer.ciphertext.len().saturating_sub(kms_overhead()) as u64;
+    args.files.say(context, Moved { key: answer.key, version: to, plaintext_bytes, words })
+}
+
+async fn write(files: &Files, ciphertext: &[u8]) -> Result<(), Failure> {
+    use tokio::io::AsyncWriteExt as _;
+    let Some(path) = &files.output else {
+        let mut stdout = tokio::io::stdout();
+        let written = async {
+            stdout.write_all(ciphertext).await?;
+            stdout.flush().await
+        };
+        return written
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, format!("the output could not be written: {error}")));
+    };
+    Ok(private_file::write(path, ciphertext)?)
+}
+
+/// Header and tag of a unary ciphertext (docs/spec/ciphertext.md).
+const fn kms_overhead() -> usize {
+    90 + 16
+}

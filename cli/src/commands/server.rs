@@ -1,0 +1,161 @@
+//! `chancery server`: runs a node until it is told to stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use chancery_client::token::JoinToken;
+use clap::{Args, ValueEnum};
+use server::config::{Config, Listener, LogFormat, LogSettings, SealKind, SealSettings, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Arguments of `server`; each is also a setting of the file and, as CHANCERY_…, of the environment.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the node keeps everything
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ports: Ports,
+    /// What wraps the root key on this node's disk
+    #[arg(long, value_name = "TYPE")]
+    seal: Option<Seal>,
+    /// File of mode 0600 with the passphrase of the seal; without it the node waits for `chancery seal unseal`
+    #[arg(long, value_name = "FILE")]
+    seal_passphrase_file: Option<PathBuf>,
+    /// File of mode 0600 with a join token of `chancery cluster token --for node`; for the first start only
+    #[arg(long, value_name = "FILE")]
+    join: Option<PathBuf>,
+    /// What is logged, for example info or warn,raft=debug
+    #[arg(long, value_name = "FILTER")]
+    log_level: Option<String>,
+    /// Shape of the log on stderr
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogShape>,
+}
+
+/// Where the ports listen and how others reach them.
+#[derive(Args, Debug)]
+pub struct Ports {
+    /// Address of the API
+    #[arg(long, value_name = "IP:PORT")]
+    api_listen: Option<SocketAddr>,
+    /// How clients reach the API
+    #[arg(long, value_name = "HOST:PORT")]
+    api_advertise: Option<String>,
+    /// Address of the peer port
+    #[arg(long, value_name = "IP:PORT")]
+    peer_listen: Option<SocketAddr>,
+    /// How members reach the peer port
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_advertise: Option<String>,
+    /// Address of health and metrics
+    #[arg(long, value_name = "IP:PORT")]
+    health_listen: Option<SocketAddr>,
+}
+
+/// The seals there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Seal {
+    /// A key file beside the data: for development only
+    File,
+    /// A passphrase through argon2id
+    Passphrase,
+}
+
+/// Shapes of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogShape {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs the node.
+pub async fn run(args: ServerArgs) -> Result<(), Failure> {
+    let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
+    let file = args.config.clone();
+    let config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string()).hint("deploy/conf has an example of every setting")
+    })?;
+    let shape = match config.log_format {
+        LogFormat::Text => LogShape::Text,
+        LogFormat::Json => LogShape::Json,
+    };
+    start_logging(&config.log_level, shape)?;
+    let (signal, stop) = (stop_signal()?, CancellationToken::new());
+    let told = stop.clone();
+    tokio::spawn(async move {
+        signal.await;
+        told.cancel();
+    });
+    let token = match join {
+        Some(token) => Some(encoded(&token)?),
+        None => None,
+    };
+    server::run(config, token, stop).await.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// The node redeems the whole text; it is parsed before so that a damaged one is refused here.
+fn encoded(token: &JoinToken) -> Result<String, Failure> {
+    let text = token.encode().map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
+    Ok(text.as_str().to_owned())
+}
+
+/// Starts logging to stderr. Values of secret types print redacted wherever they turn up.
+pub fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::new(Exit::Usage, format!("`{filter}` is not a log filter: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match shape {
+        LogShape::Text => builder.try_init(),
+        LogShape::Json => builder.json().try_init(),
+    };
+    started.map_err(|error| Failure::new(Exit::Failed, format!("logging could not be started: {error}")))
+}
+
+/// Resolves when the process is told to stop: SIGTERM or Ctrl-C.
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let failed = |error| Failure::new(Exit::Failed, format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+impl ServerArgs {
+    /// The flags as settings, which override file and environment.
+    fn settings(self) -> Settings {
+        let Ports { api_listen, api_advertise, peer_listen, peer_advertise, health_listen } = self.ports;
+        let kind = self.seal.map(|seal| match seal {
+            Seal::File => SealKind::File,
+            Seal::Passphrase => SealKind::Passphrase,
+        });
+        let format = self.log_format.map(|shape| match shape {
+            LogShape::Text => LogFormat::Text,
+            LogShape::Json => LogFormat::Json,
+        });
+        Settings {
+            data_dir: self.data_dir,
+            api: Listener { listen: api_listen, advertise: api_advertise },
+            peer: Listener { listen: peer_listen, advertise: peer_advertise },
+            health: Listener { listen: health_listen, advertise: None },
+            seal: SealSettings { kind, passphrase_file: self.seal_passphrase_file },
+            log: LogSettings { level: self.log_level, format },
+            ..Settings::default()
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the global options come to: an identity, a client, a way to print.
+
+use std::path::{Path, PathBuf};
+
+use chancery_client::identity::{Folder, Profile};
+use chancery_client::tls::Identity;
+use chancery_client::{Address, Client, Config};
+use crypto::SecretBytes;
+use etcetera::BaseStrategy as _;
+use types::{AgentName, EntryName, KeyName, NameError, NamespaceName};
+
+use crate::args::Globals;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format, Show};
+use crate::{passphrase, values};
+
+/// The global options, ready for a command.
+#[derive(Debug)]
+pub struct Context {
+    globals: Globals,
+}
+
+impl Context {
+    pub fn new(globals: Globals) -> Self {
+        Self { globals }
+    }
+
+    /// How answers are printed.
+    pub fn format(&self) -> Format {
+        self.globals.output
+    }
+
+    /// The namespace of short names.
+    pub fn namespace(&self) -> &NamespaceName {
+        &self.globals.namespace
+    }
+
+    /// `namespaces/{ns}`.
+    pub fn parent(&self) -> String {
+        format!("namespaces/{}", self.globals.namespace)
+    }
+
+    /// The time a call may take.
+    pub fn timeout(&self) -> std::time::Duration {
+        self.globals.timeout.to_std()
+    }
+
+    /// Addresses given by flag or variable.
+    pub fn addresses(&self) -> &[Address] {
+        &self.globals.addr
+    }
+
+    /// The file that holds the passphrase, if one was named.
+    pub fn passphrase_file(&self) -> Option<&Path> {
+        self.globals.passphrase_file.as_deref()
+    }
+
+    /// Prints an answer.
+    pub fn print(&self, answer: &impl Show) -> Result<(), Failure> {
+        output::print(self.format(), answer)
+    }
+
+    /// The resource name of a key.
+    pub fn key(&self, text: &str) -> Result<String, Failure> {
+        self.in_namespace(text, "keys", KeyName::parse)
+    }
+
+    /// The resource name of an entry.
+    pub fn entry(&self, text: &str) -> Result<String, Failure> {
+        self.in_namespace(text, "entries", EntryName::parse)
+    }
+
+    /// The resource name of an agent.
+    pub fn agent(text: &str) -> Result<String, Failure> {
+        values::in_cluster(text, "agents", AgentName::parse).map_err(|why| Failure::new(Exit::Invalid, why))
+    }
+
+    /// The identity's folder: the flag, the variable, or the default one.
+    pub fn identity_folder(&self) -> Result<PathBuf, Failure> {
+        if let Some(folder) = &self.globals.identity {
+            return Ok(folder.clone());
+        }
+        let base = etcetera::choose_base_strategy().map_err(|error| {
+            Failure::new(Exit::Usage, format!("there is no home folder ({error})")).hint("--identity DIR")
+        })?;
+        Ok(base.config_dir().join("chancery").join("default"))
+    }
+
+    /// A client of the cluster that the identity belongs to.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        let path = self.identity_folder()?;
+        let folder = Folder::open(&path).map_err(|error| {
+            if error.is_missing() {
+                Failure::new(Exit::Usage, format!("there is no identity in `{}`", path.display()))
+                    .hint("set CHANCERY_IDENTITY, or make one with `chancery operator key new`")
+            } else {
+                error.into()
+            }
+        })?;
+        let Some(profile) = folder.profile()? else {
+            let message = format!("the identity in `{}` belongs to no cluster yet", path.display());
+            return Err(Failure::new(Exit::Usage, message).hint("chancery operator key join"));
+        };
+        let signer = folder.read_key(&|| self.identity_passphrase())?;
+        let identity = Identity::self_signed(&signer, &profile.name, values::now())
+            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let config = Config {
+            endpoints: self.endpoints(&folder, &profile),
+            identity,
+            cluster_key_hash: profile.cluster_key_hash,
+            trust_cache: Some(folder.trust_cache()),
+            deadline: self.timeout(),
+        };
+        Ok(Client::connect(config).await?)
+    }
+
+    /// The passphrase of the identity's key.
+    pub fn identity_passphrase(&self) -> Result<SecretBytes, String> {
+        passphrase::existing(self.passphrase_file(), "passphrase of the identity: ")
+    }
+
+    /// What was typed; else every node that the cluster vouches for, then what the identity was made with.
+    fn endpoints(&self, folder: &Folder, profile: &Profile) -> Vec<Address> {
+        if !self.globals.addr.is_empty() {
+            return self.globals.addr.clone();
+        }
+        // A damaged cache is reported when the client loads it; here it only names no nodes.
+        let cached = folder.trust_cache().load(profile.cluster_key_hash).ok().flatten();
+        let known = cached.iter().flat_map(|document| &document.statement().nodes).map(|node| &node.api_address);
+        let mut endpoints: Vec<Address> = Vec::new();
+        for address in known.chain(&profile.endpoints) {
+            if !endpoints.contains(address) {
+                endpoints.push(address.clone());
+            }
+        }
+        endpoints
+    }
+
+    fn in_namespace<N: std::fmt::Display>(
+        &self,
+        text: &str,
+        collection: &'static str,
+        parse: impl Fn(&str) -> Result<N, NameError>,
+    ) -> Result<String, Failure> {
+        values::in_namespace(text, self.namespace(), collection, parse).map_err(|why| Failure::new(Exit::Invalid, why))
+    }
+}

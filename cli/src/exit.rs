@@ -1,0 +1,108 @@
+//! Exit codes: stable, documented in docs/operate/cli.md, one a class of answers that a script treats alike.
+
+use types::Reason;
+
+/// How the program ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// It was done.
+    Done = 0,
+    /// Something failed that is none of the below: a file, a fault of the service.
+    Failed = 1,
+    /// The command line cannot be understood (clap uses the same code).
+    Usage = 2,
+    /// The thing is not there, or you may not see it.
+    NotFound = 3,
+    /// You may not do this, or you are not known.
+    Denied = 4,
+    /// The state of things does not allow it: it exists already, it has changed, it is disabled.
+    Conflict = 5,
+    /// A value is malformed or out of bounds.
+    Invalid = 6,
+    /// Data does not verify: a ciphertext, an audit log.
+    Unverified = 7,
+    /// No node could answer: unreachable, sealed, without quorum or lease. The only code worth a retry.
+    Unavailable = 8,
+    /// The cluster is not the one that this identity belongs to.
+    Untrusted = 9,
+}
+
+impl Exit {
+    /// The code of a refusal.
+    #[must_use]
+    pub const fn of_reason(reason: Reason) -> Self {
+        match reason {
+            Reason::NotFound => Self::NotFound,
+            Reason::PermissionDenied | Reason::TokenRejected | Reason::CredentialRejected | Reason::UnsealFailed => {
+                Self::Denied
+            }
+            Reason::AlreadyExists
+            | Reason::Stale
+            | Reason::PreconditionFailed
+            | Reason::RequestIdReused
+            | Reason::RequestIdExpired
+            | Reason::KeyDisabled
+            | Reason::NotDue
+            | Reason::AlreadyInitialized
+            | Reason::NotInitialized => Self::Conflict,
+            Reason::InvalidArgument | Reason::LimitExceeded | Reason::OutsideNamespace => Self::Invalid,
+            Reason::InvalidCiphertext => Self::Unverified,
+            Reason::Sealed
+            | Reason::LeaseExpired
+            | Reason::NoQuorum
+            | Reason::NoAuthority
+            | Reason::AuditUnavailable => Self::Unavailable,
+            Reason::Unimplemented | Reason::Internal => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_reasons_and_codes_is_as_documented() {
+        let mut table = String::new();
+        for reason in Reason::ALL {
+            writeln!(table, "{} {}", Exit::of_reason(*reason) as u8, reason.as_str()).expect("writes");
+        }
+        expect_test::expect![[r#"
+            3 NOT_FOUND
+            4 PERMISSION_DENIED
+            5 ALREADY_EXISTS
+            6 INVALID_ARGUMENT
+            5 STALE
+            5 PRECONDITION_FAILED
+            6 LIMIT_EXCEEDED
+            5 REQUEST_ID_REUSED
+            5 REQUEST_ID_EXPIRED
+            5 KEY_DISABLED
+            7 INVALID_CIPHERTEXT
+            5 NOT_DUE
+            6 OUTSIDE_NAMESPACE
+            4 TOKEN_REJECTED
+            4 CREDENTIAL_REJECTED
+            8 SEALED
+            8 LEASE_EXPIRED
+            8 NO_QUORUM
+            5 ALREADY_INITIALIZED
+            5 NOT_INITIALIZED
+            8 NO_AUTHORITY
+            4 UNSEAL_FAILED
+            8 AUDIT_UNAVAILABLE
+            1 UNIMPLEMENTED
+            1 INTERNAL
+        "#]]
+        .assert_eq(&table);
+    }
+}

@@ -1,0 +1,422 @@
+//! Resources as they are printed: the json names are stable, times are RFC 3339, lengths are seconds with an `s`.
+
+use prost_types::{Duration, Timestamp};
+use proto::ca::v1 as ca;
+use proto::cluster::v1 as cluster;
+use proto::kms::v1 as kms;
+use serde::Serialize;
+
+use crate::output::{Show, Table, printable};
+use crate::values::{day, from_wire_duration, from_wire_time, minute, short};
+
+/// A time in json.
+pub fn rfc3339(time: Option<&Timestamp>) -> Option<String> {
+    time.map(|time| from_wire_time(time).to_rfc3339())
+}
+
+/// A length in json: seconds with an `s`, as protobuf's own JSON has it.
+pub fn seconds(length: Option<&Duration>) -> Option<String> {
+    let millis = from_wire_duration(length?).0;
+    let (whole, rest) = (millis / 1_000, millis % 1_000);
+    Some(if rest == 0 { format!("{whole}s") } else { format!("{whole}.{rest:03}s") })
+}
+
+/// A time in a table, to the minute.
+pub fn at(time: Option<&Timestamp>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| minute(from_wire_time(time)))
+}
+
+/// A length in a table.
+pub fn length(length: Option<&Duration>) -> String {
+    length.map_or_else(|| "-".to_owned(), |length| from_wire_duration(length).to_string())
+}
+
+/// A list of any resource that has rows.
+#[derive(Serialize, Debug)]
+#[serde(transparent)]
+pub struct List<T>(pub Vec<T>);
+
+/// A resource that is one row of a table.
+pub trait Row {
+    /// The table with its headings, empty.
+    fn table() -> Table;
+    /// Adds this one.
+    fn add(&self, table: &mut Table);
+}
+
+impl<T: Row + Serialize> Show for List<T> {
+    fn text(&self) -> String {
+        let mut table = T::table();
+        for item in &self.0 {
+            item.add(&mut table);
+        }
+        table.text()
+    }
+}
+
+/// `Key`.
+#[derive(Serialize, Debug)]
+pub struct KeyView {
+    pub name: String,
+    pub algorithm: &'static str,
+    pub create_time: Option<String>,
+    pub rotation_period: Option<String>,
+    pub next_rotation_time: Option<String>,
+    pub primary_version: u32,
+    pub enabled: bool,
+    pub key_id: String,
+    pub etag: String,
+    #[serde(skip)]
+    wire: kms::Key,
+}
+
+impl From<kms::Key> for KeyView {
+    fn from(wire: kms::Key) -> Self {
+        let algorithm = match wire.algorithm() {
+            kms::Algorithm::Aes256Gcm => "AES_256_GCM",
+            kms::Algorithm::Unspecified => "UNSPECIFIED",
+        };
+        Self {
+            name: wire.name.clone(),
+            algorithm,
+            create_time: rfc3339(wire.create_time.as_ref()),
+            rotation_period: seconds(wire.rotation_period.as_ref()),
+            next_rotation_time: rfc3339(wire.next_rotation_time.as_ref()),
+            primary_version: wire.primary_version,
+            enabled: wire.enabled,
+            key_id: wire.key_id.clone(),
+            etag: wire.etag.clone(),
+            wire,
+        }
+    }
+}
+
+impl Row for KeyView {
+    fn table() -> Table {
+        Table::new(["KEY", "VERSION", "STATE", "ROTATES", "NEXT ROTATION", "CREATED"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        table.row([
+            short(&self.name).to_owned(),
+            format!("v{}", self.primary_version),
+            state(self.enabled),
+            length(self.wire.rotation_period.as_ref()),
+            at(self.wire.next_rotation_time.as_ref()),
+            at(self.wire.create_time.as_ref()),
+        ]);
+    }
+}
+
+impl Show for KeyView {
+    fn text(&self) -> String {
+        fields(&[
+            ("name", self.name.clone()),
+            ("state", state(self.enabled)),
+            ("algorithm", self.algorithm.replace('_', "-")),
+            ("primary", format!("v{}", self.primary_version)),
+            ("rotates", length(self.wire.rotation_period.as_ref())),
+            ("next rotation", at(self.wire.next_rotation_time.as_ref())),
+            ("created", at(self.wire.create_time.as_ref())),
+            ("key id", self.key_id.clone()),
+            ("etag", self.etag.clone()),
+        ])
+    }
+}
+
+impl KeyView {
+    /// What is said after `created` and `rotated`: when the key rotates next.
+    pub fn next(&self) -> String {
+        match &self.wire.next_rotation_time {
+            Some(time) => format!("; next rotation {}", minute(from_wire_time(time))),
+            None => String::new(),
+        }
+    }
+}
+
+/// `KeyVersion`.
+#[derive(Serialize, Debug)]
+pub struct VersionView {
+    pub name: String,
+    pub version: u32,
+    pub state: &'static str,
+    pub create_time: Option<String>,
+    pub cause: &'static str,
+    #[serde(skip)]
+    created: Option<Timestamp>,
+}
+
+impl From<kms::KeyVersion> for VersionView {
+    fn from(wire: kms::KeyVersion) -> Self {
+        let state = match wire.state() {
+            kms::VersionState::Enabled => "ENABLED",
+            kms::VersionState::Disabled => "DISABLED",
+            kms::VersionState::Unspecified => "UNSPECIFIED",
+        };
+        let cause = match wire.cause() {
+            kms::RotationCause::Created => "CREATED",
+            kms::RotationCause::Operator => "OPERATOR",
+            kms::RotationCause::Schedule => "SCHEDULE",
+            kms::RotationCause::Unspecified => "UNSPECIFIED",
+        };
+        let create_time = rfc3339(wire.create_time.as_ref());
+        Self { version: wire.version, state, create_time, cause, created: wire.create_time, name: wire.name }
+    }
+}
+
+impl Row for VersionView {
+    fn table() -> Table {
+        Table::new(["VERSION", "STATE", "CREATED", "BY"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        table.row([
+            format!("v{}", self.version),
+            self.state.to_ascii_lowercase(),
+            at(self.created.as_ref()),
+            self.cause.to_ascii_lowercase(),
+        ]);
+    }
+}
+
+/// `Namespace`.
+#[derive(Serialize, Debug)]
+pub struct NamespaceView {
+    pub name: String,
+    pub rotation_floor: Option<String>,
+    pub dns_suffixes: Vec<String>,
+    pub create_time: Option<String>,
+    pub etag: String,
+    #[serde(skip)]
+    wire: (Option<Duration>, Option<Timestamp>),
+}
+
+impl From<cluster::Namespace> for NamespaceView {
+    fn from(wire: cluster::Namespace) -> Self {
+        Self {
+            rotation_floor: seconds(wire.rotation_floor.as_ref()),
+            create_time: rfc3339(wire.create_time.as_ref()),
+            wire: (wire.rotation_floor, wire.create_time),
+            name: wire.name,
+            dns_suffixes: wire.dns_suffixes,
+            etag: wire.etag,
+        }
+    }
+}
+
+impl Row for NamespaceView {
+    fn table() -> Table {
+        Table::new(["NAMESPACE", "ROTATION FLOOR", "DNS SUFFIXES", "CREATED"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        let (floor, created) = &self.wire;
+        table.row([
+            short(&self.name).to_owned(),
+            length(floor.as_ref()),
+            or_dash(&self.dns_suffixes.join(",")),
+            at(created.as_ref()),
+        ]);
+    }
+}
+
+impl Show for NamespaceView {
+    fn text(&self) -> String {
+        let (floor, created) = &self.wire;
+        fields(&[
+            ("name", self.name.clone()),
+            ("rotation floor", length(floor.as_ref())),
+            ("dns suffixes", or_dash(&self.dns_suffixes.join(", "))),
+            ("created", at(created.as_ref())),
+            ("etag", self.etag.clone()),
+        ])
+    }
+}
+
+/// `Entry`.
+#[derive(Serialize, Debug)]
+pub struct EntryView {
+    pub name: String,
+    pub spiffe_id: String,
+    pub parent_agent: String,
+    pub selectors: Vec<String>,
+    pub svid_ttl: Option<String>,
+    pub dns_names: Vec<String>,
+    pub hint: String,
+    pub create_time: Option<String>,
+    pub etag: String,
+    #[serde(skip)]
+    wire: (Option<Duration>, Option<Timestamp>),
+}
+
+impl From<ca::Entry> for EntryView {
+    fn from(wire: ca::Entry) -> Self {
+        Self {
+            svid_ttl: seconds(wire.svid_ttl.as_ref()),
+            create_time: rfc3339(wire.create_time.as_ref()),
+            wire: (wire.svid_ttl, wire.create_time),
+            name: wire.name,
+            spiffe_id: wire.spiffe_id,
+            parent_agent: wire.parent_agent,
+            selectors: wire.selectors,
+            dns_names: wire.dns_names,
+            hint: wire.hint,
+            etag: wire.etag,
+        }
+    }
+}
+
+impl Row for EntryView {
+    fn table() -> Table {
+        Table::new(["ENTRY", "SPIFFE ID", "AGENT", "TTL", "SELECTORS"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        table.row([
+            short(&self.name).to_owned(),
+            self.spiffe_id.clone(),
+            short(&self.parent_agent).to_owned(),
+            length(self.wire.0.as_ref()),
+            self.selectors.join(" "),
+        ]);
+    }
+}
+
+impl Show for EntryView {
+    fn text(&self) -> String {
+        let (ttl, created) = &self.wire;
+        fields(&[
+            ("name", self.name.clone()),
+            ("spiffe id", self.spiffe_id.clone()),
+            ("agent", self.parent_agent.clone()),
+            ("selectors", self.selectors.join(" ")),
+            ("ttl", length(ttl.as_ref())),
+            ("dns names", or_dash(&self.dns_names.join(", "))),
+            ("hint", or_dash(&self.hint)),
+            ("created", at(created.as_ref())),
+            ("etag", self.etag.clone()),
+        ])
+    }
+}
+
+/// `Agent` and `Operator`: a key that is enrolled.
+#[derive(Serialize, Debug)]
+pub struct EnrolledView {
+    pub name: String,
+    pub spki_sha256: String,
+    pub enrol_time: Option<String>,
+    pub expire_time: Option<String>,
+    pub revoked: bool,
+    pub etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_sequence: Option<u64>,
+    #[serde(skip)]
+    expires: Option<Timestamp>,
+}
+
+impl From<ca::Agent> for EnrolledView {
+    fn from(wire: ca::Agent) -> Self {
+        Self {
+            enrol_time: rfc3339(wire.enrol_time.as_ref()),
+            expire_time: rfc3339(wire.expire_time.as_ref()),
+            expires: wire.expire_time,
+            name: wire.name,
+            spki_sha256: wire.spki_sha256,
+            revoked: wire.revoked,
+            etag: wire.etag,
+            acknowledged_sequence: Some(wire.acknowledged_sequence),
+        }
+    }
+}
+
+impl From<cluster::Operator> for EnrolledView {
+    fn from(wire: cluster::Operator) -> Self {
+        Self {
+            enrol_time: rfc3339(wire.enrol_time.as_ref()),
+            expire_time: rfc3339(wire.expire_time.as_ref()),
+            expires: wire.expire_time,
+            name: wire.name,
+            spki_sha256: wire.spki_sha256,
+            revoked: wire.revoked,
+            etag: wire.etag,
+            acknowledged_sequence: None,
+        }
+    }
+}
+
+impl EnrolledView {
+    /// The day on which the enrolment ends.
+    pub fn until(&self) -> String {
+        self.expires.as_ref().map_or_else(|| "-".to_owned(), |time| day(from_wire_time(time)))
+    }
+}
+
+impl Row for EnrolledView {
+    fn table() -> Table {
+        Table::new(["NAME", "STATE", "ENROLLED UNTIL", "KEY SHA-256"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        let state = if self.revoked { "revoked" } else { "enrolled" };
+        table.row([short(&self.name).to_owned(), state.to_owned(), self.until(), self.spki_sha256.clone()]);
+    }
+}
+
+impl Show for EnrolledView {
+    fn text(&self) -> String {
+        one_row(self)
+    }
+}
+
+/// `Binding`.
+#[derive(Serialize, Debug)]
+pub struct BindingView {
+    pub principal: String,
+    pub role: String,
+    pub scope: String,
+}
+
+impl From<cluster::Binding> for BindingView {
+    fn from(wire: cluster::Binding) -> Self {
+        let cluster::Binding { principal, role, scope } = wire;
+        Self { principal, role, scope }
+    }
+}
+
+impl Row for BindingView {
+    fn table() -> Table {
+        Table::new(["PRINCIPAL", "ROLE", "SCOPE"])
+    }
+
+    fn add(&self, table: &mut Table) {
+        table.row([self.principal.clone(), self.role.clone(), self.scope.clone()]);
+    }
+}
+
+impl Show for BindingView {
+    fn text(&self) -> String {
+        one_row(self)
+    }
+}
+
+fn one_row<T: Row>(item: &T) -> String {
+    let mut table = T::table();
+    item.add(&mut table);
+    table.text()
+}
+
+/// Lines of a name and a value, the values below one another.
+pub fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = fields.iter().map(|(name, value)| format!("{name:<width$}  {}", printable(value)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A dash for what is empty.
+pub fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+fn state(enabled: bool) -> String {
+    if enabled { "enabled" } else { "disabled" }.to_owned()
+}

@@ -1,0 +1,157 @@
+//! A cluster of nodes in this process: each with its own folder, ports and tasks, formed through the public calls.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chancery_client::tls::{Identity, unix_channel};
+use chancery_client::{Address, Client, Config as ClientConfig};
+use crypto::sign::P256Signer;
+use proto::cluster::v1 as wire;
+use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use server::Config;
+use server::config::Settings;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use types::{SpkiHash, Time};
+
+/// A running cluster and the operator that formed it.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    nodes: Vec<Node>,
+    operator: Identity,
+    cluster_key_hash: SpkiHash,
+}
+
+struct Node {
+    dir: PathBuf,
+    ports: Vec<u16>,
+    running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
+}
+
+impl Cluster {
+    /// Forms a cluster of that many voters.
+    pub(crate) async fn form(size: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let signer = P256Signer::generate();
+        let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
+        let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")))).collect();
+        let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]) };
+        cluster.nodes[0].start(None);
+        let socket = cluster.nodes[0].dir.join("admin.sock");
+        until("the admin socket", Duration::from_secs(10), || async { unix_channel(&socket).await.is_ok() }).await;
+        let mut admin = ClusterServiceClient::new(unix_channel(&socket).await.expect("connects"));
+        let init = wire::InitRequest {
+            trust_domain: "test.chancery".into(),
+            operator_spki: signer.spki_der(),
+            ..Default::default()
+        };
+        let formed = admin.init(init).await.expect("forms").into_inner();
+        cluster.cluster_key_hash = SpkiHash::from_hex(&formed.cluster_key_hash).expect("a hash");
+        let client = cluster.client_to(&[0]).await;
+        for index in 1..size {
+            let request = wire::CreateJoinTokenRequest { kind: wire::JoinTokenKind::Node.into(), ..Default::default() };
+            let token = client.cluster().create_join_token(request).await.expect("makes a token").token;
+            cluster.nodes[index].start(Some(token));
+        }
+        until("every node to vote", Duration::from_secs(30), || async {
+            let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
+            let votes = |node: &wire::NodeStatus| {
+                node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)
+            };
+            status.nodes.len() == size && status.nodes.iter().all(votes)
+        })
+        .await;
+        cluster
+    }
+
+    /// A client of all nodes, as the first operator.
+    pub(crate) async fn client(&self) -> Client {
+        self.client_to(&(0..self.nodes.len()).collect::<Vec<_>>()).await
+    }
+
+    async fn client_to(&self, nodes: &[usize]) -> Client {
+        let endpoint = |index: &usize| Address::parse(&format!("127.0.0.1:{}", self.nodes[*index].ports[0]));
+        let config = ClientConfig {
+            endpoints: nodes.iter().map(|index| endpoint(index).expect("an address")).collect(),
+            identity: self.operator.clone(),
+            cluster_key_hash: self.cluster_key_hash,
+            trust_cache: None,
+            deadline: Duration::from_secs(20),
+        };
+        Client::connect(config).await.expect("connects")
+    }
+
+    /// Which node leads.
+    pub(crate) async fn leader(&self) -> usize {
+        let status = self.client().await.cluster().status(wire::GetStatusRequest {}).await.expect("a status");
+        usize::try_from(status.leader).expect("small") - 1
+    }
+
+    /// Stops one node.
+    pub(crate) async fn stop(&mut self, index: usize) {
+        let (stop, task) = self.nodes[index].running.take().expect("runs");
+        stop.cancel();
+        task.await.expect("ends").expect("ends well");
+    }
+
+    /// Starts a stopped node again.
+    pub(crate) async fn start(&mut self, index: usize) {
+        self.nodes[index].start(None);
+    }
+
+    /// Waits until a node has applied what the others have.
+    pub(crate) async fn caught_up(&self, index: usize) {
+        let client = self.client().await;
+        until("the node to catch up", Duration::from_secs(30), || async {
+            let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
+            let node = status.nodes.iter().find(|node| node.node == index as u64 + 1);
+            node.is_some_and(|node| node.reachable && !node.sealed && node.lag < 10)
+        })
+        .await;
+    }
+
+    /// Stops all nodes and removes their folders.
+    pub(crate) async fn stop_all(mut self) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].running.is_some() {
+                self.stop(index).await;
+            }
+        }
+        self.folder.close().expect("removes");
+    }
+}
+
+impl Node {
+    fn new(dir: PathBuf) -> Self {
+        let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let ports = held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
+        Self { dir, ports, running: None }
+    }
+
+    fn start(&mut self, token: Option<String>) {
+        let mut settings = Settings { data_dir: Some(self.dir.clone()), ..Settings::default() };
+        let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
+        settings.api.listen = listen(self.ports[0]);
+        settings.peer.listen = listen(self.ports[1]);
+        settings.health.listen = listen(self.ports[2]);
+        settings.audit.reserve_bytes = Some(1024 * 1024);
+        let stop = CancellationToken::new();
+        let config = Config::resolve(settings).expect("complete");
+        let task = tokio::spawn(server::run(config, token, stop.clone()));
+        self.running = Some((stop, task));
+    }
+}
+
+/// Waits for a condition, and fails with its name when it does not come about in time.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, patience: Duration, mut holds: impl FnMut() -> F) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < patience, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn now() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    Time(u64::try_from(since.as_millis()).expect("fits"))
+}

@@ -10,6 +10,7 @@ use crate::commands::{
     agent, agents, audit, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, man, namespace,
     operator, rewrap, seal, server, svid,
 };
+use crate::dev;
 use crate::output::Format;
 use crate::values;
 
@@ -23,47 +24,52 @@ use crate::values;
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 6 invalid, 7 does not \
                   verify, 8 unavailable (worth a retry), 9 untrusted cluster."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub globals: Globals,
+    pub(crate) globals: Globals,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What every command understands.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Global options")]
-pub struct Globals {
+pub(crate) struct Globals {
     /// API addresses of nodes, separated by commas; otherwise the ones of the identity
     #[arg(long, global = true, env = "CHANCERY_ADDR", value_name = "HOST:PORT", value_delimiter = ',')]
-    pub addr: Vec<Address>,
+    pub(crate) addr: Vec<Address>,
     /// Folder of the identity to call with; otherwise `chancery/default` in the configuration folder
     #[arg(long, global = true, env = "CHANCERY_IDENTITY", value_name = "DIR")]
-    pub identity: Option<PathBuf>,
+    pub(crate) identity: Option<PathBuf>,
     /// Namespace of short names
     #[arg(long, global = true, env = "CHANCERY_NAMESPACE", value_name = "NAME", default_value = "default")]
-    pub namespace: NamespaceName,
+    pub(crate) namespace: NamespaceName,
     /// How answers are printed
     #[arg(short, long, global = true, env = "CHANCERY_OUTPUT", value_name = "FORMAT", default_value = "table")]
-    pub output: Format,
+    pub(crate) output: Format,
     /// Give up after this time, retries included
     #[arg(long, global = true, env = "CHANCERY_TIMEOUT", value_name = "DURATION", default_value = "10s",
           value_parser = values::duration)]
-    pub timeout: Millis,
+    pub(crate) timeout: Millis,
     /// File of mode 0600 whose first line is the passphrase of the identity's key
     #[arg(long, global = true, env = "CHANCERY_PASSPHRASE_FILE", value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// What there is to do.
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Form a cluster on its first node
     Init(init::InitArgs),
     /// Run a node
     Server(server::ServerArgs),
     /// Run the workload agent of this host
     Agent(agent::AgentArgs),
+    /// Run a whole cluster here and a tour of what it does; for development only
+    Dev(dev::DevArgs),
+    /// A workload of the tour; not for people
+    #[command(hide = true)]
+    DevWorkload(dev::workload::WorkloadArgs),
     /// Create, rotate and describe keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -115,8 +121,8 @@ pub enum Command {
 
 impl Command {
     /// Whether the command ends by itself on Ctrl-C, in good order.
-    pub fn handles_signals(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Agent(_))
+    pub(crate) fn handles_signals(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Dev(_))
     }
 }
 

@@ -17,67 +17,67 @@ use crate::{passphrase, values};
 
 /// The global options, ready for a command.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     globals: Globals,
 }
 
 impl Context {
-    pub fn new(globals: Globals) -> Self {
+    pub(crate) fn new(globals: Globals) -> Self {
         Self { globals }
     }
 
     /// How answers are printed.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.globals.output
     }
 
     /// The namespace of short names.
-    pub fn namespace(&self) -> &NamespaceName {
+    pub(crate) fn namespace(&self) -> &NamespaceName {
         &self.globals.namespace
     }
 
     /// `namespaces/{ns}`.
-    pub fn parent(&self) -> String {
+    pub(crate) fn parent(&self) -> String {
         format!("namespaces/{}", self.globals.namespace)
     }
 
     /// The time a call may take.
-    pub fn timeout(&self) -> std::time::Duration {
+    pub(crate) fn timeout(&self) -> std::time::Duration {
         self.globals.timeout.to_std()
     }
 
     /// Addresses given by flag or variable.
-    pub fn addresses(&self) -> &[Address] {
+    pub(crate) fn addresses(&self) -> &[Address] {
         &self.globals.addr
     }
 
     /// The file that holds the passphrase, if one was named.
-    pub fn passphrase_file(&self) -> Option<&Path> {
+    pub(crate) fn passphrase_file(&self) -> Option<&Path> {
         self.globals.passphrase_file.as_deref()
     }
 
     /// Prints an answer.
-    pub fn print(&self, answer: &impl Show) -> Result<(), Failure> {
+    pub(crate) fn print(&self, answer: &impl Show) -> Result<(), Failure> {
         output::print(self.format(), answer)
     }
 
     /// The resource name of a key.
-    pub fn key(&self, text: &str) -> Result<String, Failure> {
+    pub(crate) fn key(&self, text: &str) -> Result<String, Failure> {
         self.in_namespace(text, "keys", KeyName::parse)
     }
 
     /// The resource name of an entry.
-    pub fn entry(&self, text: &str) -> Result<String, Failure> {
+    pub(crate) fn entry(&self, text: &str) -> Result<String, Failure> {
         self.in_namespace(text, "entries", EntryName::parse)
     }
 
     /// The resource name of an agent.
-    pub fn agent(text: &str) -> Result<String, Failure> {
+    pub(crate) fn agent(text: &str) -> Result<String, Failure> {
         values::in_cluster(text, "agents", AgentName::parse).map_err(|why| Failure::new(Exit::Invalid, why))
     }
 
     /// The identity's folder: the flag, the variable, or the default one.
-    pub fn identity_folder(&self) -> Result<PathBuf, Failure> {
+    pub(crate) fn identity_folder(&self) -> Result<PathBuf, Failure> {
         if let Some(folder) = &self.globals.identity {
             return Ok(folder.clone());
         }
@@ -88,7 +88,7 @@ impl Context {
     }
 
     /// A client of the cluster that the identity belongs to.
-    pub async fn client(&self) -> Result<Client, Failure> {
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let path = self.identity_folder()?;
         let folder = Folder::open(&path).map_err(|error| {
             if error.is_missing() {
@@ -116,7 +116,7 @@ impl Context {
     }
 
     /// The passphrase of the identity's key.
-    pub fn identity_passphrase(&self) -> Result<SecretBytes, String> {
+    pub(crate) fn identity_passphrase(&self) -> Result<SecretBytes, String> {
         passphrase::existing(self.passphrase_file(), "passphrase of the identity: ")
     }
 

@@ -5,7 +5,7 @@ use types::Reason;
 /// How the program ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It was done.
     Done = 0,
     /// Something failed that is none of the below: a file, a fault of the service.
@@ -31,7 +31,7 @@ pub enum Exit {
 impl Exit {
     /// The code of a refusal.
     #[must_use]
-    pub const fn of_reason(reason: Reason) -> Self {
+    pub(crate) const fn of_reason(reason: Reason) -> Self {
         match reason {
             Reason::NotFound => Self::NotFound,
             Reason::PermissionDenied | Reason::TokenRejected | Reason::CredentialRejected | Reason::UnsealFailed => {

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 
 /// A failure with its exit code and, where there is one, the next thing to try.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     reason: Option<Reason>,
@@ -19,26 +19,26 @@ pub struct Failure {
 
 impl Failure {
     /// A failure in those words.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, reason: None, exit }
     }
 
     /// The same, with the next thing to try in the place of what was there.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// The same, with the next thing to try if it is a refusal for that reason.
     #[must_use]
-    pub fn hint_for(self, reason: Reason, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint_for(self, reason: Reason, hint: impl Into<String>) -> Self {
         if self.reason == Some(reason) { self.hint(hint) } else { self }
     }
 
     /// The same, with more after the message, if it is a refusal for that reason.
     #[must_use]
-    pub fn add_for(mut self, reason: Reason, more: &str) -> Self {
+    pub(crate) fn add_for(mut self, reason: Reason, more: &str) -> Self {
         if self.reason == Some(reason) {
             self.message.push_str("; ");
             self.message.push_str(more);
@@ -48,7 +48,7 @@ impl Failure {
 
     /// The exit code.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }

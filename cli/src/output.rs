@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// How answers are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people; may change from version to version.
     #[default]
     Table,
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 /// Something that can be printed in every format: its fields are the json, its `text` is for people.
-pub trait Show: Serialize {
+pub(crate) trait Show: Serialize {
     /// Lines for people, without a line break at the end. May be empty: then nothing is printed.
     fn text(&self) -> String;
 }
@@ -30,7 +30,7 @@ pub trait Show: Serialize {
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn print(format: Format, answer: &impl Show) -> Result<(), Failure> {
+pub(crate) fn print(format: Format, answer: &impl Show) -> Result<(), Failure> {
     let text = match format {
         Format::Table => answer.text(),
         Format::Json => serde_json::to_string_pretty(answer).map_err(|error| unprintable(&error))?,
@@ -43,7 +43,7 @@ pub fn print(format: Format, answer: &impl Show) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn print_item(format: Format, answer: &impl Show) -> Result<(), Failure> {
+pub(crate) fn print_item(format: Format, answer: &impl Show) -> Result<(), Failure> {
     match format {
         Format::Json => line(&serde_json::to_string(answer).map_err(|error| unprintable(&error))?),
         Format::Table => line(&answer.text()),
@@ -55,7 +55,7 @@ pub fn print_item(format: Format, answer: &impl Show) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn line(text: &str) -> Result<(), Failure> {
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
     if text.is_empty() {
         return Ok(());
     }
@@ -66,7 +66,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// A note for people on stderr; never part of the answer.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // If stderr is closed there is nobody to tell.
     let _gone = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -77,24 +77,24 @@ fn unprintable(error: &dyn std::fmt::Display) -> Failure {
 
 /// Rows under headings, columns two spaces apart, nothing cut.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with those headings.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self { rows: vec![headings.map(str::to_owned).to_vec()] }
     }
 
     /// Adds a row. Control characters are replaced, so that no stored text can drive the terminal.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| printable(&cell)).to_vec());
     }
 
     /// The text; the headings alone are nothing.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         if self.rows.len() == 1 {
             return "none".to_owned();
         }
@@ -113,7 +113,7 @@ impl Table {
 
 /// The text without control characters.
 #[must_use]
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

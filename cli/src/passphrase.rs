@@ -13,7 +13,7 @@ const PASSPHRASE_BYTES_MAX: usize = 1_024;
 ///
 /// # Errors
 /// When there is neither a file nor a terminal, in words for the user.
-pub fn existing(file: Option<&Path>, prompt: &str) -> Result<SecretBytes, String> {
+pub(crate) fn existing(file: Option<&Path>, prompt: &str) -> Result<SecretBytes, String> {
     match file {
         Some(path) => from_file(path),
         None => prompted(prompt),
@@ -24,7 +24,7 @@ pub fn existing(file: Option<&Path>, prompt: &str) -> Result<SecretBytes, String
 ///
 /// # Errors
 /// When there is neither a file nor a terminal, it is empty, or the two differ.
-pub fn new(file: Option<&Path>, prompt: &str) -> Result<SecretBytes, String> {
+pub(crate) fn new(file: Option<&Path>, prompt: &str) -> Result<SecretBytes, String> {
     let passphrase = existing(file, prompt)?;
     if passphrase.is_empty() {
         return Err("the passphrase is empty".to_owned());

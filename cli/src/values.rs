@@ -9,7 +9,7 @@ use types::{Millis, NameError, NamespaceName, Time};
 ///
 /// # Errors
 /// When a unit is missing or unknown, or the sum does not fit.
-pub fn duration(text: &str) -> Result<Millis, String> {
+pub(crate) fn duration(text: &str) -> Result<Millis, String> {
     let wrong = || format!("`{text}` is not a duration: use numbers with d, h, m, s or ms, for example 90d or 1h30m");
     let (mut rest, mut total) = (text, 0_u64);
     while !rest.is_empty() {
@@ -33,35 +33,35 @@ pub fn duration(text: &str) -> Result<Millis, String> {
 }
 
 /// A duration as the wire has it.
-pub fn to_wire_duration(length: Millis) -> Duration {
+pub(crate) fn to_wire_duration(length: Millis) -> Duration {
     let seconds = i64::try_from(length.0 / 1_000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(length.0 % 1_000 * 1_000_000).unwrap_or(0);
     Duration { seconds, nanos }
 }
 
 /// A duration from the wire; negative ones count as none.
-pub fn from_wire_duration(wire: &Duration) -> Millis {
+pub(crate) fn from_wire_duration(wire: &Duration) -> Millis {
     let seconds = u64::try_from(wire.seconds).unwrap_or(0);
     let millis = u64::try_from(wire.nanos).unwrap_or(0) / 1_000_000;
     Millis(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
 /// A time from the wire; before the epoch counts as the epoch.
-pub fn from_wire_time(wire: &Timestamp) -> Time {
+pub(crate) fn from_wire_time(wire: &Timestamp) -> Time {
     let seconds = u64::try_from(wire.seconds).unwrap_or(0);
     let millis = u64::try_from(wire.nanos).unwrap_or(0) / 1_000_000;
     Time(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
 /// A time as the wire has it.
-pub fn to_wire_time(time: Time) -> Timestamp {
+pub(crate) fn to_wire_time(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.as_unix_seconds()).unwrap_or(i64::MAX);
     let nanos = i32::try_from(time.0 % 1_000 * 1_000_000).unwrap_or(0);
     Timestamp { seconds, nanos }
 }
 
 /// RFC 3339 to the minute, for people: `2027-02-20T14:52Z`.
-pub fn minute(time: Time) -> String {
+pub(crate) fn minute(time: Time) -> String {
     let text = time.to_rfc3339();
     match text.get(..16) {
         Some(to_the_minute) if text.ends_with('Z') => format!("{to_the_minute}Z"),
@@ -70,7 +70,7 @@ pub fn minute(time: Time) -> String {
 }
 
 /// The day, for people: `2027-11-22`.
-pub fn day(time: Time) -> String {
+pub(crate) fn day(time: Time) -> String {
     let text = time.to_rfc3339();
     text.get(..10).map_or_else(|| text.clone(), str::to_owned)
 }
@@ -79,7 +79,7 @@ pub fn day(time: Time) -> String {
 ///
 /// # Errors
 /// When it is neither.
-pub fn time_or_ago(text: &str, now: Time) -> Result<Time, String> {
+pub(crate) fn time_or_ago(text: &str, now: Time) -> Result<Time, String> {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
     if let Ok(ago) = duration(text) {
@@ -95,7 +95,7 @@ pub fn time_or_ago(text: &str, now: Time) -> Result<Time, String> {
 }
 
 /// The clock of this machine.
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
@@ -105,7 +105,7 @@ pub fn now() -> Time {
 ///
 /// # Errors
 /// When the short name is none, or the whole name is of another kind.
-pub fn in_namespace<N: Display>(
+pub(crate) fn in_namespace<N: Display>(
     text: &str,
     namespace: &NamespaceName,
     collection: &'static str,
@@ -127,7 +127,7 @@ pub fn in_namespace<N: Display>(
 ///
 /// # Errors
 /// When the name is none.
-pub fn in_cluster<N: Display>(
+pub(crate) fn in_cluster<N: Display>(
     text: &str,
     collection: &'static str,
     parse: impl Fn(&str) -> Result<N, NameError>,
@@ -137,18 +137,18 @@ pub fn in_cluster<N: Display>(
 }
 
 /// The last part of a resource name.
-pub fn short(name: &str) -> &str {
+pub(crate) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
 /// The namespace of a resource name.
-pub fn namespace_of(name: &str) -> Option<NamespaceName> {
+pub(crate) fn namespace_of(name: &str) -> Option<NamespaceName> {
     let (ns, _) = name.strip_prefix("namespaces/")?.split_once('/')?;
     NamespaceName::parse(ns).ok()
 }
 
 /// A size for people: `11.2 KiB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string().replace(".00 ", " ")
 }
 

@@ -10,34 +10,34 @@ use crate::output::{Show, Table, printable};
 use crate::values::{day, from_wire_duration, from_wire_time, minute, short};
 
 /// A time in json.
-pub fn rfc3339(time: Option<&Timestamp>) -> Option<String> {
+pub(crate) fn rfc3339(time: Option<&Timestamp>) -> Option<String> {
     time.map(|time| from_wire_time(time).to_rfc3339())
 }
 
 /// A length in json: seconds with an `s`, as protobuf's own JSON has it.
-pub fn seconds(length: Option<&Duration>) -> Option<String> {
+pub(crate) fn seconds(length: Option<&Duration>) -> Option<String> {
     let millis = from_wire_duration(length?).0;
     let (whole, rest) = (millis / 1_000, millis % 1_000);
     Some(if rest == 0 { format!("{whole}s") } else { format!("{whole}.{rest:03}s") })
 }
 
 /// A time in a table, to the minute.
-pub fn at(time: Option<&Timestamp>) -> String {
+pub(crate) fn at(time: Option<&Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| minute(from_wire_time(time)))
 }
 
 /// A length in a table.
-pub fn length(length: Option<&Duration>) -> String {
+pub(crate) fn length(length: Option<&Duration>) -> String {
     length.map_or_else(|| "-".to_owned(), |length| from_wire_duration(length).to_string())
 }
 
 /// A list of any resource that has rows.
 #[derive(Serialize, Debug)]
 #[serde(transparent)]
-pub struct List<T>(pub Vec<T>);
+pub(crate) struct List<T>(pub Vec<T>);
 
 /// A resource that is one row of a table.
-pub trait Row {
+pub(crate) trait Row {
     /// The table with its headings, empty.
     fn table() -> Table;
     /// Adds this one.
@@ -56,16 +56,16 @@ impl<T: Row + Serialize> Show for List<T> {
 
 /// `Key`.
 #[derive(Serialize, Debug)]
-pub struct KeyView {
-    pub name: String,
-    pub algorithm: &'static str,
-    pub create_time: Option<String>,
-    pub rotation_period: Option<String>,
-    pub next_rotation_time: Option<String>,
-    pub primary_version: u32,
-    pub enabled: bool,
-    pub key_id: String,
-    pub etag: String,
+pub(crate) struct KeyView {
+    pub(crate) name: String,
+    pub(crate) algorithm: &'static str,
+    pub(crate) create_time: Option<String>,
+    pub(crate) rotation_period: Option<String>,
+    pub(crate) next_rotation_time: Option<String>,
+    pub(crate) primary_version: u32,
+    pub(crate) enabled: bool,
+    pub(crate) key_id: String,
+    pub(crate) etag: String,
     #[serde(skip)]
     wire: kms::Key,
 }
@@ -126,7 +126,7 @@ impl Show for KeyView {
 
 impl KeyView {
     /// What is said after `created` and `rotated`: when the key rotates next.
-    pub fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         match &self.wire.next_rotation_time {
             Some(time) => format!("; next rotation {}", minute(from_wire_time(time))),
             None => String::new(),
@@ -136,12 +136,12 @@ impl KeyView {
 
 /// `KeyVersion`.
 #[derive(Serialize, Debug)]
-pub struct VersionView {
-    pub name: String,
-    pub version: u32,
-    pub state: &'static str,
-    pub create_time: Option<String>,
-    pub cause: &'static str,
+pub(crate) struct VersionView {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) state: &'static str,
+    pub(crate) create_time: Option<String>,
+    pub(crate) cause: &'static str,
     #[serde(skip)]
     created: Option<Timestamp>,
 }
@@ -181,12 +181,12 @@ impl Row for VersionView {
 
 /// `Namespace`.
 #[derive(Serialize, Debug)]
-pub struct NamespaceView {
-    pub name: String,
-    pub rotation_floor: Option<String>,
-    pub dns_suffixes: Vec<String>,
-    pub create_time: Option<String>,
-    pub etag: String,
+pub(crate) struct NamespaceView {
+    pub(crate) name: String,
+    pub(crate) rotation_floor: Option<String>,
+    pub(crate) dns_suffixes: Vec<String>,
+    pub(crate) create_time: Option<String>,
+    pub(crate) etag: String,
     #[serde(skip)]
     wire: (Option<Duration>, Option<Timestamp>),
 }
@@ -235,16 +235,16 @@ impl Show for NamespaceView {
 
 /// `Entry`.
 #[derive(Serialize, Debug)]
-pub struct EntryView {
-    pub name: String,
-    pub spiffe_id: String,
-    pub parent_agent: String,
-    pub selectors: Vec<String>,
-    pub svid_ttl: Option<String>,
-    pub dns_names: Vec<String>,
-    pub hint: String,
-    pub create_time: Option<String>,
-    pub etag: String,
+pub(crate) struct EntryView {
+    pub(crate) name: String,
+    pub(crate) spiffe_id: String,
+    pub(crate) parent_agent: String,
+    pub(crate) selectors: Vec<String>,
+    pub(crate) svid_ttl: Option<String>,
+    pub(crate) dns_names: Vec<String>,
+    pub(crate) hint: String,
+    pub(crate) create_time: Option<String>,
+    pub(crate) etag: String,
     #[serde(skip)]
     wire: (Option<Duration>, Option<Timestamp>),
 }
@@ -301,15 +301,15 @@ impl Show for EntryView {
 
 /// `Agent` and `Operator`: a key that is enrolled.
 #[derive(Serialize, Debug)]
-pub struct EnrolledView {
-    pub name: String,
+pub(crate) struct EnrolledView {
+    pub(crate) name: String,
     pub spki_sha256: String,
-    pub enrol_time: Option<String>,
-    pub expire_time: Option<String>,
-    pub revoked: bool,
-    pub etag: String,
+    pub(crate) enrol_time: Option<String>,
+    pub(crate) expire_time: Option<String>,
+    pub(crate) revoked: bool,
+    pub(crate) etag: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub acknowledged_sequence: Option<u64>,
+    pub(crate) acknowledged_sequence: Option<u64>,
     #[serde(skip)]
     expires: Option<Timestamp>,
 }
@@ -346,7 +346,7 @@ impl From<cluster::Operator> for EnrolledView {
 
 impl EnrolledView {
     /// The day on which the enrolment ends.
-    pub fn until(&self) -> String {
+    pub(crate) fn until(&self) -> String {
         self.expires.as_ref().map_or_else(|| "-".to_owned(), |time| day(from_wire_time(time)))
     }
 }
@@ -370,10 +370,10 @@ impl Show for EnrolledView {
 
 /// `Binding`.
 #[derive(Serialize, Debug)]
-pub struct BindingView {
-    pub principal: String,
-    pub role: String,
-    pub scope: String,
+pub(crate) struct BindingView {
+    pub(crate) principal: String,
+    pub(crate) role: String,
+    pub(crate) scope: String,
 }
 
 impl From<cluster::Binding> for BindingView {
@@ -406,14 +406,14 @@ fn one_row<T: Row>(item: &T) -> String {
 }
 
 /// Lines of a name and a value, the values below one another.
-pub fn fields(fields: &[(&str, String)]) -> String {
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = fields.iter().map(|(name, value)| format!("{name:<width$}  {}", printable(value)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A dash for what is empty.
-pub fn or_dash(text: &str) -> String {
+pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 

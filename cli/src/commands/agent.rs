@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Arguments of `agent`.
 #[derive(Args, Debug)]
-pub struct AgentArgs {
+pub(crate) struct AgentArgs {
     /// Where the agent keeps its key and enrolment
     #[arg(long, value_name = "DIR", env = "CHANCERY_AGENT_DIR", default_value = "/var/lib/chancery-agent")]
     data_dir: PathBuf,
@@ -29,7 +29,7 @@ pub struct AgentArgs {
 }
 
 /// Runs the agent until it is told to stop.
-pub async fn run(args: AgentArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: AgentArgs, context: &Context) -> Result<(), Failure> {
     super::server::start_logging(&args.log_level, super::server::LogShape::Text)?;
     let join_token = args.join_token_file.as_deref().map(read_token).transpose()?;
     let config = agent::Config {
@@ -43,7 +43,7 @@ pub async fn run(args: AgentArgs, context: &Context) -> Result<(), Failure> {
 }
 
 /// Reads a join token from a file that nobody else may read.
-pub fn read_token(path: &Path) -> Result<JoinToken, Failure> {
+pub(crate) fn read_token(path: &Path) -> Result<JoinToken, Failure> {
     let content = Zeroizing::new(private_file::read(path)?);
     let text = std::str::from_utf8(&content)
         .map_err(|_| Failure::new(Exit::Invalid, format!("`{}` holds no join token", path.display())))?;

@@ -12,7 +12,7 @@ use crate::views::{EnrolledView, List};
 
 /// The verbs of `agents`.
 #[derive(Subcommand, Debug)]
-pub enum AgentsCommand {
+pub(crate) enum AgentsCommand {
     /// List the agents
     List,
     /// Ban an agent for ever: it gets nothing from then on
@@ -23,7 +23,7 @@ pub enum AgentsCommand {
 }
 
 /// Runs a verb.
-pub async fn run(command: AgentsCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: AgentsCommand, context: &Context) -> Result<(), Failure> {
     let agents = context.client().await?.agents();
     match command {
         AgentsCommand::List => {

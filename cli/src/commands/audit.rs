@@ -20,7 +20,7 @@ use crate::views::rfc3339;
 
 /// The verbs of `audit`.
 #[derive(Subcommand, Debug)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// Show the newest records of the answering node
     Tail(TailArgs),
     /// Search the logs of the answering node, newest first
@@ -31,7 +31,7 @@ pub enum AuditCommand {
 
 /// Arguments of `audit tail`.
 #[derive(Args, Debug)]
-pub struct TailArgs {
+pub(crate) struct TailArgs {
     /// How many records to begin with
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: u32,
@@ -42,7 +42,7 @@ pub struct TailArgs {
 
 /// Arguments of `audit search`.
 #[derive(Args, Debug)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// Exactly this principal, for example operators/root
     #[arg(long, value_name = "PRINCIPAL")]
     principal: Option<String>,
@@ -65,7 +65,7 @@ pub struct SearchArgs {
 
 /// How an action ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum OutcomeArg {
+pub(crate) enum OutcomeArg {
     /// It was done
     Allow,
     /// It was refused
@@ -122,7 +122,7 @@ impl Show for RecordView {
 }
 
 /// Runs a verb.
-pub async fn run(command: AuditCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: AuditCommand, context: &Context) -> Result<(), Failure> {
     let client = context.client().await?;
     match command {
         AuditCommand::Tail(args) => tail(&args, &client, context).await,

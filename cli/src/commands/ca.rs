@@ -11,14 +11,14 @@ use crate::views::{List, Row, at, rfc3339};
 
 /// The verbs of `ca`.
 #[derive(Subcommand, Debug)]
-pub enum CaCommand {
+pub(crate) enum CaCommand {
     /// The authorities of the voters and where each stands
     Status,
 }
 
 /// The verbs of `bundle`.
 #[derive(Subcommand, Debug)]
-pub enum BundleCommand {
+pub(crate) enum BundleCommand {
     /// Print the trust bundle
     Show {
         /// pem: the certificates of the authorities; spiffe: the bundle document
@@ -29,7 +29,7 @@ pub enum BundleCommand {
 
 /// Forms of a bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum BundleFormat {
+pub(crate) enum BundleFormat {
     /// Certificates, PEM
     Pem,
     /// The SPIFFE bundle document, JSON
@@ -88,7 +88,7 @@ impl Row for AuthorityView {
 }
 
 /// Runs a verb of `ca`.
-pub async fn run(command: CaCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: CaCommand, context: &Context) -> Result<(), Failure> {
     match command {
         CaCommand::Status => {
             let answer = context.client().await?.authorities().list(ListAuthoritiesRequest {}).await?;
@@ -98,7 +98,7 @@ pub async fn run(command: CaCommand, context: &Context) -> Result<(), Failure> {
 }
 
 /// Runs a verb of `bundle`.
-pub async fn run_bundle(command: BundleCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run_bundle(command: BundleCommand, context: &Context) -> Result<(), Failure> {
     let BundleCommand::Show { format } = command;
     let bundle = context.client().await?.bundles().get(GetBundleRequest {}).await?;
     line(&render(&bundle, format))

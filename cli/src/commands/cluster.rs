@@ -19,7 +19,7 @@ use crate::views::{or_dash, rfc3339};
 
 /// The verbs of `cluster`.
 #[derive(Subcommand, Debug)]
-pub enum ClusterCommand {
+pub(crate) enum ClusterCommand {
     /// What each member is doing
     Status,
     /// Make a one-time join token
@@ -28,7 +28,7 @@ pub enum ClusterCommand {
 
 /// Arguments of `cluster token`.
 #[derive(Args, Debug)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     /// Whom it admits
     #[arg(long = "for", value_name = "KIND")]
     kind: Kind,
@@ -45,7 +45,7 @@ pub struct TokenArgs {
 
 /// Whom a token admits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A member of the cluster
     Node,
     /// A workload agent
@@ -104,7 +104,7 @@ struct NodeView {
 }
 
 /// Runs a verb.
-pub async fn run(command: ClusterCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<(), Failure> {
     match command {
         ClusterCommand::Status => {
             let answer = context.client().await?.cluster().status(GetStatusRequest {}).await?;

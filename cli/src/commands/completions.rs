@@ -8,13 +8,13 @@ use crate::output;
 
 /// Arguments of `completions`.
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// For which shell
     shell: clap_complete::Shell,
 }
 
 /// Prints a completion script.
-pub fn run(args: &CompletionsArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "chancery", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end())

@@ -13,18 +13,18 @@ use crate::failure::Failure;
 
 /// `--context` and `--aad-file`.
 #[derive(Args, Debug, Clone)]
-pub struct BoundArgs {
+pub(crate) struct BoundArgs {
     /// Pair that must be given again to decrypt; may be repeated
     #[arg(long = "context", value_name = "KEY=VALUE", value_parser = pair)]
-    pub context: Vec<(String, String)>,
+    pub(crate) context: Vec<(String, String)>,
     /// File with additional data that must be given again to decrypt, at most 16 KiB
     #[arg(long, value_name = "FILE")]
-    pub aad_file: Option<PathBuf>,
+    pub(crate) aad_file: Option<PathBuf>,
 }
 
 impl BoundArgs {
     /// What the ciphertext is bound to, in that namespace.
-    pub fn bound(&self, namespace: NamespaceName) -> Result<Bound, Failure> {
+    pub(crate) fn bound(&self, namespace: NamespaceName) -> Result<Bound, Failure> {
         let pairs = self.context.iter().cloned();
         let context = chancery_client::envelope::EncryptionContext::new(pairs)
             .map_err(|refusal| Failure::new(Exit::Invalid, refusal.to_string()))?;
@@ -36,7 +36,7 @@ impl BoundArgs {
     }
 
     /// The pairs as the wire has them.
-    pub fn wire_context(bound: &Bound) -> HashMap<String, String> {
+    pub(crate) fn wire_context(bound: &Bound) -> HashMap<String, String> {
         bound.context.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 }

@@ -19,7 +19,7 @@ use crate::values::namespace_of;
 
 /// Arguments of `data-key`.
 #[derive(Args, Debug)]
-pub struct DataKeyArgs {
+pub(crate) struct DataKeyArgs {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl Show for DataKey {
 }
 
 /// Draws a data key.
-pub async fn run(args: DataKeyArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: DataKeyArgs, context: &Context) -> Result<(), Failure> {
     let key = context.key(&args.key)?;
     let bound = args.bound.bound(namespace_of(&key).unwrap_or_else(|| context.namespace().clone()))?;
     let request = GenerateDataKeyRequest {

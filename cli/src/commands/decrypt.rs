@@ -14,7 +14,7 @@ use crate::values::{short, size};
 
 /// Arguments of `decrypt`.
 #[derive(Args, Debug)]
-pub struct DecryptArgs {
+pub(crate) struct DecryptArgs {
     #[command(flatten)]
     bound: BoundArgs,
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub struct DecryptArgs {
 }
 
 /// Decrypts a file or stdin. Nothing is written before all of it has verified.
-pub async fn run(args: DecryptArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: DecryptArgs, context: &Context) -> Result<(), Failure> {
     let bound = args.bound.bound(context.namespace().clone())?;
     let keys = ServiceKeys::to_decrypt(context.client().await?);
     let opened = decrypt(&args.files, &keys, &bound).await.map_err(|failure| {

@@ -18,7 +18,7 @@ use crate::values::{namespace_of, size};
 
 /// Arguments of `encrypt`.
 #[derive(Args, Debug)]
-pub struct EncryptArgs {
+pub(crate) struct EncryptArgs {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
     #[command(flatten)]
@@ -29,24 +29,24 @@ pub struct EncryptArgs {
 
 /// Where bytes come from and go to.
 #[derive(Args, Debug, Clone)]
-pub struct Files {
+pub(crate) struct Files {
     /// Read this file instead of stdin
     #[arg(id = "in", long = "in", value_name = "FILE")]
-    pub input: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
     /// Write this file, all of it or nothing, instead of stdout
     #[arg(id = "out", long = "out", value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What was encrypted or decrypted, for programs.
 #[derive(Serialize)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// `namespaces/{ns}/keys/{key}`
-    pub key: String,
-    pub version: u32,
-    pub plaintext_bytes: u64,
+    pub(crate) key: String,
+    pub(crate) version: u32,
+    pub(crate) plaintext_bytes: u64,
     #[serde(skip)]
-    pub words: String,
+    pub(crate) words: String,
 }
 
 impl Show for Moved {
@@ -56,7 +56,7 @@ impl Show for Moved {
 }
 
 /// Encrypts a file or stdin.
-pub async fn run(args: EncryptArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: EncryptArgs, context: &Context) -> Result<(), Failure> {
     let key = context.key(&args.key)?;
     let bound = args.bound.bound(namespace_of(&key).unwrap_or_else(|| context.namespace().clone()))?;
     let (input, total) = args.files.open().await?;
@@ -75,14 +75,14 @@ pub async fn run(args: EncryptArgs, context: &Context) -> Result<(), Failure> {
 
 impl Files {
     /// The input, and its size where it is known.
-    pub async fn open(&self) -> Result<(Box<dyn AsyncRead + Unpin + Send>, Option<u64>), Failure> {
+    pub(crate) async fn open(&self) -> Result<(Box<dyn AsyncRead + Unpin + Send>, Option<u64>), Failure> {
         let Some(path) = &self.input else { return Ok((Box::new(tokio::io::stdin()), None)) };
         let (file, size) = open(path).await?;
         Ok((Box::new(file), Some(size)))
     }
 
     /// Says what was done: on stdout if the bytes went elsewhere, else only to a person on stderr.
-    pub fn say(&self, context: &Context, moved: Moved) -> Result<(), Failure> {
+    pub(crate) fn say(&self, context: &Context, moved: Moved) -> Result<(), Failure> {
         match (&self.output, context.format()) {
             (Some(_), _) => context.print(&moved),
             (None, Format::Table) => {
@@ -95,7 +95,7 @@ impl Files {
 }
 
 /// Opens a file to be read in large pieces.
-pub async fn open(path: &Path) -> Result<(tokio::fs::File, u64), Failure> {
+pub(crate) async fn open(path: &Path) -> Result<(tokio::fs::File, u64), Failure> {
     let failed =
         |error: std::io::Error| Failure::new(Exit::Failed, format!("`{}` could not be read: {error}", path.display()));
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;

@@ -16,7 +16,7 @@ use crate::views::{EntryView, List};
 
 /// The verbs of `entry`.
 #[derive(Subcommand, Debug)]
-pub enum EntryCommand {
+pub(crate) enum EntryCommand {
     /// Register a workload
     Create(CreateArgs),
     /// List the entries of the namespace
@@ -31,7 +31,7 @@ pub enum EntryCommand {
 
 /// Arguments of `entry create`.
 #[derive(Args, Debug)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// Path of the SPIFFE ID, /ns/NAMESPACE/…; or a name, for /ns/NAMESPACE/NAME
     path: String,
     /// Agent that delivers, for example agents/dev
@@ -46,7 +46,7 @@ pub struct CreateArgs {
 
 /// What an entry says.
 #[derive(Args, Debug)]
-pub struct Says {
+pub(crate) struct Says {
     /// What a process must have, all of them: unix:uid:N, unix:gid:N, unix:path:/P, unix:sha256:HEX; may be repeated
     #[arg(long = "selector", value_name = "SELECTOR")]
     selectors: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Says {
 
 /// Arguments of `entry update`.
 #[derive(Args, Debug)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// Short name, or namespaces/NAMESPACE/entries/NAME
     entry: String,
     /// Agent that delivers from now on
@@ -75,13 +75,13 @@ pub struct UpdateArgs {
 
 /// An entry by name.
 #[derive(Args, Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// Short name, or namespaces/NAMESPACE/entries/NAME
     entry: String,
 }
 
 /// Runs a verb.
-pub async fn run(command: EntryCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: EntryCommand, context: &Context) -> Result<(), Failure> {
     let done = match command {
         EntryCommand::Create(args) => create(args, context).await,
         EntryCommand::List => list(context).await,

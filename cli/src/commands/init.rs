@@ -25,7 +25,7 @@ use crate::views::rfc3339;
 
 /// Arguments of `init`.
 #[derive(Args, Debug)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Data folder of the first node, whose admin.sock is used
     #[arg(long, value_name = "DIR", required_unless_present = "socket")]
     dir: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub struct InitArgs {
 
 /// How a new private key rests on disk.
 #[derive(Args, Debug)]
-pub struct KeyProtection {
+pub(crate) struct KeyProtection {
     /// Keep the operator's key in clear, guarded by its file mode alone
     #[arg(long)]
     dangerous_unencrypted_key: bool,
@@ -72,7 +72,7 @@ impl Show for Formed {
 }
 
 /// Forms the cluster. The operator's key is made here and only its public half is sent.
-pub async fn run(args: InitArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure> {
     let socket = args.socket.clone().or_else(|| args.dir.as_ref().map(|dir| dir.join("admin.sock")));
     let socket = socket.unwrap_or_default();
     let channel = admin_channel(&socket).await?;
@@ -107,7 +107,7 @@ pub async fn run(args: InitArgs, context: &Context) -> Result<(), Failure> {
 }
 
 /// A channel to a node's admin socket, which only its owner may open.
-pub async fn admin_channel(socket: &Path) -> Result<Channel, Failure> {
+pub(crate) async fn admin_channel(socket: &Path) -> Result<Channel, Failure> {
     tls::unix_channel(socket).await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("no node listens on `{}`: {error}", socket.display()))
             .hint("check `--dir`, that `chancery server` runs, and that you are its user")
@@ -116,7 +116,7 @@ pub async fn admin_channel(socket: &Path) -> Result<Channel, Failure> {
 
 impl KeyProtection {
     /// The key in the folder; a new one when there is none.
-    pub fn key_in(&self, folder: &Folder, context: &Context) -> Result<P256Signer, Failure> {
+    pub(crate) fn key_in(&self, folder: &Folder, context: &Context) -> Result<P256Signer, Failure> {
         if folder.has_key() {
             return Ok(folder.read_key(&|| context.identity_passphrase())?);
         }

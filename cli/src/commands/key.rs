@@ -17,7 +17,7 @@ use crate::views::{KeyView, List, VersionView};
 
 /// The verbs of `key`.
 #[derive(Subcommand, Debug)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Create a key with its first version
     Create(CreateArgs),
     /// List the keys of the namespace
@@ -38,7 +38,7 @@ pub enum KeyCommand {
 
 /// Arguments of `key create`.
 #[derive(Args, Debug)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// Lowercase letters, digits and hyphens
     name: KeyName,
     /// Rotate by itself this often, for example 90d
@@ -51,14 +51,14 @@ pub struct CreateArgs {
 
 /// A key by name.
 #[derive(Args, Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
 }
 
 /// A key or one of its versions.
 #[derive(Args, Debug)]
-pub struct OneVersion {
+pub(crate) struct OneVersion {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// Only this version
@@ -68,7 +68,7 @@ pub struct OneVersion {
 
 /// Arguments of `key update`.
 #[derive(Args, Debug)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// Rotate by itself this often, for example 90d
@@ -95,7 +95,7 @@ impl Show for Changed {
 }
 
 /// Runs a verb.
-pub async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> {
     let done = match command {
         KeyCommand::Create(args) => create(args, context).await,
         KeyCommand::List => list(context).await,

@@ -11,14 +11,14 @@ use crate::output;
 
 /// Arguments of `man`.
 #[derive(Args, Debug)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Folder to write them to, one page a command
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }
 
 /// Writes the man pages.
-pub fn run(args: &ManArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Failed, format!("`{}` could not be written: {error}", args.dir.display()))
     };

@@ -1,39 +1,42 @@
 //! One file a noun: its arguments, its calls, its words.
 
-pub mod agent;
-pub mod agents;
-pub mod audit;
-pub mod ca;
-pub mod cluster;
-pub mod completions;
-pub mod context_pairs;
-pub mod data_key;
-pub mod decrypt;
-pub mod encrypt;
-pub mod entry;
-pub mod init;
-pub mod key;
-pub mod man;
-pub mod namespace;
-pub mod operator;
-pub mod pages;
-pub mod rewrap;
-pub mod seal;
-pub mod server;
-pub mod svid;
-pub mod whoami;
+pub(crate) mod agent;
+pub(crate) mod agents;
+pub(crate) mod audit;
+pub(crate) mod ca;
+pub(crate) mod cluster;
+pub(crate) mod completions;
+pub(crate) mod context_pairs;
+pub(crate) mod data_key;
+pub(crate) mod decrypt;
+pub(crate) mod encrypt;
+pub(crate) mod entry;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod man;
+pub(crate) mod namespace;
+pub(crate) mod operator;
+pub(crate) mod pages;
+pub(crate) mod rewrap;
+pub(crate) mod seal;
+pub(crate) mod server;
+pub(crate) mod svid;
+pub(crate) mod whoami;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
+use crate::dev;
 use crate::failure::Failure;
 
 /// Runs the command that was typed.
-pub async fn dispatch(cli: Cli) -> Result<(), Failure> {
+pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let context = Context::new(cli.globals);
     match cli.command {
         Command::Init(args) => init::run(args, &context).await,
         Command::Server(args) => server::run(args).await,
         Command::Agent(args) => agent::run(args, &context).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::DevWorkload(args) => dev::workload::run(args).await,
         Command::Key(command) => key::run(command, &context).await,
         Command::Encrypt(args) => encrypt::run(args, &context).await,
         Command::Decrypt(args) => decrypt::run(args, &context).await,

@@ -15,7 +15,7 @@ use crate::views::{List, NamespaceView};
 
 /// The verbs of `namespace`.
 #[derive(Subcommand, Debug)]
-pub enum NamespaceCommand {
+pub(crate) enum NamespaceCommand {
     /// Create a namespace
     Create(SettingsArgs),
     /// List the namespaces
@@ -31,7 +31,7 @@ pub enum NamespaceCommand {
 
 /// A namespace and its settings.
 #[derive(Args, Debug)]
-pub struct SettingsArgs {
+pub(crate) struct SettingsArgs {
     /// Which
     name: NamespaceName,
     /// No rotation period of its keys may be shorter
@@ -43,7 +43,7 @@ pub struct SettingsArgs {
 }
 
 /// Runs a verb.
-pub async fn run(command: NamespaceCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: NamespaceCommand, context: &Context) -> Result<(), Failure> {
     let done = match command {
         NamespaceCommand::Create(args) => create(args, context).await,
         NamespaceCommand::List => list(context).await,

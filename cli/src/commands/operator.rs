@@ -24,7 +24,7 @@ use crate::views::{BindingView, EnrolledView, List};
 
 /// The verbs of `operator`.
 #[derive(Subcommand, Debug)]
-pub enum OperatorCommand {
+pub(crate) enum OperatorCommand {
     /// Make a key, or say to which cluster it belongs
     #[command(subcommand)]
     Key(KeyCommand),
@@ -47,7 +47,7 @@ pub enum OperatorCommand {
 
 /// The verbs of `operator key`.
 #[derive(Subcommand, Debug)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Make a key in the identity folder and print its public half, to be enrolled
     New(KeyProtection),
     /// Say to which cluster the key in the identity folder has been enrolled
@@ -56,7 +56,7 @@ pub enum KeyCommand {
 
 /// Arguments of `operator key join`; `operator enroll` prints them.
 #[derive(Args, Debug)]
-pub struct JoinArgs {
+pub(crate) struct JoinArgs {
     /// The name under which the key was enrolled
     operator: String,
     /// Hexadecimal id of the cluster
@@ -69,7 +69,7 @@ pub struct JoinArgs {
 
 /// Arguments of `operator enroll`.
 #[derive(Args, Debug)]
-pub struct EnrollArgs {
+pub(crate) struct EnrollArgs {
     /// Lowercase letters, digits and hyphens
     name: OperatorName,
     /// File with the public key that `operator key new` printed; stdin when left out
@@ -85,7 +85,7 @@ pub struct EnrollArgs {
 
 /// Arguments of `operator grant` and `operator ungrant`.
 #[derive(Args, Debug)]
-pub struct RoleArgs {
+pub(crate) struct RoleArgs {
     /// operators/NAME, or the SPIFFE ID of a workload
     #[arg(value_parser = principal)]
     principal: Principal,
@@ -112,7 +112,7 @@ impl Show for PublicKey {
 }
 
 /// Runs a verb.
-pub async fn run(command: OperatorCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: OperatorCommand, context: &Context) -> Result<(), Failure> {
     let done = match command {
         OperatorCommand::Key(KeyCommand::New(protection)) => key_new(&protection, context),
         OperatorCommand::Key(KeyCommand::Join(args)) => key_join(args, context),

@@ -5,13 +5,13 @@ use std::future::Future;
 use chancery_client::Error;
 
 /// Items asked for at once: the most that a node gives.
-pub const PAGE_SIZE: i32 = 1_000;
+pub(crate) const PAGE_SIZE: i32 = 1_000;
 
 /// All items of a list. `fetch` is given a page token, empty at first, and returns items and the next token.
 ///
 /// # Errors
 /// The first error of a page.
-pub async fn all<T, F, U>(fetch: F) -> Result<Vec<T>, Error>
+pub(crate) async fn all<T, F, U>(fetch: F) -> Result<Vec<T>, Error>
 where
     F: Fn(String) -> U,
     U: Future<Output = Result<(Vec<T>, String), Error>>,

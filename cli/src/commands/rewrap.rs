@@ -19,7 +19,7 @@ const CIPHERTEXT_BYTES_MAX: usize = UNARY_PLAINTEXT_BYTES_MAX + 1_024;
 
 /// Arguments of `rewrap`.
 #[derive(Args, Debug)]
-pub struct RewrapArgs {
+pub(crate) struct RewrapArgs {
     /// Under this key instead of the one that the ciphertext names
     #[arg(long, value_name = "KEY")]
     to: Option<String>,
@@ -30,7 +30,7 @@ pub struct RewrapArgs {
 }
 
 /// Has a node encrypt again what it decrypts; the plaintext stays there.
-pub async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failure> {
     let bound = args.bound.bound(context.namespace().clone())?;
     let destination_name = args.to.as_deref().map(|key| context.key(key)).transpose()?.unwrap_or_default();
     let mut ciphertext = Vec::new();

@@ -19,7 +19,7 @@ use crate::views::Row;
 
 /// The verbs of `seal`.
 #[derive(Subcommand, Debug)]
-pub enum SealCommand {
+pub(crate) enum SealCommand {
     /// Whether each node is sealed
     Status(Where),
     /// Unseal each node that is sealed
@@ -30,7 +30,7 @@ pub enum SealCommand {
 
 /// Which nodes.
 #[derive(Args, Debug)]
-pub struct Where {
+pub(crate) struct Where {
     /// A node's admin socket instead of its API
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Where {
 
 /// Arguments of `seal unseal`.
 #[derive(Args, Debug)]
-pub struct UnsealArgs {
+pub(crate) struct UnsealArgs {
     #[command(flatten)]
     at: Where,
     /// File of mode 0600 whose first line is the passphrase of the seal; asked for when left out
@@ -85,7 +85,7 @@ enum Node {
 }
 
 /// Runs a verb.
-pub async fn run(command: SealCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: SealCommand, context: &Context) -> Result<(), Failure> {
     match command {
         SealCommand::Status(at) => {
             let mut rows = Vec::new();

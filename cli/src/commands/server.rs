@@ -16,7 +16,7 @@ use crate::failure::Failure;
 
 /// Arguments of `server`; each is also a setting of the file and, as CHANCERY_…, of the environment.
 #[derive(Args, Debug)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct ServerArgs {
 
 /// Where the ports listen and how others reach them.
 #[derive(Args, Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// Address of the API
     #[arg(long, value_name = "IP:PORT")]
     api_listen: Option<SocketAddr>,
@@ -64,7 +64,7 @@ pub struct Ports {
 
 /// The seals there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Seal {
+pub(crate) enum Seal {
     /// A key file beside the data: for development only
     File,
     /// A passphrase through argon2id
@@ -73,7 +73,7 @@ pub enum Seal {
 
 /// Shapes of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum LogShape {
+pub(crate) enum LogShape {
     /// For people
     Text,
     /// One JSON object a line
@@ -81,7 +81,7 @@ pub enum LogShape {
 }
 
 /// Runs the node.
-pub async fn run(args: ServerArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
     let file = args.config.clone();
     let config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
@@ -112,7 +112,7 @@ fn encoded(token: &JoinToken) -> Result<String, Failure> {
 }
 
 /// Starts logging to stderr. Values of secret types print redacted wherever they turn up.
-pub fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure> {
+pub(crate) fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::new(Exit::Usage, format!("`{filter}` is not a log filter: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -124,7 +124,7 @@ pub fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure> {
 }
 
 /// Resolves when the process is told to stop: SIGTERM or Ctrl-C.
-pub fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let failed = |error| Failure::new(Exit::Failed, format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -19,7 +19,7 @@ const DEFAULT_SOCKET: &str = "unix:///run/chancery/agent.sock";
 
 /// The verbs of `svid`.
 #[derive(Subcommand, Debug)]
-pub enum SvidCommand {
+pub(crate) enum SvidCommand {
     /// Fetch the certificates of this process once
     Fetch(FetchArgs),
     /// Print every change of them, and write the files again each time
@@ -28,7 +28,7 @@ pub enum SvidCommand {
 
 /// Arguments of `svid fetch` and `svid watch`.
 #[derive(Args, Debug)]
-pub struct FetchArgs {
+pub(crate) struct FetchArgs {
     /// Write svid.pem, key.pem and bundle.pem into this folder, each replaced in one step, mode 0600
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
@@ -59,7 +59,7 @@ impl Show for SvidView {
 }
 
 /// Runs a verb.
-pub async fn run(command: SvidCommand, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: SvidCommand, context: &Context) -> Result<(), Failure> {
     match command {
         SvidCommand::Fetch(args) => fetch(&args, context).await,
         SvidCommand::Watch(args) => watch(&args, context).await,

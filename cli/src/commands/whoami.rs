@@ -28,7 +28,7 @@ impl Show for WhoAmI {
 }
 
 /// Says who is calling.
-pub async fn run(context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let answer = context.client().await?.cluster().who_am_i(WhoAmIRequest {}).await?;
     context.print(&WhoAmI {
         principal: answer.principal,

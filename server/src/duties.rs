@@ -74,6 +74,11 @@ impl Duties {
     }
 
     async fn round(&mut self, memory: &mut Memory) {
+        if let Some(why) = self.core.raft.status().failure.as_ref() {
+            tracing::error!(why, "this node's log has stopped: the node ends, because it may acknowledge nothing more");
+            self.node.stop.cancel();
+            return;
+        }
         self.keep_pins(memory);
         self.keep_lease(memory).await;
         let state = self.core.state();

@@ -180,7 +180,15 @@ pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8]) -> Result<(), Re
         Phase::Sealed(membership) => membership,
     };
     let root = open_root(node, &membership, passphrase).await?;
-    let opened = open_raft(node, membership, root).await.map_err(|error| internal(&error))?;
+    node.sealed_port.stop().await;
+    let opened = open_raft(node, membership, root).await;
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
+            return Err(internal(&error));
+        }
+    };
     let core = opened.finish(node).await.map_err(|error| internal(&error))?;
     node.turn(Phase::Open(core));
     tracing::info!("the node was unsealed");
@@ -211,7 +219,7 @@ pub(crate) async fn seal_node(node: &Arc<Node>) -> Result<(), Refusal> {
     node.turn(Phase::Sealed(Membership::new(core.cluster, core.node, trust_domain)));
     core.close().await;
     tracing::info!("the node was sealed");
-    Ok(())
+    node.sealed_port.start(node).await.map_err(|error| internal(&error))
 }
 
 /// A refusal that tells a wrong passphrase from a broken disk.

@@ -30,6 +30,7 @@ mod recorder;
 mod request;
 mod run;
 mod seal;
+mod sealed_port;
 mod trust;
 mod wire;
 

@@ -18,6 +18,7 @@ use crate::folder::Folder;
 use crate::lease::Clocks;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
+use crate::sealed_port::SealedPort;
 
 /// A running node.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     pub stop: CancellationToken,
     /// One formation, unsealing or sealing at a time.
     pub(crate) turning: tokio::sync::Mutex<()>,
+    /// The peer port while Raft does not serve it.
+    pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
 }
 
@@ -78,6 +81,7 @@ impl Node {
             metrics: Metrics::default(),
             stop,
             turning: tokio::sync::Mutex::new(()),
+            sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
         })
     }
@@ -114,6 +118,11 @@ impl Node {
         let core = self.core()?;
         core.check_alive()?;
         core.lease.check(Clocks::now())
+    }
+
+    /// Why the node's log has stopped by itself, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.core().ok().and_then(|core| core.raft.status().failure.clone())
     }
 
     /// Brings the gauges up to date; called when somebody reads them.

@@ -8,7 +8,6 @@ use crypto::LockedSecret;
 use proto::member::v1::member_service_server::MemberServiceServer;
 use raft::{Config, Members, Peering, RaftHandle};
 use rustls::pki_types::CertificateDer;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{NodeId, SpkiHash, limits};
 
@@ -96,7 +95,7 @@ impl Opened {
             authority,
             trust: TrustDesk::default(),
             audit: audit.clone(),
-            stop: CancellationToken::new(),
+            stop: node.stop.child_token(),
             tasks: TaskTracker::new(),
         });
         let Ends { leaves, recorded, members } = ends;

@@ -22,6 +22,8 @@ use crate::{clock, formation, health, join, net};
 
 const IDENTITY_FILE: &str = "identity.key";
 const ADMIN_SOCKET: &str = "admin.sock";
+/// How long calls that are under way may take to end when the node stops.
+const LAST_CALLS: Duration = Duration::from_secs(3);
 /// Where the bound addresses are written, for whoever let the node take free ports.
 const ADDRESSES_FILE: &str = "addresses.json";
 
@@ -40,6 +42,9 @@ pub enum RunError {
     /// The node could not join or open.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The node stopped itself: a write or sync failed, and nothing more may be acknowledged.
+    #[error("the node has stopped: {0}")]
+    Failed(String),
     /// Serving failed.
     #[error("serving failed: {0}")]
     Serving(#[from] tonic::transport::Error),
@@ -68,22 +73,37 @@ pub async fn run(config: Config, join_token: Option<String>, stop: CancellationT
     let node = Node::new(parts, phase);
     let serving = serve(Arc::clone(&node), api, health);
     let opening = open(&node, join_token);
-    let served = async {
-        tokio::pin!(serving);
-        tokio::select! {
-            served = &mut serving => served,
-            opened = opening => match opened {
-                Ok(()) => serving.await,
-                Err(refusal) => Err(refusal.into()),
-            },
-        }
+    tokio::pin!(serving);
+    let opened = tokio::select! {
+        served = &mut serving => served,
+        opened = opening => opened.map_err(RunError::from),
     };
-    let served = served.await;
+    let served = match opened {
+        Ok(()) => until_stopped(&node, serving).await,
+        failed => failed,
+    };
     node.stop.cancel();
     if let Ok(core) = node.core() {
         core.close().await;
     }
     served
+}
+
+/// Serves until the node is stopped, then lets calls end for a moment; a failed log ends the node as well.
+async fn until_stopped(
+    node: &Arc<Node>,
+    mut serving: std::pin::Pin<&mut impl Future<Output = Result<(), RunError>>>,
+) -> Result<(), RunError> {
+    tokio::select! {
+        served = &mut serving => return served,
+        () = node.stop.cancelled() => {}
+    }
+    // Streams end by themselves when the node stops; a caller that holds a connection open does not hold the node.
+    match tokio::time::timeout(LAST_CALLS, serving).await {
+        Ok(served) => served,
+        Err(_) => Ok(()),
+    }
+    .and_then(|()| node.failure().map_or(Ok(()), |why| Err(RunError::Failed(why))))
 }
 
 /// The node's identity key: made at the first start, never replaced.
@@ -116,6 +136,9 @@ fn advertised(given: Option<&String>, listener: &TcpListener) -> io::Result<Stri
 async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusal> {
     if let Some(token) = join_token {
         join::redeem(node, &token).await?;
+    }
+    if !matches!(node.phase(), Phase::Empty) {
+        node.sealed_port.start(node).await.map_err(|error| formation::internal(&error))?;
     }
     if matches!(node.phase(), Phase::Empty) {
         tracing::info!("this node belongs to no cluster yet: run `chancery init`, or start it with a join token");

@@ -1,4 +1,5 @@
 //! A cluster of nodes in this process: each with its own folder, ports and tasks, formed through the public calls.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod context;
+mod dev;
 mod exit;
 mod failure;
 mod output;

@@ -23,6 +23,9 @@ pub(crate) struct AgentArgs {
     /// File of mode 0600 with a join token of `chancery cluster token --for agent`; for the first start only
     #[arg(long, value_name = "FILE")]
     join_token_file: Option<PathBuf>,
+    /// End when standard input closes, so that an agent never outlives whoever started it
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
     /// What is logged, for example info or warn,agent=debug
     #[arg(long, value_name = "FILTER", env = "CHANCERY_LOG_LEVEL", default_value = "info")]
     log_level: String,
@@ -38,7 +41,7 @@ pub(crate) async fn run(args: AgentArgs, context: &Context) -> Result<(), Failur
         endpoints: context.addresses().to_vec(),
         join_token,
     };
-    let stop = super::server::stop_signal()?;
+    let stop = super::server::stop_signal(args.until_stdin_closes)?;
     agent::run(config, stop).await.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 

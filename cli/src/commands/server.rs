@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chancery_client::token::JoinToken;
 use clap::{Args, ValueEnum};
 use server::config::{Config, Listener, LogFormat, LogSettings, SealKind, SealSettings, Settings};
+use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +35,9 @@ pub(crate) struct ServerArgs {
     /// File of mode 0600 with a join token of `chancery cluster token --for node`; for the first start only
     #[arg(long, value_name = "FILE")]
     join: Option<PathBuf>,
+    /// End when standard input closes, so that a node never outlives whoever started it
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
     /// What is logged, for example info or warn,raft=debug
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
@@ -82,6 +86,7 @@ pub(crate) enum LogShape {
 
 /// Runs the node.
 pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
+    let until_stdin_closes = args.until_stdin_closes;
     let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
     let file = args.config.clone();
     let config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
@@ -92,7 +97,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
         LogFormat::Json => LogShape::Json,
     };
     start_logging(&config.log_level, shape)?;
-    let (signal, stop) = (stop_signal()?, CancellationToken::new());
+    let (signal, stop) = (stop_signal(until_stdin_closes)?, CancellationToken::new());
     let told = stop.clone();
     tokio::spawn(async move {
         signal.await;
@@ -123,8 +128,8 @@ pub(crate) fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure
     started.map_err(|error| Failure::new(Exit::Failed, format!("logging could not be started: {error}")))
 }
 
-/// Resolves when the process is told to stop: SIGTERM or Ctrl-C.
-pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+/// Resolves when the process is told to stop: SIGTERM, Ctrl-C, or standard input closing where that was asked for.
+pub(crate) fn stop_signal(until_stdin_closes: bool) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let failed = |error| Failure::new(Exit::Failed, format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -132,8 +137,15 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static,
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = stdin_closed(), if until_stdin_closes => {}
         }
     })
+}
+
+/// Resolves when nobody can write to standard input any more.
+pub(crate) async fn stdin_closed() {
+    let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 64]);
+    while stdin.read(&mut ignored).await.is_ok_and(|got| got > 0) {}
 }
 
 impl ServerArgs {

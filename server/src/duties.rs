@@ -186,7 +186,8 @@ impl Duties {
             .map_err(|error| internal(&error))?;
         let signer = P256Signer::generate();
         let serial = Serial::from_random(crypto::entropy::array());
-        let generated = judging_time(state);
+        // X.509 counts whole seconds: state compares what is proposed with what the certificate says.
+        let generated = Time(judging_time(state).as_unix_seconds().saturating_mul(1_000));
         let certificate = ca::generate_authority(self.core.node, trust_domain, &signer, serial, generated)
             .map_err(|fault| internal(&fault))?;
         self.core.authority.add(&self.node.folder, signer).map_err(|error| internal(&error))?;

@@ -11,9 +11,8 @@ use super::steps::{
 /// Plays every step. Without a cluster, its keys open and something encrypted there is nothing to see: then it ends
 /// early; any other step that fails leaves the rest to be seen.
 pub(crate) async fn run(stage: &mut Stage, reporter: &mut Reporter, file: Option<&Path>) {
-    let is_first_run = stage.memory.key_id.is_none();
     let stands = reporter.step("cluster", cluster::run(stage)).await
-        && reporter.step("unseal", unseal::run(stage, is_first_run)).await
+        && reporter.step("unseal", unseal::run(stage)).await
         && reporter.step("create", create::run(stage)).await
         && reporter.step("encrypt", encrypt::run(stage, file)).await;
     if !stands {

@@ -153,11 +153,28 @@ async fn whole(stage: &mut Stage) -> Result<u64, Fault> {
     .await
 }
 
-/// Starts the agent and waits until the cluster knows it. The first SVIDs come later: before them, every authority
-/// becomes active at once.
+/// Waits until every node may sign certificates.
+async fn authorities(stage: &mut Stage) -> Result<(), Fault> {
+    until(PATIENCE, async || {
+        stage.check()?;
+        Ok(match status::ask(stage.client()?).await {
+            Asked::Yes(status) => status::without_authority(&status).map_or(Asked::Yes(()), Asked::NotYet),
+            Asked::NotYet(why) => Asked::NotYet(why),
+        })
+    })
+    .await
+}
+
+/// Starts the agent and waits until the cluster knows it. Until there is an agent nobody can hold an SVID, so every
+/// node's authority becomes active at once; one that comes later waits for its root to be known (ADR 0004).
 async fn enrol_agent(stage: &mut Stage) -> Result<(), Fault> {
     let is_known = Folder::create(stage.layout.path(Who::Agent.folder()))?.profile()?.is_some();
-    let file = if is_known { None } else { Some(token(stage, JoinTokenKind::Agent, AGENT).await?) };
+    let file = if is_known {
+        None
+    } else {
+        authorities(stage).await?;
+        Some(token(stage, JoinTokenKind::Agent, AGENT).await?)
+    };
     stage.start_agent(file.clone())?;
     let name = format!("agents/{AGENT}");
     until(PATIENCE, async || {

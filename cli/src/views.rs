@@ -1,9 +1,9 @@
 //! Resources as they are printed: the json names are stable, times are RFC 3339, lengths are seconds with an `s`.
 
+use chancery_client::proto::ca::v1 as ca;
+use chancery_client::proto::cluster::v1 as cluster;
+use chancery_client::proto::kms::v1 as kms;
 use prost_types::{Duration, Timestamp};
-use proto::ca::v1 as ca;
-use proto::cluster::v1 as cluster;
-use proto::kms::v1 as kms;
 use serde::Serialize;
 
 use crate::output::{Show, Table, printable};

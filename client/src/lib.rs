@@ -20,6 +20,9 @@ mod client;
 mod error;
 mod retry;
 
+/// The messages that the methods of [`api`] take and give.
+pub use proto;
+
 pub use address::{API_PORT, Address, AddressError};
 pub use ca::certificate_request;
 pub use client::{Client, Config, Stream};

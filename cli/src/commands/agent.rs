@@ -1,4 +1,4 @@
-//! `chancery agent`.
+//! `chancery agent`: reads its settings and runs the agent of this host until it is told to stop.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! `chancery agents`.
+//! `chancery agents`: lists the agents of a cluster and bans them. Admitting one is `cluster token`'s affair.
 
+use chancery_client::proto::ca::v1::{ListAgentsRequest, RevokeAgentRequest};
 use clap::Subcommand;
-use proto::ca::v1::{ListAgentsRequest, RevokeAgentRequest};
 use types::Reason;
 
 use super::pages::{PAGE_SIZE, all};

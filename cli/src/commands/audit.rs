@@ -3,10 +3,10 @@
 use audit::verify::Verifier;
 use audit::{Hash, Head as AuditHead, LogName};
 use chancery_client::Client;
-use clap::{Args, Subcommand, ValueEnum};
-use proto::audit::v1::{
+use chancery_client::proto::audit::v1::{
     GetHeadsRequest, GetHeadsResponse, Head, ListRecordsRequest, Record, SearchRequest, TailRequest,
 };
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! `chancery ca` and `chancery bundle`.
 
+use chancery_client::proto::ca::v1::{Authority, AuthorityState, Bundle, GetBundleRequest, ListAuthoritiesRequest};
 use clap::{Subcommand, ValueEnum};
-use proto::ca::v1::{Authority, AuthorityState, Bundle, GetBundleRequest, ListAuthoritiesRequest};
 use serde::Serialize;
 
 use crate::context::Context;

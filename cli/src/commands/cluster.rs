@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use chancery_client::private_file;
-use clap::{Args, Subcommand, ValueEnum};
-use proto::cluster::v1::{
+use chancery_client::proto::cluster::v1::{
     ClusterStatus, CreateJoinTokenRequest, GetStatusRequest, JoinTokenKind, NodeRole, NodeStatus,
 };
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use types::{AgentName, Millis};
 use zeroize::Zeroizing;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_client::private_file;
+use chancery_client::proto::kms::v1::GenerateDataKeyRequest;
 use clap::Args;
 use crypto::SecretBytes;
-use proto::kms::v1::GenerateDataKeyRequest;
 use serde::Serialize;
 use types::Reason;
 

@@ -1,9 +1,9 @@
-//! `chancery entry`.
+//! `chancery entry`: registrations of workloads. What may be registered is for nodes to say.
 
-use clap::{Args, Subcommand};
-use proto::ca::v1::{
+use chancery_client::proto::ca::v1::{
     CreateEntryRequest, DeleteEntryRequest, Entry, GetEntryRequest, ListEntriesRequest, UpdateEntryRequest,
 };
+use clap::{Args, Subcommand};
 use types::{EntryName, Millis, Reason};
 
 use super::pages::{PAGE_SIZE, all};

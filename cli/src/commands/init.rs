@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use chancery_client::identity::{Folder, Profile, Protection};
+use chancery_client::proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use chancery_client::proto::cluster::v1::{GetTrustDocumentRequest, InitRequest, InitResponse};
 use chancery_client::trust::TrustDocument;
 use chancery_client::{API_PORT, Address, Error, tls};
 use clap::Args;
 use crypto::SecretBytes;
 use crypto::password::Params;
 use crypto::sign::P256Signer;
-use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use proto::cluster::v1::{GetTrustDocumentRequest, InitRequest, InitResponse};
 use serde::Serialize;
 use tonic::transport::Channel;
 use types::{ClusterId, OperatorName, SpkiHash, TrustDomain};

@@ -1,10 +1,10 @@
-//! `chancery key`.
+//! `chancery key`: the life of keys. Using them is `encrypt`, `decrypt`, `rewrap` and `data-key`.
 
-use clap::{Args, Subcommand};
-use proto::kms::v1::{
+use chancery_client::proto::kms::v1::{
     CreateKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, ListKeyVersionsRequest, ListKeysRequest,
     RotateKeyRequest, UpdateKeyRequest,
 };
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::{KeyName, Millis, Reason};
 

@@ -1,4 +1,4 @@
-//! `chancery man`.
+//! `chancery man`: the man pages, from the same definition as the help.
 
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! `chancery namespace`.
 
-use clap::{Args, Subcommand};
-use proto::cluster::v1::{
+use chancery_client::proto::cluster::v1::{
     CreateNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest, Namespace, UpdateNamespaceRequest,
 };
+use clap::{Args, Subcommand};
 use types::{Millis, NamespaceName, Reason};
 
 use super::pages::{PAGE_SIZE, all};

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_client::identity::{Folder, Profile};
-use clap::{Args, Subcommand};
-use proto::cluster::v1::{
+use chancery_client::proto::cluster::v1::{
     Binding, EnrolOperatorRequest, GrantRoleRequest, ListBindingsRequest, ListOperatorsRequest, Operator,
     RevokeOperatorRequest, RevokeRoleRequest,
 };
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::{ClusterId, Millis, NamespaceName, OperatorName, Principal, Reason, Role, SpkiHash};
 

@@ -1,8 +1,8 @@
-//! `chancery rewrap`.
+//! `chancery rewrap`: a unary ciphertext under a newer version or another key. Envelope files are not taken.
 
 use chancery_client::private_file;
+use chancery_client::proto::kms::v1::ReEncryptRequest;
 use clap::Args;
-use proto::kms::v1::ReEncryptRequest;
 use tokio::io::AsyncReadExt as _;
 use types::Reason;
 use types::limits::UNARY_PLAINTEXT_BYTES_MAX;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use chancery_client::proto::cluster::v1::seal_service_client::SealServiceClient;
+use chancery_client::proto::cluster::v1::{GetSealStatusRequest, SealRequest, SealStatus, UnsealRequest};
 use chancery_client::{Address, Client, Error};
 use clap::{Args, Subcommand};
-use proto::cluster::v1::seal_service_client::SealServiceClient;
-use proto::cluster::v1::{GetSealStatusRequest, SealRequest, SealStatus, UnsealRequest};
 use serde::Serialize;
 
 use super::init::admin_channel;

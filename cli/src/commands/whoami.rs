@@ -1,6 +1,6 @@
-//! `chancery whoami`.
+//! `chancery whoami`: who the cluster takes the caller for, and which roles that has.
 
-use proto::cluster::v1::WhoAmIRequest;
+use chancery_client::proto::cluster::v1::WhoAmIRequest;
 use serde::Serialize;
 
 use crate::context::Context;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chancery_client::Client;
-use proto::audit::v1::{GetHeadsRequest, ListRecordsRequest, Record};
+use chancery_client::proto::audit::v1::{GetHeadsRequest, ListRecordsRequest, Record};
 
 use super::fault::Fault;
 use super::wait::{Asked, until};
@@ -48,11 +48,7 @@ pub(crate) async fn read(
 }
 
 /// The records from `start` that `wanted` picks: waits for the first, then returns all there are.
-pub(crate) async fn find(
-    node: &Client,
-    start: u64,
-    wanted: impl Fn(&Record) -> bool,
-) -> Result<Vec<Record>, Fault> {
+pub(crate) async fn find(node: &Client, start: u64, wanted: impl Fn(&Record) -> bool) -> Result<Vec<Record>, Fault> {
     until(APPLIED, async || {
         let mut found = Vec::new();
         read(node, CLUSTER, start, |record| {

@@ -1,7 +1,7 @@
 //! What the members are doing, as `cluster status` shows it, in the words of the tour.
 
 use chancery_client::Client;
-use proto::cluster::v1::{ClusterStatus, GetStatusRequest, NodeRole, NodeStatus};
+use chancery_client::proto::cluster::v1::{ClusterStatus, GetStatusRequest, NodeRole, NodeStatus};
 
 use super::fault::Fault;
 use super::stage::{Node, Stage};

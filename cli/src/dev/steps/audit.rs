@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::audit::verify::Verifier;
 use ::audit::{Hash, Head, LogName, Report};
 use chancery_client::Client;
-use proto::audit::v1::{self as wire, GetHeadsRequest};
+use chancery_client::proto::audit::v1::{self as wire, GetHeadsRequest};
 
 use super::super::fault::Fault;
 use super::super::records;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chancery_client::identity::{Folder, Profile, Protection};
+use chancery_client::proto::ca::v1::ListAgentsRequest;
+use chancery_client::proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use chancery_client::proto::cluster::v1::{CreateJoinTokenRequest, InitRequest, JoinTokenKind};
 use chancery_client::{Address, Error, private_file, tls};
-use proto::ca::v1::ListAgentsRequest;
-use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use proto::cluster::v1::{CreateJoinTokenRequest, InitRequest, JoinTokenKind};
 use types::{ClusterId, SpkiHash};
 
 use super::super::fault::Fault;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use chancery_client::private_file;
-use proto::cluster::v1::{GetNamespaceRequest, Namespace, UpdateNamespaceRequest};
-use proto::kms::v1::{
+use chancery_client::proto::cluster::v1::{GetNamespaceRequest, Namespace, UpdateNamespaceRequest};
+use chancery_client::proto::kms::v1::{
     Algorithm, CreateKeyRequest, DecryptRequest, EncryptRequest, GetKeyRequest, Key, UpdateKeyRequest,
 };
 use prost_types::Duration;
@@ -62,8 +62,7 @@ async fn make(stage: &mut Stage) -> Result<Found, Fault> {
 /// Remembers the key, and encrypts something under it for later runs.
 async fn keep(stage: &mut Stage, key: Key) -> Result<Found, Fault> {
     check(&key)?;
-    let request =
-        EncryptRequest { name: KEY.to_owned(), plaintext: KEEPSAKE.to_vec(), ..EncryptRequest::default() };
+    let request = EncryptRequest { name: KEY.to_owned(), plaintext: KEEPSAKE.to_vec(), ..EncryptRequest::default() };
     let sealed = stage.client()?.crypto().encrypt(request).await?;
     private_file::write(&keepsake(stage), &sealed.ciphertext)?;
     stage.memory.key_id = Some(key.key_id);
@@ -91,7 +90,10 @@ async fn found(stage: &Stage, key: Key) -> Result<Found, Fault> {
     let opened = stage.client()?.crypto().decrypt(request).await?;
     Fault::check(opened.plaintext == KEEPSAKE, || "what the first run encrypted opens to something else".to_owned())?;
     let primary = key.primary_version;
-    Ok(Found::Held(format!("keys/orders found at v{primary}; the first run's ciphertext opens under v{}", opened.version)))
+    Ok(Found::Held(format!(
+        "keys/orders found at v{primary}; the first run's ciphertext opens under v{}",
+        opened.version
+    )))
 }
 
 fn check(key: &Key) -> Result<(), Fault> {

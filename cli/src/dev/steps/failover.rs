@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use chancery_client::envelope::{KeyUse as _, ServiceKeys};
-use proto::cluster::v1::ClusterStatus;
-use proto::kms::v1::{ListKeyVersionsRequest, UpdateKeyRequest};
+use chancery_client::proto::cluster::v1::ClusterStatus;
+use chancery_client::proto::kms::v1::{ListKeyVersionsRequest, UpdateKeyRequest};
 
 use super::super::fault::Fault;
 use super::super::report::Found;
@@ -30,7 +30,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Found, Fault> {
     let victim = status::leader(stage, &before)?;
     let load = Load::start(stage).await?;
     busy(stage, &load, &Counts::default()).await?;
-    let (_, acknowledged) = rotate::rotate(stage, &chancery_client::api::request_id()).await?;
+    let acknowledged = rotate::rotate(stage).await?.after;
 
     kill(stage, victim).await?;
     let killed = Instant::now();
@@ -116,7 +116,8 @@ async fn led_by_another(stage: &mut Stage, old: u64) -> Result<ClusterStatus, Fa
 
 /// What was acknowledged a moment before the leader died is there.
 async fn is_kept(stage: &Stage, acknowledged: u32) -> Result<(), Fault> {
-    let request = ListKeyVersionsRequest { parent: KEY.to_owned(), page_size: 100, ..ListKeyVersionsRequest::default() };
+    let request =
+        ListKeyVersionsRequest { parent: KEY.to_owned(), page_size: 100, ..ListKeyVersionsRequest::default() };
     let versions = stage.client()?.keys().versions(request).await?.versions;
     Fault::check(versions.iter().any(|version| version.version == acknowledged), || {
         format!("v{acknowledged} was acknowledged before the leader died and is gone")

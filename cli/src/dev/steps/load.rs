@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chancery_client::envelope::{KeyUse as _, ServiceKeys};
+use chancery_client::proto::ca::v1::IssueX509SvidRequest;
 use chancery_client::{Client, certificate_request};
 use crypto::sign::P256Signer;
-use proto::ca::v1::IssueX509SvidRequest;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

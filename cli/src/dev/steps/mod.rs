@@ -15,7 +15,7 @@ pub(crate) mod rotate;
 pub(crate) mod schedule;
 pub(crate) mod unseal;
 
-use proto::kms::v1::{GetKeyRequest, Key};
+use chancery_client::proto::kms::v1::{GetKeyRequest, Key};
 
 use super::fault::Fault;
 use super::stage::Stage;

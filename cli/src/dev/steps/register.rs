@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use proto::ca::v1::{CreateEntryRequest, Entry, GetEntryRequest, UpdateEntryRequest};
+use chancery_client::proto::ca::v1::{CreateEntryRequest, Entry, GetEntryRequest, UpdateEntryRequest};
 use prost_types::Duration;
 use types::Reason;
 
@@ -103,8 +103,7 @@ fn is_same(entry: &Entry, wanted: &Entry) -> bool {
         selectors
     };
     sorted(entry) == sorted(wanted)
-        && (&entry.parent_agent, &entry.path, &entry.svid_ttl)
-            == (&wanted.parent_agent, &wanted.path, &wanted.svid_ttl)
+        && (&entry.parent_agent, &entry.path, &entry.svid_ttl) == (&wanted.parent_agent, &wanted.path, &wanted.svid_ttl)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Step 7: a node re-encrypts under the primary version, and only ciphertext leaves it.
 
 use chancery_client::envelope::{KeyUse as _, ServiceKeys};
-use proto::kms::v1::ReEncryptRequest;
+use chancery_client::proto::kms::v1::ReEncryptRequest;
 
 use super::super::fault::Fault;
 use super::super::report::Found;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::kms::v1::{Key, KeyVersion, ListKeyVersionsRequest, RotationCause};
+use chancery_client::proto::kms::v1::{Key, KeyVersion, ListKeyVersionsRequest, RotationCause};
 use tokio::time::sleep;
 
 use super::super::fault::Fault;

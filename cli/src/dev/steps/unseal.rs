@@ -1,6 +1,6 @@
 //! Step 2: every node has opened its seal. The file seal opens by itself when a node starts.
 
-use proto::cluster::v1::{GetSealStatusRequest, UnsealRequest};
+use chancery_client::proto::cluster::v1::{GetSealStatusRequest, UnsealRequest};
 
 use super::super::fault::Fault;
 use super::super::report::Found;

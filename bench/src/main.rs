@@ -1,0 +1,123 @@
+//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short]`.
+//!
+//! A ratio is better-is-higher: the peer's cost divided by ours. Costs are CPU time of the server process per operation,
+//! which does not depend on who else uses the machine; wall rates stand beside them. Every figure is the median of
+//! interleaved runs. Nothing here judges a figure: a machine that is slow today fails no build.
+//!
+//! Servers are processes of their own: this binary again, with one of the hidden subcommands.
+#![expect(clippy::print_stdout, reason = "figures on stdout are what this program is for")]
+
+mod child;
+mod cluster;
+mod durable;
+mod echo;
+mod file;
+mod host;
+mod load;
+mod node;
+mod report;
+mod unary;
+mod usage;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// A bench ends at the first thing that goes wrong, and says it.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Ratios against a bare peer of the same run
+#[derive(Parser)]
+struct Arguments {
+    /// Fewer and shorter runs, within a minute; docs/BENCHMARKS.md stays as it is
+    #[arg(long)]
+    short: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What this binary is when it is started by itself.
+#[derive(Subcommand)]
+#[command(hide = true)]
+enum Part {
+    /// A node
+    Node {
+        data_dir: PathBuf,
+        /// Join token, on stdin so that no process list shows it
+        #[arg(long)]
+        join: bool,
+    },
+    /// The bare peer
+    Echo { client: String },
+    /// One pass over a file
+    File { pass: file::Pass, input: PathBuf, output: Option<PathBuf> },
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// Interleaved runs of each figure.
+    pub(crate) runs: usize,
+    /// How long one run of one peer is.
+    pub(crate) window: Duration,
+    /// Calls before the first run, so that caches and connections are warm.
+    pub(crate) warm_up: usize,
+    /// Bytes of the large file, and of the small one whose peak memory is compared with it.
+    pub(crate) file_bytes: [u64; 2],
+}
+
+const MIB: u64 = 1_024 * 1_024;
+const FULL: Effort =
+    Effort { runs: 7, window: Duration::from_millis(1_500), warm_up: 2_000, file_bytes: [256 * MIB, 8 * MIB] };
+const SHORT: Effort =
+    Effort { runs: 5, window: Duration::from_millis(250), warm_up: 300, file_bytes: [64 * MIB, 8 * MIB] };
+
+fn main() -> Result<(), Fault> {
+    crypto::tls::install_provider();
+    // As `chancery` does, so that servers and files are measured in the runtime that they have there.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let arguments = Arguments::parse();
+    let outcome = runtime.block_on(async {
+        match arguments.part {
+            None => run(arguments.short).await,
+            Some(Part::Node { data_dir, join }) => node::serve(data_dir, join).await,
+            Some(Part::Echo { client }) => echo::serve(&client).await,
+            Some(Part::File { pass, input, output }) => file::pass(pass, &input, output.as_deref()).await,
+        }
+    });
+    // A child's thread that waits for stdin must not keep it.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(short: bool) -> Result<(), Fault> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the checkout has no root")?;
+    let target = root.join("target");
+    std::fs::create_dir_all(&target)?;
+    // On the disk of the checkout: /tmp is memory on many machines, and syncs there cost nothing.
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
+    let effort = if short { SHORT } else { FULL };
+    let host = host::facts(folder.path());
+    for fact in &host {
+        println!("{}: {}", fact.0, fact.1);
+    }
+
+    let mut rows = file::compare(folder.path(), effort).await?;
+    report::print(&rows);
+    for nodes in [1, 3] {
+        let cluster = cluster::Cluster::form(&folder.path().join(format!("cluster-{nodes}")), nodes).await?;
+        let mut these = unary::compare(&cluster, nodes, effort).await?;
+        these.extend(durable::compare(&cluster, nodes, folder.path(), effort).await?);
+        cluster.stop().await?;
+        report::print(&these);
+        rows.append(&mut these);
+    }
+    folder.close()?;
+
+    report::write_json(&target.join("bench.json"), &rows)?;
+    if !short {
+        report::write_markdown(&root.join("docs/BENCHMARKS.md"), &host, &rows, effort)?;
+    }
+    Ok(())
+}

@@ -19,7 +19,7 @@ mod wait;
 pub(crate) mod workload;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -65,6 +65,9 @@ pub(crate) struct DevArgs {
 pub(crate) async fn run(args: DevArgs) -> Result<(), Failure> {
     let ended = end_signal().map_err(|error| Failure::new(Exit::Failed, format!("no signals: {error}")))?;
     tokio::pin!(ended);
+    if let Some(file) = &args.file {
+        readable(file)?;
+    }
     let mut stage = open(&args)?;
     let shape = if args.json { Shape::Json } else { Shape::Lines };
     introduce(&stage, &args);
@@ -95,6 +98,16 @@ fn node_count(text: &str) -> Result<u8, String> {
         "5" => Ok(5),
         _ => Err("a cluster of this kind has 1, 3 or 5 nodes".to_owned()),
     }
+}
+
+/// A file that cannot be read is said before anything is started.
+fn readable(file: &Path) -> Result<(), Failure> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format!("`{}` cannot be read: {why}", file.display()))
+            .hint("--file with another file")
+    };
+    let metadata = std::fs::File::open(file).and_then(|file| file.metadata()).map_err(|error| cannot(&error))?;
+    if metadata.is_file() { Ok(()) } else { Err(cannot(&"it is not a file")) }
 }
 
 /// The folder, and what an earlier run left in it.
@@ -207,6 +220,15 @@ mod tests {
         for wrong in ["0", "2", "4", "7", "three", ""] {
             assert!(node_count(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_files_are_encrypted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(readable(&folder.path().join("none")).is_err());
+        assert!(readable(folder.path()).expect_err("a folder").to_string().contains("is not a file"));
+        std::fs::write(folder.path().join("a"), "a").expect("writes");
+        assert!(readable(&folder.path().join("a")).is_ok());
     }
 
     #[test]

@@ -42,10 +42,8 @@ impl Process {
     /// Starts `program` with its output in `log`.
     pub(crate) fn start(name: &str, program: &Path, arguments: &[OsString], log: &Path) -> io::Result<Self> {
         let output = File::options().create(true).append(true).open(log)?;
-        let child = command(program, arguments)
-            .stdout(Stdio::from(output.try_clone()?))
-            .stderr(Stdio::from(output))
-            .spawn()?;
+        let child =
+            command(program, arguments).stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output)).spawn()?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
     }
 
@@ -66,9 +64,7 @@ impl Process {
     pub(crate) fn check(&mut self) -> Result<(), Fault> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => {
-                Err(Fault::new(format!("{} ended with {status}: {}", self.name, last_line(&self.log))))
-            }
+            Some(status) => Err(Fault::new(format!("{} ended with {status}: {}", self.name, last_line(&self.log)))),
         }
     }
 }

@@ -17,9 +17,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Found, Fault> {
     Fault::check(opened.key == KEY && opened.version == sample.version && opened.bytes == sample.bytes, || {
         format!("{} bytes opened under v{} of {}", opened.bytes, opened.version, opened.key)
     })?;
-    Fault::check(sha256_of(&output)? == sample.sha256, || {
-        format!("what opened is not {}", sample.plain.display())
-    })?;
+    Fault::check(sha256_of(&output)? == sample.sha256, || format!("what opened is not {}", sample.plain.display()))?;
     std::fs::remove_file(&output)?;
     let primary = super::key(stage).await?.primary_version;
     Fault::check(primary > sample.version, || format!("v{primary} is still the primary"))?;

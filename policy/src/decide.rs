@@ -1,4 +1,4 @@
-//! The answer.
+//! The answer to a question: a verdict, what it rests on, and whether the caller may know that the thing exists. It reads no state.
 
 use types::{Binding, NamespaceName, Principal, Reason, Refusal, Role, Scope};
 

@@ -1,4 +1,4 @@
-//! What is asked.
+//! What is asked: who wants to do what to which resource, and what is known about the one who asks. Borrowed, never stored.
 
 use types::{Action, AgentName, Binding, NamespaceName, NodeId, Principal};
 

@@ -75,36 +75,31 @@ impl AuthorityDesk {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(authority).cloned()
     }
 
-    /// Takes a new key, on the disk before it is used: a published authority without its key could never sign.
+    /// Takes a new key, on the disk before it is used: a published authority without its key could never sign. When the
+    /// desk is full, keys that `known` does not name are forgotten; not before, for a certificate whose proposal seemed
+    /// lost may still be committed.
     ///
     /// # Errors
     /// When the desk is full or the disk refuses.
-    pub(crate) fn add(&self, folder: &Folder, signer: P256Signer) -> Result<SpkiHash, DeskError> {
+    pub(crate) fn add(
+        &self,
+        folder: &Folder,
+        signer: P256Signer,
+        known: impl Fn(&SpkiHash) -> bool,
+    ) -> Result<SpkiHash, DeskError> {
         let id = ca::spki_hash(&signer.spki_der());
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= KEYS_MAX {
+        let mut more = keys.clone();
+        if more.len() >= KEYS_MAX {
+            more.retain(|key, _| known(key));
+        }
+        if more.len() >= KEYS_MAX {
             return Err(DeskError::Full);
         }
-        let mut more = keys.clone();
         more.insert(id, Arc::new(signer));
         self.store(folder, &more)?;
         *keys = more;
         Ok(id)
-    }
-
-    /// Forgets every key that `keep` does not name.
-    ///
-    /// # Errors
-    /// When the disk refuses; the keys are then kept.
-    pub(crate) fn retain(&self, folder: &Folder, keep: impl Fn(&SpkiHash) -> bool) -> Result<(), DeskError> {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let kept: BTreeMap<_, _> =
-            keys.iter().filter(|(id, _)| keep(id)).map(|(id, signer)| (*id, Arc::clone(signer))).collect();
-        if kept.len() != keys.len() {
-            self.store(folder, &kept)?;
-            *keys = kept;
-        }
-        Ok(())
     }
 
     fn store(&self, folder: &Folder, keys: &BTreeMap<SpkiHash, Arc<P256Signer>>) -> Result<(), DeskError> {
@@ -144,12 +139,19 @@ mod tests {
         let folder = Folder::open(temporary.path()).expect("opens");
         let desk = |sealing, node| AuthorityDesk::open(&folder, Secret::from_bytes(sealing), ClusterId([1; 16]), node);
         let first = desk([7; 32], NodeId(1)).expect("opens");
-        let id = first.add(&folder, P256Signer::generate()).expect("keeps");
+        let id = first.add(&folder, P256Signer::generate(), |_| false).expect("keeps");
         let again = desk([7; 32], NodeId(1)).expect("opens");
         assert!(again.signer(&id).is_some());
         assert!(matches!(desk([8; 32], NodeId(1)), Err(DeskError::Damaged)));
         assert!(matches!(desk([7; 32], NodeId(2)), Err(DeskError::Damaged)));
-        again.retain(&folder, |_| false).expect("writes");
-        assert!(desk([7; 32], NodeId(1)).expect("opens").signer(&id).is_none());
+        for _ in 1..KEYS_MAX {
+            again.add(&folder, P256Signer::generate(), |_| false).expect("keeps");
+        }
+        assert!(again.signer(&id).is_some());
+        assert!(matches!(again.add(&folder, P256Signer::generate(), |_| true), Err(DeskError::Full)));
+        again.add(&folder, P256Signer::generate(), |key| *key == id).expect("makes room");
+        let last = desk([7; 32], NodeId(1)).expect("opens");
+        assert!(last.signer(&id).is_some());
+        assert_eq!(last.keys.read().expect("no panic").len(), 2);
     }
 }

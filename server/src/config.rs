@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// Our own words at `info`; the libraries under us only when something is wrong.
+const LOG_LEVEL_DEFAULT: &str = "info,openraft=warn,chunked_wal=warn,raft_log=warn,sled=warn";
+
 /// What a file, the environment or the flags say; what is absent is left to the next source or the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -274,7 +277,7 @@ impl Config {
             seal: seal.kind.unwrap_or_default(),
             passphrase_file: seal.passphrase_file,
             audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
-            log_level: log.level.unwrap_or_else(|| "info".to_owned()),
+            log_level: log.level.unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
             log_format: log.format.unwrap_or_default(),
         })
     }

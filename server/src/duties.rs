@@ -172,6 +172,10 @@ impl Duties {
         if !self.core.raft.status().members.is_voter(id) || !state.authorities_wanted(state.time()).contains(&id) {
             return;
         }
+        // Without a quorum the proposal would be lost, and each attempt costs a key.
+        if self.core.lease.check(Clocks::now()).is_err() {
+            return;
+        }
         if let Err(refusal) = self.publish_authority(state).await {
             tracing::warn!(%refusal, "the next authority could not be published now");
         }
@@ -180,17 +184,14 @@ impl Duties {
     async fn publish_authority(&self, state: &State) -> Result<(), Refusal> {
         let internal = |error: &dyn std::fmt::Display| Refusal::new(Reason::Internal, error.to_string());
         let trust_domain = state.trust_domain().ok_or_else(|| internal(&"there is no cluster"))?;
-        self.core
-            .authority
-            .retain(&self.node.folder, |key| state.authority(key).is_some())
-            .map_err(|error| internal(&error))?;
         let signer = P256Signer::generate();
         let serial = Serial::from_random(crypto::entropy::array());
         // X.509 counts whole seconds: state compares what is proposed with what the certificate says.
         let generated = Time(judging_time(state).as_unix_seconds().saturating_mul(1_000));
         let certificate = ca::generate_authority(self.core.node, trust_domain, &signer, serial, generated)
             .map_err(|fault| internal(&fault))?;
-        self.core.authority.add(&self.node.folder, signer).map_err(|error| internal(&error))?;
+        let known = |key: &types::SpkiHash| state.authority(key).is_some();
+        self.core.authority.add(&self.node.folder, signer, known).map_err(|error| internal(&error))?;
         let command = Command::PublishAuthority {
             node: self.core.node,
             certificate: certificate.into_der(),

@@ -63,7 +63,7 @@ pub fn visible(question: &Question<'_>) -> bool {
         Principal::Agent(name) => resource.agent == Some(name),
         Principal::Node(_) => true,
         Principal::Operator(_) | Principal::Workload(_) => held(question).next().is_some(),
-        Principal::LocalAdmin | Principal::JoinToken => false,
+        Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated => false,
     }
 }
 
@@ -93,7 +93,7 @@ impl Decision {
 /// The reason to allow, or the reason to deny.
 fn judge(question: &Question<'_>) -> Result<Why, Why> {
     let Question { principal, action, resource, .. } = question;
-    let is_enrolled = !matches!(principal, Principal::LocalAdmin | Principal::JoinToken);
+    let is_enrolled = !matches!(principal, Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated);
     if is_enrolled && EVERYBODY.contains(action) {
         return Ok(Why::Kind);
     }
@@ -109,6 +109,7 @@ fn judge(question: &Question<'_>) -> Result<Why, Why> {
             own(NODE.contains(action), own_or_shared)
         }
         Principal::JoinToken => own(JOIN_TOKEN.contains(action), true),
+        Principal::Unauthenticated => Err(Why::NoGrant),
         Principal::LocalAdmin => own(LOCAL_ADMIN.contains(action), true),
     }
 }

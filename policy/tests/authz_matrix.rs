@@ -65,6 +65,7 @@ fn columns() -> Vec<Column> {
     }
     columns.push(plain("local admin", &Principal::LocalAdmin, true));
     columns.push(plain("join token", &Principal::JoinToken, true));
+    columns.push(plain("nobody", &Principal::Unauthenticated, true));
     columns
 }
 

@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(250);
 const LEASE_PART: u64 = 3;
 /// Rotations proposed in one tick: a storm must not starve everything else.
 const ROTATIONS_PER_TICK: usize = 64;
+/// How often refused calls of strangers are recorded.
+const STRANGERS: Duration = Duration::from_secs(60);
 /// How long one change of the membership may take.
 const MEMBERSHIP: Duration = Duration::from_secs(10);
 /// Life of the node's own server certificate.
@@ -46,6 +48,7 @@ pub(crate) struct Duties {
 #[derive(Default)]
 struct Memory {
     reported: Option<Clocks>,
+    strangers_recorded: Option<Clocks>,
     asked_for_lease: Option<Clocks>,
     lease: Option<Duration>,
     certificate_until: Time,
@@ -86,6 +89,7 @@ impl Duties {
             return;
         }
         self.report(memory).await;
+        self.record_strangers(memory).await;
         self.keep_authority(&state).await;
         self.keep_server_certificate(&state, memory);
         if self.core.leads() {
@@ -163,6 +167,21 @@ impl Duties {
         match self.core.propose_own(Command::ReportNode(report)).await {
             Ok(_) => memory.reported = Some(now),
             Err(refusal) => tracing::debug!(%refusal, "the audit head could not be anchored now"),
+        }
+    }
+
+    /// Records, once a minute, the calls that were refused before anybody was recognised.
+    async fn record_strangers(&self, memory: &mut Memory) {
+        let now = Clocks::now();
+        let since = memory.strangers_recorded.get_or_insert(now);
+        if now.boot.saturating_sub(since.boot) < STRANGERS {
+            return;
+        }
+        memory.strangers_recorded = Some(now);
+        for event in self.node.strangers.take(clock::now()) {
+            if let Err(refusal) = self.core.record(event).await {
+                tracing::warn!(%refusal, "refused calls could not be recorded");
+            }
         }
     }
 

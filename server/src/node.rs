@@ -18,6 +18,7 @@ use crate::folder::Folder;
 use crate::lease::Clocks;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
+use crate::request::strangers::Strangers;
 use crate::sealed_port::SealedPort;
 
 /// A running node.
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     pub peer_listener: Arc<TcpListener>,
     /// The keys that the peer port accepts.
     pub pins: PinSet,
+    /// Calls refused before anybody was recognised.
+    pub(crate) strangers: Strangers,
     /// What it counts.
     pub metrics: Metrics,
     /// Ends the node.
@@ -78,6 +81,7 @@ impl Node {
             peer_address,
             peer_listener,
             pins: PinSet::new([]),
+            strangers: Strangers::default(),
             metrics: Metrics::default(),
             stop,
             turning: tokio::sync::Mutex::new(()),

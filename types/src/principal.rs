@@ -19,6 +19,8 @@ pub enum Principal {
     LocalAdmin,
     /// The bearer of a one-time join token; may redeem it and nothing else.
     JoinToken,
+    /// Nobody: a caller whose credential was refused. It may do nothing; refused calls are counted in its name.
+    Unauthenticated,
 }
 
 impl Principal {
@@ -34,6 +36,7 @@ impl Principal {
             Some(_) => Self::Workload(SpiffeId::parse(text).ok()?),
             None if text == "local-admin" => Self::LocalAdmin,
             None if text == "join-token" => Self::JoinToken,
+            None if text == "unauthenticated" => Self::Unauthenticated,
             None => return None,
         };
         // One text form each: `nodes/01` and `SPIFFE://…` name nobody.
@@ -50,6 +53,7 @@ impl std::fmt::Display for Principal {
             Self::Workload(id) => write!(f, "{id}"),
             Self::LocalAdmin => f.write_str("local-admin"),
             Self::JoinToken => f.write_str("join-token"),
+            Self::Unauthenticated => f.write_str("unauthenticated"),
         }
     }
 }
@@ -60,7 +64,8 @@ mod tests {
 
     #[test]
     fn every_principal_reads_back_from_its_one_text_form() {
-        for text in ["operators/root", "agents/dev", "nodes/3", "spiffe://td/ns/a/b", "local-admin", "join-token"] {
+        let known = ["operators/root", "agents/dev", "nodes/3", "spiffe://td/ns/a/b"];
+        for text in known.into_iter().chain(["local-admin", "join-token", "unauthenticated"]) {
             assert_eq!(Principal::parse(text).map(|p| p.to_string()).as_deref(), Some(text));
         }
         for text in ["", "root", "operators/", "operators/A", "nodes/03", "nodes/-1", "SPIFFE://td/a", "users/x"] {

@@ -105,7 +105,8 @@ pub(crate) async fn forwarded(
 async fn run<M: Mutation>(node: &Node, core: &Core, request: &[u8], proof: &Proof) -> Result<(Vec<u8>, u64), Refusal> {
     let message = M::decode(request)
         .map_err(|_| Refusal::new(Reason::InvalidArgument, "the forwarded request cannot be read"))?;
-    let caller = M::caller(&core.state(), proof)?;
+    let caller = M::caller(&core.state(), proof);
+    let caller = caller.inspect_err(|_| node.strangers.count(M::ACTION, proof.source))?;
     let (answer, index) = carry_out(node, core, message, caller).await?;
     Ok((answer.encode_to_vec(), index))
 }

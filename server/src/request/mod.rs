@@ -9,4 +9,5 @@ pub(crate) mod decide;
 pub(crate) mod mutation;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod strangers;
 pub(crate) mod target;

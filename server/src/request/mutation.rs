@@ -90,7 +90,8 @@ pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) ->
         if !core.leads() {
             return forward(&core, message, &proof).await;
         }
-        let caller = M::caller(&core.state(), &proof)?;
+        let caller = M::caller(&core.state(), &proof);
+        let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
         carry_out(node, &core, message, caller).await.map(|(answer, _)| answer)
     };
     let answer: Result<M::Answer, Refusal> = answered.await;

@@ -64,7 +64,10 @@ pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Re
         let core = node.core()?;
         core.check_alive()?;
         let authenticated = authenticated::<Q>(&core, &proof).await;
-        let (caller, state) = authenticated.inspect_err(|refusal| entry.count(&Err::<(), _>(refusal.clone())))?;
+        let (caller, state) = authenticated.inspect_err(|refusal| {
+            entry.note_stranger(proof.source, refusal);
+            entry.count(&Err::<(), _>(refusal.clone()));
+        })?;
         let query = request.into_inner();
         let target = query.target(&state, &caller);
         let answer = match &target {

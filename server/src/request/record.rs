@@ -1,5 +1,6 @@
 //! The record of an answer, made of what every request has.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use audit::{Detail, Event, Outcome, Text};
@@ -45,6 +46,13 @@ impl Entry<'_> {
         let recorded = core.record(event).await;
         self.count(&answer);
         recorded.and(answer)
+    }
+
+    /// Whoever was not recognised is counted; its calls are recorded together, once a minute.
+    pub(crate) fn note_stranger(&self, source: Option<SocketAddr>, refusal: &Refusal) {
+        if refusal.reason == Reason::CredentialRejected {
+            self.node.strangers.count(self.action, source);
+        }
     }
 
     /// Counts an answer whose record is made elsewhere: in `apply`, or nowhere for a caller who is nobody.

@@ -72,7 +72,11 @@ fn check_holder(turn: &Turn<'_>, binding: &Binding) -> Result<(), Refusal> {
             refuse(Reason::InvalidArgument, format!("`{id}` is no workload: its path is empty"))
         }
         Principal::Workload(_) => Ok(()),
-        Principal::Agent(_) | Principal::Node(_) | Principal::LocalAdmin | Principal::JoinToken => refuse(
+        Principal::Agent(_)
+        | Principal::Node(_)
+        | Principal::LocalAdmin
+        | Principal::JoinToken
+        | Principal::Unauthenticated => refuse(
             Reason::InvalidArgument,
             format!("`{}` holds no roles, name an operator or a workload", binding.principal),
         ),

@@ -53,7 +53,9 @@ impl State {
                 self.node(*id).ok_or(Unrecognised::Unknown)?;
                 (None, Time::NEVER)
             }
-            Principal::Workload(_) | Principal::LocalAdmin | Principal::JoinToken => return Err(Unrecognised::Unknown),
+            Principal::Workload(_) | Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated => {
+                return Err(Unrecognised::Unknown);
+            }
         };
         match revoked {
             Some(_) => Err(Unrecognised::Revoked),

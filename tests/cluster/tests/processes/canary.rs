@@ -1,0 +1,177 @@
+//! Secrets that this test knows are searched for in everything that nodes leave behind: logs at trace level, Raft logs,
+//! audit records, every other file of every data folder, and what the system shows of the processes.
+//!
+//! It knows what clients are given (data keys, plaintexts, join tokens), what operators give (passphrases, decrypted
+//! outputs), each node's private key, and the root key, which it unwraps with the passphrase, with the keys derived
+//! from it. A snapshot is written after 64 MiB of log only, so none is here; its records are sealed by the same envelope
+//! as the log's.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use chancery_client::token::JoinToken;
+use crypto::password::{self, Params};
+use crypto::{kdf, wrap};
+use proto::audit::v1 as audit;
+use proto::kms::v1 as kms;
+
+use crate::support::{Cluster, Needles, Plan, create_key, files_under, join_token, private};
+
+const PASSPHRASE: &str = "canary passphrase 9b1d7c40";
+const PLAINTEXT: &[u8] = b"canary plaintext 5f0c2ae8 of a unary message";
+const CONTEXT: &str = "canary context 77e3d101";
+const AAD: &[u8] = b"canary additional data e41b09";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_in_any_log_record_or_file() {
+    let plan = Plan { log_level: "trace", passphrase: Some(PASSPHRASE), ..Plan::of(3) };
+    let mut cluster = Cluster::form(plan).await;
+    let mut needles = Needles::default();
+    needles.add("the passphrase", PASSPHRASE.as_bytes());
+    for node in &cluster.nodes {
+        add_node_secrets(&mut needles, node.dir());
+    }
+    use_keys(&cluster, &mut needles).await;
+    use_command_line(&cluster, &mut needles).await;
+    make_tokens(&cluster, &mut needles).await;
+    let processes: Vec<String> = cluster.nodes.iter().map(|node| format!("/proc/{}", node.pid())).collect();
+    for process in processes {
+        for file in ["cmdline", "environ"] {
+            assert_clean(&needles, &Path::new(&process).join(file));
+        }
+    }
+
+    cluster.nodes.iter_mut().for_each(crate::support::Node::stop);
+    for node in &cluster.nodes {
+        let log = node.log();
+        assert!(log.contains("TRACE") && log.contains("DEBUG"), "logs at trace level");
+        assert!(needles.found_in(log.as_bytes()).is_empty(), "in a log: {:?}", needles.found_in(log.as_bytes()));
+        search_folder(&needles, node.dir());
+    }
+    let planted = [b"some text, then ".as_slice(), hex::encode(PLAINTEXT).as_bytes(), b" and more"].concat();
+    assert_eq!(needles.found_in(&planted).len(), 1, "the search finds what is there");
+}
+
+/// The node's private key, and the root key with what is derived from it (docs/spec/seal.md).
+fn add_node_secrets(needles: &mut Needles, folder: &Path) {
+    let identity = std::fs::read(folder.join("identity.key")).expect("reads");
+    // PKCS#8 of an EC key (RFC 5915): the private number is the octet string of 32 bytes.
+    let at = identity.windows(2).position(|window| window == [0x04, 0x20]).expect("a private number") + 2;
+    needles.add("a node's private key", &identity[at..at + 32]);
+
+    let seal = std::fs::read(folder.join("seal.json")).expect("reads");
+    let seal: serde_json::Value = serde_json::from_slice(&seal).expect("JSON");
+    let text = |pointer: &str| seal.pointer(pointer).and_then(|value| value.as_str()).expect("a text");
+    let number = |pointer: &str| {
+        let number = seal.pointer(pointer).and_then(serde_json::Value::as_u64).expect("a number");
+        u32::try_from(number).expect("small")
+    };
+    let cost = |name: &str| number(&format!("/parameters/argon2id/{name}"));
+    let params = Params::new(cost("memory_kib"), cost("iterations"), cost("lanes")).expect("in bounds");
+    let salt: [u8; 16] = hex::decode(text("/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
+    let key = password::derive(PASSPHRASE.as_bytes(), &salt, params);
+    needles.add("a sealing key", key.expose());
+    let cluster = hex::decode(text("/cluster")).expect("hex");
+    let aad = [b"chancery seal v1".as_slice(), &cluster, &number("/roots/0/epoch").to_be_bytes()].concat();
+    let wrapped = hex::decode(text("/roots/0/wrapped")).expect("hex");
+    let root = wrap::unwrap(key.expose(), &aad, &wrapped).expect("the passphrase opens the seal");
+    needles.add("the root key", root.expose());
+    let prk = kdf::extract_sha512(b"chancery root v1", root.expose());
+    for derived in ["storage", "authority", "audit"] {
+        needles.add(&format!("the {derived} key"), prk.expand(&[derived.as_bytes()]).expose());
+    }
+}
+
+/// The uses of keys, with a secret in every field that holds one.
+async fn use_keys(cluster: &Cluster, needles: &mut Needles) {
+    needles.add("the plaintext", PLAINTEXT);
+    needles.add("the context", CONTEXT.as_bytes());
+    needles.add("the additional data", AAD);
+    let client = cluster.client().await;
+    let name = create_key(&client, "canary").await;
+    let context = HashMap::from([("tenant".to_owned(), CONTEXT.to_owned())]);
+    for node in 0..3 {
+        let client = cluster.client_of(node).await;
+        let encrypt = kms::EncryptRequest {
+            name: name.clone(),
+            plaintext: PLAINTEXT.to_vec(),
+            context: context.clone(),
+            additional_authenticated_data: AAD.to_vec(),
+        };
+        let ciphertext = client.crypto().encrypt(encrypt).await.expect("encrypts").ciphertext;
+        let decrypt = kms::DecryptRequest {
+            parent: "namespaces/default".into(),
+            ciphertext,
+            context: context.clone(),
+            additional_authenticated_data: AAD.to_vec(),
+        };
+        let wrong = kms::DecryptRequest { context: HashMap::new(), ..decrypt.clone() };
+        client.crypto().decrypt(wrong).await.expect_err("does not verify");
+        assert_eq!(client.crypto().decrypt(decrypt).await.expect("decrypts").plaintext, PLAINTEXT);
+        let data_key = kms::GenerateDataKeyRequest { name: name.clone(), ..Default::default() };
+        let drawn = client.crypto().generate_data_key(data_key).await.expect("draws");
+        needles.add("a data key", &drawn.plaintext);
+        client
+            .keys()
+            .rotate(kms::RotateKeyRequest { name: name.clone(), ..Default::default() })
+            .await
+            .expect("rotates");
+    }
+}
+
+/// A file through the command line: the output is written where it was asked for and nowhere else.
+async fn use_command_line(cluster: &Cluster, needles: &mut Needles) {
+    let content = "canary of a file c8d2 ".repeat(8_000);
+    needles.add("a file", &content.as_bytes()[..64]);
+    let folder = cluster.scratch().join("files");
+    chancery_client::private_file::create_folder(&folder).expect("a folder");
+    let clear = private(folder.join("clear"), &content);
+    let path = |name: &str| folder.join(name).to_str().expect("text").to_owned();
+    let run = |arguments: &[&str]| {
+        let done = cluster.cli(&cluster.root, arguments);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(needles.found_in(&[done.stdout, done.stderr].concat()).is_empty(), "printed by {arguments:?}");
+    };
+    run(&["encrypt", "canary", "--in", clear.to_str().expect("text"), "--out", &path("sealed")]);
+    run(&["decrypt", "--in", &path("sealed"), "--out", &path("opened")]);
+    assert!(needles.found_in(&std::fs::read(path("sealed")).expect("reads")).is_empty());
+    assert_eq!(std::fs::read(path("opened")).expect("reads"), content.as_bytes());
+}
+
+/// Tokens: one that is not used and one that is.
+async fn make_tokens(cluster: &Cluster, needles: &mut Needles) {
+    let client = cluster.client().await;
+    for agent in ["canary-1", "canary-2"] {
+        let text = join_token(&client, Some(agent)).await;
+        needles.add("a join token", text.as_bytes());
+        needles.add("a join token's secret", JoinToken::parse(&text).expect("a token").secret.expose());
+        if agent == "canary-2" {
+            let bearer = crate::support::Operator::new(&cluster.scratch().join("bearer"), "agents/canary-2");
+            let bearer = cluster.client_to(&bearer, &[1]).await;
+            let request = proto::ca::v1::RedeemAgentTokenRequest { token: text, ..Default::default() };
+            bearer.agents().redeem_token(request).await.expect("redeems");
+        }
+    }
+    let search = audit::SearchRequest { resource: "agents/canary-2".into(), ..Default::default() };
+    let found = client.audit().search(search).await.expect("searches").records;
+    assert!(!found.is_empty(), "what was searched for secrets tells of their use");
+}
+
+/// Every file of a data folder but the one whose very purpose is to hold a key, which nobody else may read.
+fn search_folder(needles: &Needles, folder: &Path) {
+    let files = files_under(folder);
+    for part in ["raft/log", "audit/cluster", "audit/node-", "seal.json", "node.json", "members.json", "raft.witness"] {
+        let is_part = |file: &&std::path::PathBuf| file.to_string_lossy().contains(part);
+        let bytes: u64 = files.iter().filter(is_part).map(|file| file.metadata().expect("is there").len()).sum();
+        assert!(bytes > 0, "nothing under {part} in {files:?}");
+    }
+    for file in files.iter().filter(|file| !file.ends_with("identity.key")) {
+        assert_clean(needles, file);
+    }
+}
+
+fn assert_clean(needles: &Needles, file: &Path) {
+    let found = std::fs::read(file).expect("reads");
+    let found = needles.found_in(&found);
+    assert!(found.is_empty(), "{}: {found:?}", file.display());
+}

@@ -108,7 +108,7 @@ mod tests {
     const CLUSTER: ClusterId = ClusterId([3; 16]);
 
     fn sealed(kind: SealKind, passphrase: &[u8]) -> (tempfile::TempDir, Folder, LockedSecret) {
-        let temporary = tempfile::tempdir().expect("a folder");
+        let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = crypto::entropy::locked().expect("locks");
         seal(&folder, kind, passphrase, CLUSTER, &root).expect("seals");
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_short_passphrase_seals_nothing() {
-        let temporary = tempfile::tempdir().expect("a folder");
+        let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = crypto::entropy::locked().expect("locks");
         let refused = seal(&folder, SealKind::Passphrase, b"short", CLUSTER, &root);

@@ -70,8 +70,8 @@ fn answer(state: &State, name: &AgentName) -> Result<wire::Agent, Refusal> {
 
 /// Reads a join token. Whatever is wrong with it is said in the words for an unknown one.
 pub(super) fn read_token(text: &str) -> Result<JoinToken, Refusal> {
-    JoinToken::parse(text)
-        .map_err(|_| Refusal::new(Reason::TokenRejected, "the join token is unknown, used or expired"))
+    let words = "the join token is unknown, used or expired, ask an admin for a new one";
+    JoinToken::parse(text).map_err(|_| Refusal::new(Reason::TokenRejected, words))
 }
 
 /// The agent that calls.

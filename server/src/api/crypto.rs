@@ -137,11 +137,22 @@ fn key_target(full_name: &str) -> Result<Target, Refusal> {
     name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
 }
 
-/// A ciphertext's key, when its caller may know of it; else the namespace, on which the decision then falls.
-fn ciphertext_target(state: &StateView, parent: &str, ciphertext: &[u8]) -> Result<Target, Refusal> {
+/// A ciphertext's key, when its caller may do that in the namespace; else the namespace, on which the decision then
+/// falls in the same way, so that nobody learns from a refusal which key ids there are or what their keys are called.
+/// What names no key of the namespace is the answer's to refuse.
+fn ciphertext_target(
+    state: &StateView,
+    caller: &Caller,
+    action: Action,
+    parent: &str,
+    ciphertext: &[u8],
+) -> Result<Target, Refusal> {
     let ns = name::namespace(parent)?;
-    let (key, _) = key_of(state, &ns, ciphertext)?;
-    Ok(Target::Key(ns, key))
+    let namespace = Target::Namespace(ns.clone());
+    if decide(state, &caller.principal, action, &namespace).is_err() {
+        return Ok(namespace);
+    }
+    Ok(key_of(state, &ns, ciphertext).map_or(namespace, |(key, _)| Target::Key(ns, key)))
 }
 
 impl Query for wire::EncryptRequest {
@@ -168,8 +179,8 @@ impl Query for wire::DecryptRequest {
     const ACTION: Action = Action::Decrypt;
     type Answer = wire::DecryptResponse;
 
-    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        ciphertext_target(state, &self.parent, &self.ciphertext)
+    fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal> {
+        ciphertext_target(state, caller, Self::ACTION, &self.parent, &self.ciphertext)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::DecryptResponse, Detail), Refusal> {
@@ -218,8 +229,8 @@ impl Query for wire::ReEncryptRequest {
     const ACTION: Action = Action::ReEncrypt;
     type Answer = wire::ReEncryptResponse;
 
-    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        ciphertext_target(state, &self.parent, &self.ciphertext)
+    fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal> {
+        ciphertext_target(state, caller, Self::ACTION, &self.parent, &self.ciphertext)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::ReEncryptResponse, Detail), Refusal> {

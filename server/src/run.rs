@@ -18,10 +18,11 @@ use crate::config::{Config, SealKind};
 use crate::folder::{Folder, FolderError};
 use crate::membership::Membership;
 use crate::node::{Node, Parts, Phase};
-use crate::{clock, formation, health, join, net};
+use crate::{clock, formation, health, join, net, seal};
 
 const IDENTITY_FILE: &str = "identity.key";
 const ADMIN_SOCKET: &str = "admin.sock";
+const RAFT_FOLDER: &str = "raft";
 /// How long calls that are under way may take to end when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(3);
 /// Where the bound addresses are written, for whoever let the node take free ports.
@@ -67,7 +68,7 @@ pub async fn run(config: Config, join_token: Option<String>, stop: CancellationT
     let peer_address = advertised(config.peer.advertise.as_ref(), &peer)?;
     let bound = serde_json::json!({ "api": api_address, "peer": peer_address, "health": health.local_addr()? });
     folder.write_json(ADDRESSES_FILE, &bound)?;
-    let phase = membership.map_or(Phase::Empty, Phase::Sealed);
+    let phase = membership.map_or(Phase::Empty, |membership| found(&folder, membership));
     let parts =
         Parts { config, folder, signer, identity, api_address, peer_address, peer_listener: Arc::new(peer), stop };
     let node = Node::new(parts, phase);
@@ -104,6 +105,13 @@ async fn until_stopped(
         Err(_) => Ok(()),
     }
     .and_then(|()| node.failure().map_or(Ok(()), |why| Err(RunError::Failed(why))))
+}
+
+/// A folder that knows its cluster holds a sealed node; one without seal and log was cut off after its admission and
+/// still has to be given the root key.
+fn found(folder: &Folder, membership: Membership) -> Phase {
+    let has = |name: &str| folder.join(name).exists();
+    if has(seal::SEAL_FILE) || has(RAFT_FOLDER) { Phase::Sealed(membership) } else { Phase::Admitted(membership) }
 }
 
 /// The node's identity key: made at the first start, never replaced.

@@ -22,9 +22,10 @@ const OPERATOR: &str = "root";
 pub(crate) const AGENT: &str = "dev";
 /// A process is up, a node is admitted, a cluster is whole: each within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PORTS_FREE: Duration = Duration::from_secs(4);
 
 pub(crate) async fn run(stage: &mut Stage) -> Result<Found, Fault> {
-    check_ports(stage)?;
+    free_ports(stage).await?;
     let is_new = Folder::create(stage.layout.path(Who::Operator.folder()))?.profile()?.is_none();
     if is_new {
         form(stage).await?;
@@ -40,18 +41,19 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<Found, Fault> {
     Ok(Found::Held(format!("{nodes}{found}, node-{leader} leads, api 127.0.0.1:{ports}")))
 }
 
-/// A port that was taken in the meantime is said now: a node would only say it in its log.
-fn check_ports(stage: &Stage) -> Result<(), Fault> {
-    for node in &stage.nodes {
-        if let Some(taken) = node.ports.taken() {
-            let name = &node.name;
-            return Err(Fault::new(format!(
+/// A port that was taken in the meantime is said now: a node would only say it in its log. The nodes of a run that was
+/// killed are given the time to let their last calls end.
+async fn free_ports(stage: &Stage) -> Result<(), Fault> {
+    until(PORTS_FREE, async || {
+        let taken = stage.nodes.iter().find_map(|node| Some((node.ports.taken()?, &node.name)));
+        Ok(taken.map_or(Asked::Yes(()), |(taken, name)| {
+            Asked::NotYet(format!(
                 "{taken} of {name} is in use, and members know one another by their ports: stop what listens there, \
                  or use another --dir"
-            )));
-        }
-    }
-    Ok(())
+            ))
+        }))
+    })
+    .await
 }
 
 /// A new cluster: the first node forms it, each other one joins with a token.
@@ -128,11 +130,35 @@ async fn find(stage: &mut Stage) -> Result<(), Fault> {
     let members = (0..stage.nodes.len()).filter(|index| !strangers.contains(index));
     let endpoints = members.filter_map(|index| stage.nodes.get(index)).map(|node| node.api());
     let endpoints = endpoints.collect::<Result<Vec<Address>, Fault>>()?;
-    stage.connect(endpoints).await?;
+    reconnect(stage, &endpoints).await?;
     for index in strangers {
+        led(stage).await?;
         join(stage, index).await?;
     }
     stage.connect(stage.endpoints()?).await
+}
+
+/// Connects to nodes that are still opening their seals.
+async fn reconnect(stage: &mut Stage, endpoints: &[Address]) -> Result<(), Fault> {
+    until(PATIENCE, async || {
+        stage.check()?;
+        let connected = stage.connect(endpoints.to_vec()).await;
+        Ok(connected.map_or_else(|fault| Asked::NotYet(fault.to_string()), Asked::Yes))
+    })
+    .await
+}
+
+/// Waits until somebody leads, who can then admit.
+async fn led(stage: &mut Stage) -> Result<(), Fault> {
+    until(PATIENCE, async || {
+        stage.check()?;
+        Ok(match status::ask(stage.client()?).await {
+            Asked::Yes(status) if status.leader != 0 => Asked::Yes(()),
+            Asked::Yes(_) => Asked::NotYet("nobody leads".to_owned()),
+            Asked::NotYet(why) => Asked::NotYet(why),
+        })
+    })
+    .await
 }
 
 fn has_joined(stage: &Stage, index: usize) -> bool {

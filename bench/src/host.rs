@@ -15,8 +15,17 @@ pub(crate) fn facts(folder: &Path) -> Vec<(&'static str, String)> {
         ("memory", first("/proc/meminfo", "MemTotal")),
         ("kernel", std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()),
         ("file system", file_system(folder)),
+        (
+            "load before, 1 minute",
+            std::fs::read_to_string("/proc/loadavg").map_or_else(|_| "unknown".to_owned(), one_minute),
+        ),
         ("date", time::OffsetDateTime::now_utc().date().to_string()),
     ]
+}
+
+/// The first field: how many tasks wanted a core before the bench began. Far from 0, wall rates say little.
+fn one_minute(loads: String) -> String {
+    loads.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// The type of the mount that holds `folder`: the one with the longest matching path.

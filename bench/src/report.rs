@@ -89,11 +89,12 @@ machine below, shared with the caller that makes the load.
 const READING: &str = "
 How to read it
 
-- **Encrypt, Decrypt**: CPU of the serving process per call, by getrusage, user and kernel. The peer is tonic over the same
-  mutual TLS with the same messages and no work in between. What a node does beyond it: recognises the caller's key, asks
-  policy, derives the message key and seals, checks its lease, and has one audit record on disk, synced, before it answers.
-  The rates (`wall`) include the caller's work on the same cores; with few calls in flight a node's rate is the disk's
-  sync rate, because no answer leaves before its record is durable.
+- **Encrypt, Decrypt**: CPU of the serving process per call, user and kernel, as the kernel counts it; background work such as
+  the search index is in it. The peer is tonic over the same mutual TLS with the same messages and no work in between. What
+  a node does beyond it: recognises the caller's key, asks policy, derives the message key and seals, checks its lease,
+  and has one audit record on disk, synced, before it answers. The rates (`wall`) include the caller's work on the same
+  cores; with few calls in flight a node's rate is the disk's sync rate, because no answer leaves before its record is
+  durable.
 - **Files**: a cached file through the SDK's streaming, whole process, against the same cipher over memory. To a file means
   written, synced and renamed. Peak memory is that of the process (VmHWM), and does not grow with the file.
 - **CreateKey**: an entry in the Raft log of each node of a majority and a record in its audit log, both synced. The peer

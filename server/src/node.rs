@@ -3,6 +3,7 @@
 //! Everything that needs the root key lives in [`Core`], which exists only while the node is open: a sealed node cannot
 //! reach a key by mistake, because there is nothing to reach it through.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chancery_client::tls::{CertificateSlot, Identity, PinSet};
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::{Reason, Refusal};
 
-use crate::config::Config;
+use crate::config::{Config, SealKind};
 use crate::core::Core;
 use crate::folder::Folder;
 use crate::lease::Clocks;
@@ -53,6 +54,8 @@ pub(crate) struct Node {
     /// The peer port while Raft does not serve it.
     pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
+    /// From the start until the node has opened, when its seal lets it do so by itself.
+    starting: AtomicBool,
 }
 
 /// How far a node has come.
@@ -71,6 +74,7 @@ pub(crate) enum Phase {
 impl Node {
     pub(crate) fn new(parts: Parts, phase: Phase) -> Arc<Self> {
         let Parts { config, folder, signer, identity, api_address, peer_address, peer_listener, stop } = parts;
+        let opens_by_itself = config.seal == SealKind::File || config.passphrase_file.is_some();
         Arc::new(Self {
             certificate: CertificateSlot::new(&identity),
             config,
@@ -87,6 +91,7 @@ impl Node {
             turning: tokio::sync::Mutex::new(()),
             sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
+            starting: AtomicBool::new(opens_by_itself),
         })
     }
 
@@ -95,16 +100,24 @@ impl Node {
     }
 
     pub(crate) fn turn(&self, phase: Phase) {
+        if matches!(phase, Phase::Open(_)) {
+            self.starting.store(false, Ordering::Relaxed);
+        }
         *self.phase.write().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
     /// What an open node works with.
     ///
     /// # Errors
-    /// [`Reason::Sealed`] or [`Reason::NotInitialized`].
+    /// [`Reason::Sealed`], [`Reason::LeaseExpired`] while a node that needs nobody is opening, or
+    /// [`Reason::NotInitialized`].
     pub(crate) fn core(&self) -> Result<Arc<Core>, Refusal> {
         match self.phase() {
             Phase::Open(core) => Ok(core),
+            // Clients give up on a sealed node, for somebody has to come; for this one they only have to wait.
+            Phase::Sealed(_) | Phase::Admitted(_) if self.starting.load(Ordering::Relaxed) => {
+                Err(Refusal::new(Reason::LeaseExpired, "this node is starting: try again in a moment"))
+            }
             Phase::Sealed(_) | Phase::Admitted(_) => {
                 Err(Refusal::new(Reason::Sealed, "this node is sealed; retrying will not help"))
             }

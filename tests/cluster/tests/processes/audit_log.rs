@@ -8,8 +8,9 @@ use audit::{Hash, Head, LogName, Report, verify_log};
 use chancery_client::Client;
 use proto::audit::v1 as wire;
 use proto::kms::v1 as kms;
+use types::Reason;
 
-use crate::support::{Cluster, Plan, create_key, files_under, until};
+use crate::support::{Cluster, Plan, create_key, files_under, refusal, until};
 
 /// Records that one summary of the search index stands for (docs/spec/audit.md §5).
 const SUMMARISED: u64 = 256;
@@ -34,7 +35,7 @@ async fn each_request_of_a_cluster_leaves_one_record_whichever_node_takes_it() {
         let client = cluster.client_of(node).await;
         let own = format!("node-{}", node + 1);
         tally.add(search(&client, "operators/worker").await, node == 0);
-        until("the node's head to be anchored", || async {
+        until("the node's head to be anchored", async || {
             let heads = client.audit().heads(wire::GetHeadsRequest {}).await.expect("heads");
             size(&heads.anchored, &own) >= tally.newest
         })
@@ -45,6 +46,8 @@ async fn each_request_of_a_cluster_leaves_one_record_whichever_node_takes_it() {
             assert!(report.head.size > 0, "{log} is empty");
         }
     }
+    let checked = cluster.cli(&cluster.root, &["audit", "verify"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     // Three requests in each round are done, two are denied and two fail; two of the seven are changes, and of these the
     // one that was decided against stands in the leader's own log.
     let requests = 3 * rounds;
@@ -80,7 +83,7 @@ async fn a_search_index_that_was_deleted_or_damaged_loses_nothing() {
         |index| overwrite(index, |bytes| bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10)),
     ];
     for (way, damage) in ways.into_iter().enumerate() {
-        until("the index to be there", || async { index(&audit).is_some() }).await;
+        until("the index to be there", async || index(&audit).is_some()).await;
         cluster.nodes[0].stop();
         damage(&index(&audit).expect("an index"));
         cluster.nodes[0].start(&[]);
@@ -91,7 +94,7 @@ async fn a_search_index_that_was_deleted_or_damaged_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_edited_byte_in_an_audit_log_is_found_when_the_node_starts() {
+async fn an_edited_record_is_found_by_reading_by_verifying_and_at_the_next_start() {
     for log in ["cluster", "node-1"] {
         let mut cluster = Cluster::form(Plan::of(1)).await;
         let client = cluster.client().await;
@@ -104,8 +107,8 @@ async fn an_edited_byte_in_an_audit_log_is_found_when_the_node_starts() {
                 .await
                 .expect("rotates");
         }
-        cluster.nodes[0].stop();
-        let files = files_under(&cluster.nodes[0].dir().join("audit").join(log));
+        let audit = cluster.nodes[0].dir().join("audit");
+        let files = files_under(&audit.join(log));
         let [file] = files.as_slice() else { panic!("one file, not {files:?}") };
         let mut bytes = std::fs::read(file).expect("reads");
         // The text of an early record, not a length or a checksum: what somebody with something to hide would change.
@@ -113,10 +116,24 @@ async fn an_edited_byte_in_an_audit_log_is_found_when_the_node_starts() {
         let at = bytes.windows(from.len()).position(|window| window == from).expect("root did something");
         bytes[at..at + to.len()].copy_from_slice(to);
         std::fs::write(file, bytes).expect("writes");
+
+        let request = wire::ListRecordsRequest { log: log.into(), page_size: 1_000, ..Default::default() };
+        let (reason, text) = refusal(client.audit().list(request).await);
+        assert_eq!(reason, Reason::Internal);
+        assert!(
+            text.contains(&format!("audit log `{log}` is damaged at record ")) && text.contains("does not verify"),
+            "{text}"
+        );
+        let checked = cluster.cli(&cluster.root, &["audit", "verify"]);
+        assert!(!checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
+        cluster.nodes[0].stop();
         cluster.nodes[0].start(&[]);
         let said = cluster.nodes[0].refuses_to_start();
-        assert!(said.contains(&format!("log {log}")) || said.contains(log), "{said}");
-        assert!(said.contains("does not verify"), "{said}");
+        assert!(
+            said.contains(&format!("audit log `{log}` is damaged at record ")) && said.contains("does not verify"),
+            "{said}"
+        );
     }
 }
 

@@ -152,9 +152,10 @@ async fn make_tokens(cluster: &Cluster, needles: &mut Needles) {
             bearer.agents().redeem_token(request).await.expect("redeems");
         }
     }
-    let search = audit::SearchRequest { resource: "agents/canary-2".into(), ..Default::default() };
+    let search = audit::SearchRequest { principal: "join-token".into(), ..Default::default() };
     let found = client.audit().search(search).await.expect("searches").records;
-    assert!(!found.is_empty(), "what was searched for secrets tells of their use");
+    let redeemed = |record: &&audit::Record| record.action == "AgentService.RedeemToken" && record.outcome == "allow";
+    assert_eq!(found.iter().filter(redeemed).count(), 1, "what is searched for secrets tells of their use: {found:?}");
 }
 
 /// Every file of a data folder but the one whose very purpose is to hold a key, which nobody else may read.
@@ -165,6 +166,9 @@ fn search_folder(needles: &Needles, folder: &Path) {
         let bytes: u64 = files.iter().filter(is_part).map(|file| file.metadata().expect("is there").len()).sum();
         assert!(bytes > 0, "nothing under {part} in {files:?}");
     }
+    let records = files.iter().filter(|file| file.to_string_lossy().contains("audit/cluster"));
+    let records: Vec<u8> = records.flat_map(|file| std::fs::read(file).expect("reads")).collect();
+    assert!(String::from_utf8_lossy(&records).contains("namespaces/default/keys/canary"), "names are there in clear");
     for file in files.iter().filter(|file| !file.ends_with("identity.key")) {
         assert_clean(needles, file);
     }

@@ -21,7 +21,7 @@ async fn all_nodes_stopped_come_back_with_the_right_passphrase_and_everything_th
     cluster.nodes.iter_mut().for_each(crate::support::Node::stop);
     cluster.nodes.iter_mut().for_each(|node| node.start_sealed(&[]));
     for node in &own {
-        until("the node to answer that it is sealed", || async {
+        until("the node to answer that it is sealed", async || {
             let found = node.seal().status(wire::GetSealStatusRequest {}).await;
             found.is_ok_and(|status| status.sealed && status.initialized && status.seal_type == "passphrase")
         })
@@ -39,7 +39,7 @@ async fn all_nodes_stopped_come_back_with_the_right_passphrase_and_everything_th
     for node in &own {
         let found = node.keys().get(kms::GetKeyRequest { name: key.clone() }).await.expect("is there");
         assert_eq!(found.primary_version, 2);
-        until("the node to use its keys again", || async {
+        until("the node to use its keys again", async || {
             node.crypto().decrypt(decrypt(&sealed)).await.is_ok_and(|opened| opened.plaintext == b"attack at dawn")
         })
         .await;
@@ -60,13 +60,13 @@ async fn a_node_sealed_by_command_is_out_of_the_cluster_until_it_is_unsealed() {
     let address = cluster.nodes[victim].api().to_string();
     let done = cluster.cli(&cluster.root, &["seal", "seal", "--addr", &address]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    until("the node to be sealed", || async {
+    until("the node to be sealed", async || {
         own.seal().status(wire::GetSealStatusRequest {}).await.is_ok_and(|status| status.sealed)
     })
     .await;
     assert_eq!(refusal(own.crypto().decrypt(decrypt(&sealed)).await).0, Reason::Sealed);
     assert_eq!(refusal(own.cluster().who_am_i(wire::WhoAmIRequest {}).await).0, Reason::Sealed);
-    until("the others to count it as down", || async {
+    until("the others to count it as down", async || {
         status(&others).await.is_some_and(|status| {
             let node = status.nodes.iter().find(|node| node.node == victim as u64 + 1);
             status.failures_tolerated == 0 && node.is_some_and(|node| node.sealed || !node.reachable)
@@ -78,12 +78,27 @@ async fn a_node_sealed_by_command_is_out_of_the_cluster_until_it_is_unsealed() {
 
     let done = cluster.cli(&cluster.root, &["seal", "unseal", "--addr", &address]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    until("the node to catch up", || async {
+    until("the node to catch up", async || {
         let found = own.keys().get(kms::GetKeyRequest { name: key.clone() }).await;
         found.is_ok_and(|found| found.primary_version == 2)
     })
     .await;
     cluster.all_vote(&client).await;
+}
+
+/// Cause: while a node that needs nobody was opening, it answered as a sealed one does, and a client whose only node it was,
+/// or whose every node had just been started, gave up at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_opens_by_itself_is_waited_for() {
+    let mut cluster = Cluster::form(Plan::of(1)).await;
+    let client = cluster.client().await;
+    let key = create_key(&client, "orders").await;
+    let sealed = encrypt(&client, &key).await;
+    cluster.nodes[0].stop();
+    cluster.nodes[0].start(&[]);
+    let address = cluster.nodes[0].api().to_string();
+    until("the port to be open", async || std::net::TcpStream::connect(&address).is_ok()).await;
+    assert_eq!(client.crypto().decrypt(decrypt(&sealed)).await.expect("waits").plaintext, b"attack at dawn");
 }
 
 async fn others(cluster: &Cluster, victim: usize) -> Client {

@@ -24,7 +24,7 @@ async fn foreign_revoked_and_expired_credentials_get_one_answer() {
     }
     let revoke = cluster::RevokeOperatorRequest { name: "operators/revoked".into(), ..Default::default() };
     root.operators().revoke(revoke).await.expect("revokes");
-    until("the enrolment to expire", || async { expired.cluster().who_am_i(cluster::WhoAmIRequest {}).await.is_err() })
+    until("the enrolment to expire", async || expired.cluster().who_am_i(cluster::WhoAmIRequest {}).await.is_err())
         .await;
     let mut answers = Vec::new();
     for client in [&foreign, &revoked, &expired] {
@@ -47,12 +47,6 @@ async fn what_may_not_be_seen_looks_as_if_it_were_not_there() {
     let cluster = Cluster::form(Plan::of(1)).await;
     let root = cluster.client().await;
     create_key(&root, "there").await;
-    let encrypt = kms::EncryptRequest {
-        name: "namespaces/default/keys/there".into(),
-        plaintext: b"x".to_vec(),
-        ..Default::default()
-    };
-    let ciphertext = root.crypto().encrypt(encrypt).await.expect("encrypts").ciphertext;
     let nobody = cluster.enrol("nobody", None).await;
     let nobody = cluster.client_to(&nobody, &[0]).await;
     // Each question twice: of a key that is there and of one that is not.
@@ -81,7 +75,8 @@ async fn what_may_not_be_seen_looks_as_if_it_were_not_there() {
         create: key `there` was not found, or you may not see it (NOT_FOUND)
         rotate: key `there` was not found, or you may not see it (NOT_FOUND)
         versions: key `there` was not found, or you may not see it (NOT_FOUND)
-    "#]].assert_eq(&there);
+    "#]]
+    .assert_eq(&there);
 
     let list = |parent: &str| kms::ListKeysRequest { parent: parent.into(), ..Default::default() };
     let (_, there) = refusal(nobody.keys().list(list("namespaces/default")).await);
@@ -89,7 +84,8 @@ async fn what_may_not_be_seen_looks_as_if_it_were_not_there() {
     assert_eq!(there.replace("`default`", "`defauld`"), not_there);
 }
 
-/// A ciphertext names its key by a random id; asking for its plaintext must not tell which ids there are.
+/// Cause of the cases `decrypt …`: a ciphertext names its key by a random id, and the refusal to decrypt used to name that
+/// key to callers without any right in its namespace, and to tell ids that exist from others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_end_at_the_namespace() {
     let cluster = Cluster::form(Plan::of(1)).await;
@@ -121,6 +117,11 @@ async fn rights_end_at_the_namespace() {
     let mut told = Told::default();
     told.add("encrypt there", user.crypto().encrypt(encrypt("b")).await);
     told.add("decrypt there", user.crypto().decrypt(decrypt("b", &other)).await);
+    let mut unknown = other.clone();
+    unknown[10] ^= 1;
+    told.add("decrypt an unknown key's there", user.crypto().decrypt(decrypt("b", &unknown)).await);
+    told.add("decrypt nothing there", user.crypto().decrypt(decrypt("b", b"")).await);
+    told.add("decrypt nowhere", user.crypto().decrypt(decrypt("c", &other)).await);
     told.add("decrypt as mine", user.crypto().decrypt(decrypt("a", &other)).await);
     let get = kms::GetKeyRequest { name: "namespaces/b/keys/orders".into() };
     told.add("get there", user.keys().get(get).await);
@@ -139,12 +140,16 @@ async fn rights_end_at_the_namespace() {
     told.add("admit a node", user.cluster().create_join_token(token).await);
     expect![[r#"
         encrypt there: key `orders` was not found, or you may not see it (NOT_FOUND)
-        decrypt there: key `orders` was not found, or you may not see it (NOT_FOUND)
+        decrypt there: namespace `b` was not found, or you may not see it (NOT_FOUND)
+        decrypt an unknown key's there: namespace `b` was not found, or you may not see it (NOT_FOUND)
+        decrypt nothing there: namespace `b` was not found, or you may not see it (NOT_FOUND)
+        decrypt nowhere: namespace `c` was not found, or you may not see it (NOT_FOUND)
         decrypt as mine: ciphertext or context does not verify (INVALID_CIPHERTEXT)
         get there: key `orders` was not found, or you may not see it (NOT_FOUND)
         list there: namespace `b` was not found, or you may not see it (NOT_FOUND)
         re-encrypt to there: key `orders` was not found, or you may not see it (NOT_FOUND)
         rotate mine: you may not do this to key `orders`, ask an admin for a role that allows it (PERMISSION_DENIED)
         admit a node: the `cluster` was not found, or you may not see it (NOT_FOUND)
-    "#]].assert_eq(&told.0);
+    "#]]
+    .assert_eq(&told.0);
 }

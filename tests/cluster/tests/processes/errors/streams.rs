@@ -44,7 +44,8 @@ async fn a_damaged_file_leaves_nothing_behind() {
     expect![[r#"
         error: ciphertext or context does not verify (INVALID_CIPHERTEXT); nothing was written
           try: the same `--context` that was given to encrypt
-    "#]].assert_eq(&said);
+    "#]]
+    .assert_eq(&said);
 
     let decrypt = [&["decrypt", "--in", &in_sealed, "--out", &in_opened], &context[..]].concat();
     assert!(cluster.cli(&cluster.root, &decrypt).status.success());

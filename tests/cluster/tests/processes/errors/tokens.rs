@@ -29,7 +29,7 @@ async fn used_expired_and_foreign_tokens_admit_nobody() {
     };
     let late = root.cluster().create_join_token(request).await.expect("makes a token").token;
     let expires = JoinToken::parse(&late).expect("a token").expires;
-    until("state time to pass the token's end", || async {
+    until("state time to pass the token's end", async || {
         let time = status(&root).await.and_then(|status| status.state_time);
         time.is_some_and(|time| Time(u64::try_from(time.seconds).expect("after 1970") * 1_000) > expires)
     })
@@ -47,9 +47,10 @@ async fn used_expired_and_foreign_tokens_admit_nobody() {
         expired: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)
         of another cluster: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)
         for a node: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)
-        cut: the join token is unknown, used or expired (TOKEN_REJECTED)
-        none: the join token is unknown, used or expired (TOKEN_REJECTED)
-    "#]].assert_eq(&told.0);
+        cut: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)
+        none: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)
+    "#]]
+    .assert_eq(&told.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +64,8 @@ async fn a_second_node_with_the_same_token_does_not_start() {
     cluster.all_vote(&client).await;
     let mut third = Node::new(cluster.scratch(), 3, Plan::of(1));
     third.join(&token);
-    expect!["error: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)"].assert_eq(&third.refuses_to_start());
+    expect!["error: the join token is unknown, used or expired, ask an admin for a new one (TOKEN_REJECTED)"]
+        .assert_eq(&third.refuses_to_start());
     let members = status(&client).await.expect("a status").nodes;
     assert_eq!(members.len(), 2, "{members:?}");
 }

@@ -55,7 +55,7 @@ impl Cluster {
         let mut root = Operator::new(&folder.path().join("root"), "operators/root");
         nodes[0].start(&[]);
         let admin = nodes[0].dir().join("admin.sock");
-        until("the admin socket", || async { unix_channel(&admin).await.is_ok() }).await;
+        until("the admin socket", async || unix_channel(&admin).await.is_ok()).await;
         let request = wire::InitRequest {
             trust_domain: "test.chancery".into(),
             operator_spki: root.spki(),
@@ -72,6 +72,11 @@ impl Cluster {
         for index in 1..plan.nodes {
             let token = join_token(&first, None).await;
             cluster.nodes[index].join(&token);
+            // One after the other: numbers are given in the order in which nodes come.
+            until("the node to be admitted", async || {
+                status(&first).await.is_some_and(|status| status.nodes.len() == index + 1)
+            })
+            .await;
         }
         cluster.all_vote(&first).await;
         cluster
@@ -140,17 +145,18 @@ impl Cluster {
     /// Which node leads, as an index into `nodes`.
     pub(crate) async fn leader(&self, client: &Client) -> usize {
         let mut leader = 0;
-        until("a leader", || async { status(client).await.is_some_and(|status| status.leader != 0) }).await;
-        if let Some(status) = status(client).await {
-            leader = usize::try_from(status.leader.max(1)).expect("small") - 1;
-        }
-        leader
+        until("a leader", async || {
+            leader = status(client).await.map_or(0, |status| status.leader);
+            leader != 0
+        })
+        .await;
+        usize::try_from(leader).expect("small") - 1
     }
 
     /// Waits until every node votes and is unsealed.
     pub(crate) async fn all_vote(&self, client: &Client) {
         let size = self.nodes.len();
-        until("every node to vote", || async {
+        until("every node to vote", async || {
             let votes = |node: &wire::NodeStatus| {
                 node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)
             };
@@ -197,7 +203,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (Reason,
 }
 
 /// Waits for a condition, and fails with its name when it does not come about in time.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");

@@ -48,8 +48,8 @@ async fn each_request_of_a_cluster_leaves_one_record_whichever_node_takes_it() {
     }
     let checked = cluster.cli(&cluster.root, &["audit", "verify"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    // Three requests in each round are done, two are denied and two fail; two of the seven are changes, and of these the
-    // one that was decided against stands in the leader's own log.
+    // Three requests in each round are done, two are denied and two fail; two of the seven are changes, and of these
+    // the one that was decided against stands in the leader's own log.
     let requests = 3 * rounds;
     assert_eq!(tally.outcomes, [3 * requests, 2 * requests, 2 * requests], "allow, deny, fail: {tally:?}");
     assert_eq!(tally.places.len(), 7 * requests, "no record is told twice");

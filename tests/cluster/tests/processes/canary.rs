@@ -3,8 +3,8 @@
 //!
 //! It knows what clients are given (data keys, plaintexts, join tokens), what operators give (passphrases, decrypted
 //! outputs), each node's private key, and the root key, which it unwraps with the passphrase, with the keys derived
-//! from it. A snapshot is written after 64 MiB of log only, so none is here; its records are sealed by the same envelope
-//! as the log's.
+//! from it. A snapshot is written after 64 MiB of log only, so none is here; its records are sealed by the same
+//! envelope as the log's.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `kill -9` of any one node under load, twenty times: no acknowledged write is lost, a retried request makes one version,
-//! and uses of keys go on while a node is down.
+//! `kill -9` of any one node under load, twenty times: no acknowledged write is lost, a retried request makes one
+//! version, and uses of keys go on while a node is down.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -173,8 +173,8 @@ async fn start_readers(client: &Client, shared: &Arc<Shared>) -> Vec<JoinHandle<
     (0..READERS).map(|_| tokio::spawn(read(client.clone(), Arc::clone(shared), ciphertext.clone()))).collect()
 }
 
-/// Creates keys and rotates them, one request after the other, and remembers what was acknowledged. Every fourth request
-/// is sent twice at once: both are answered with the one version that they made.
+/// Creates keys and rotates them, one request after the other, and remembers what was acknowledged. Every fourth
+/// request is sent twice at once: both are answered with the one version that they made.
 async fn write(client: Client, writer: usize, shared: Arc<Shared>) -> BTreeMap<String, Vec<Acknowledged>> {
     let mut acknowledged: BTreeMap<String, Vec<Acknowledged>> = BTreeMap::new();
     for n in 0.. {

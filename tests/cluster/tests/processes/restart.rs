@@ -1,4 +1,5 @@
-//! Nodes that stop and start: what was written is there, a passphrase opens and a wrong one does not, a sealed node is out.
+//! Nodes that stop and start: what was written is there, a passphrase opens and a wrong one does not, a sealed node
+//! is out.
 
 use chancery_client::Client;
 use proto::cluster::v1 as wire;
@@ -86,8 +87,8 @@ async fn a_node_sealed_by_command_is_out_of_the_cluster_until_it_is_unsealed() {
     cluster.all_vote(&client).await;
 }
 
-/// Cause: while a node that needs nobody was opening, it answered as a sealed one does, and a client whose only node it was,
-/// or whose every node had just been started, gave up at once.
+/// Cause: while a node that needs nobody was opening, it answered as a sealed one does, and a client whose only node
+/// it was, or whose every node had just been started, gave up at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_opens_by_itself_is_waited_for() {
     let mut cluster = Cluster::form(Plan::of(1)).await;

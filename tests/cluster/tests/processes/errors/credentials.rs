@@ -84,8 +84,8 @@ async fn what_may_not_be_seen_looks_as_if_it_were_not_there() {
     assert_eq!(there.replace("`default`", "`defauld`"), not_there);
 }
 
-/// Cause of the cases `decrypt …`: a ciphertext names its key by a random id, and the refusal to decrypt used to name that
-/// key to callers without any right in its namespace, and to tell ids that exist from others.
+/// Cause of the cases `decrypt …`: a ciphertext names its key by a random id, and the refusal to decrypt used to name
+/// that key to callers without any right in its namespace, and to tell ids that exist from others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_end_at_the_namespace() {
     let cluster = Cluster::form(Plan::of(1)).await;

@@ -23,7 +23,7 @@ impl Needles {
         self.form(name, "hex", hex::encode(secret).into_bytes());
         self.form(name, "HEX", hex::encode_upper(secret).into_bytes());
         // The last character of a text without padding also stands for what follows, so it is left out.
-        let cut = |text: String| text[..text.len() - 2].as_bytes().to_vec();
+        let cut = |text: String| text.as_bytes()[..text.len() - 2].to_vec();
         self.form(name, "base64", cut(STANDARD_NO_PAD.encode(secret)));
         self.form(name, "base64url", cut(URL_SAFE_NO_PAD.encode(secret)));
         let listed: Vec<String> = secret.iter().map(u8::to_string).collect();

@@ -9,17 +9,16 @@ use std::time::Duration;
 use ca::{DnsName, NodeOrder, Serial};
 use chancery_client::Address;
 use crypto::sign::P256Signer;
-use kms::RotationCause;
 use proto::member::v1::RenewLeaseRequest;
-use raft::{Member, Members};
-use state::command::{AuthorityStep, NodeReport};
+use raft::Members;
+use state::command::NodeReport;
 use state::{Command, State};
 use tokio::sync::watch;
-use types::{Millis, NodeId, Reason, Refusal, Time, limits};
+use types::{Millis, Reason, Refusal, Time, limits};
 
-use crate::api::{next_version, with_issuer};
+use crate::api::with_issuer;
 use crate::clock;
-use crate::core::{Core, judging_time, own_proposal};
+use crate::core::{Core, judging_time};
 use crate::lease::Clocks;
 use crate::membership::write_members;
 use crate::node::Node;
@@ -28,12 +27,8 @@ use crate::node::Node;
 const TICK: Duration = Duration::from_millis(250);
 /// A lease is renewed once this part of it has passed.
 const LEASE_PART: u64 = 3;
-/// Rotations proposed in one tick: a storm must not starve everything else.
-const ROTATIONS_PER_TICK: usize = 64;
 /// How often refused calls of strangers are recorded.
 const STRANGERS: Duration = Duration::from_secs(60);
-/// How long one change of the membership may take.
-const MEMBERSHIP: Duration = Duration::from_secs(10);
 /// Life of the node's own server certificate.
 const SERVER_CERTIFICATE: Millis = limits::SVID_TTL_DEFAULT;
 
@@ -92,11 +87,6 @@ impl Duties {
         self.record_strangers(memory).await;
         self.keep_authority(&state).await;
         self.keep_server_certificate(&state, memory);
-        if self.core.leads() {
-            self.keep_members(&state).await;
-            self.rotate_due(&state).await;
-            self.advance_authorities(&state).await;
-        }
     }
 
     /// The peer port accepts the members that Raft knows and the nodes that were admitted and are about to become members.
@@ -263,70 +253,6 @@ impl Duties {
             Ok(address) if address.is_loopback() => (DnsName::parse("localhost").into_iter().collect(), vec![address]),
             Ok(address) => (Vec::new(), vec![address]),
             Err(_) => (DnsName::parse(&host).into_iter().collect(), Vec::new()),
-        }
-    }
-
-    /// Adds admitted nodes as learners and promotes those that have caught up.
-    async fn keep_members(&self, state: &State) {
-        let members = self.core.raft.membership();
-        if members.changing {
-            return;
-        }
-        for (id, node) in state.nodes() {
-            let done = match members.get(id) {
-                None => {
-                    let member = Member { address: node.info.peer_address.clone(), spki: node.info.spki };
-                    self.core.raft.add_learner(id, member, MEMBERSHIP).await
-                }
-                Some(_) if !members.is_voter(id) && self.has_caught_up(id) => {
-                    self.core.raft.promote(id, MEMBERSHIP).await
-                }
-                Some(_) => continue,
-            };
-            match done {
-                Ok(()) => tracing::info!(node = %id, "the membership was changed"),
-                Err(error) => tracing::debug!(node = %id, %error, "the membership could not be changed now"),
-            }
-            // One change at a time; the next tick asks again.
-            return;
-        }
-    }
-
-    fn has_caught_up(&self, id: NodeId) -> bool {
-        self.core.raft.status().lag.get(&id).copied().flatten().is_some_and(|lag| lag < ROTATIONS_PER_TICK as u64)
-    }
-
-    /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.
-    async fn rotate_due(&self, state: &State) {
-        for due in state.rotations_due(state.time()).take(ROTATIONS_PER_TICK) {
-            let command = next_version(state, &self.core.keyring, due.namespace, due.name, RotationCause::Schedule);
-            let proposed = match command {
-                Ok(command) => self.core.propose(&own_proposal(self.core.node, command)).await,
-                Err(refusal) => Err(refusal),
-            };
-            match proposed.and_then(|applied| applied.reply) {
-                Ok(_) => tracing::debug!(key = %due.name, "rotated by schedule"),
-                Err(refusal) if refusal.reason == Reason::NotDue => {}
-                Err(refusal) => tracing::warn!(key = %due.name, %refusal, "a rotation that is due failed"),
-            }
-        }
-    }
-
-    /// Moves authorities through their lives, as far as state says that a step is due.
-    async fn advance_authorities(&self, state: &State) {
-        for (authority, step) in state.authority_steps_due(state.time()) {
-            let step = match step {
-                ca::Step::Activate => AuthorityStep::Activate,
-                ca::Step::Drain => AuthorityStep::Drain,
-                ca::Step::Retire => AuthorityStep::Retire,
-                // Publishing is the voter's own command, tainting an operator's.
-                _ => continue,
-            };
-            let command = Command::AdvanceAuthority { authority, step };
-            if let Err(refusal) = self.core.propose(&own_proposal(self.core.node, command)).await.and_then(|a| a.reply)
-            {
-                tracing::debug!(%authority, ?step, %refusal, "an authority's step was refused");
-            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod formation;
 mod health;
 mod join;
 mod keyring;
+mod leading;
 mod lease;
 mod machine;
 mod member;

@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::duties::Duties;
 use crate::envelope::StorageEnvelope;
 use crate::keyring::Keyring;
+use crate::leading::Leading;
 use crate::lease::Lease;
 use crate::machine::{Ends, StateMachine};
 use crate::member::Member;
@@ -103,6 +104,9 @@ impl Opened {
         core.tasks.spawn(recorder.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
+        let leading = Leading { core: Arc::clone(&core) };
+        core.tasks.spawn(leading.clone().run_schedules());
+        core.tasks.spawn(leading.run_membership());
         Ok(core)
     }
 }

@@ -65,8 +65,13 @@ fn join(cluster: &mut Cluster, number: u8) -> Result<Reply, Refusal> {
 }
 
 fn redeem(cluster: &mut Cluster, number: u8, secret: u8) -> Result<Reply, Refusal> {
+    redeem_as(cluster, number, number, secret)
+}
+
+/// A node with the key of that number presents the token of another.
+fn redeem_as(cluster: &mut Cluster, key: u8, number: u8, secret: u8) -> Result<Reply, Refusal> {
     let info =
-        NodeInfo { spki: SpkiHash([0xa0 | number; 32]), peer_address: "a:1".to_owned(), api_address: "a:2".to_owned() };
+        NodeInfo { spki: SpkiHash([0xa0 | key; 32]), peer_address: "a:1".to_owned(), api_address: "a:2".to_owned() };
     let command = Command::RedeemNodeToken { token: TokenId([number; 16]), secret_hash: [secret; 32], info };
     cluster.propose(proposal(Principal::JoinToken, command)).reply
 }
@@ -190,11 +195,22 @@ fn an_audit_log_never_goes_back() {
 }
 
 #[test]
+fn a_node_that_died_before_it_noted_its_number_is_told_it_again_until_it_has_run() {
+    let mut cluster = Cluster::formed();
+    assert_eq!(join(&mut cluster, 2), Ok(Reply::Node(NodeId(2))));
+    assert_eq!(redeem(&mut cluster, 2, 2), Ok(Reply::Node(NodeId(2))));
+    assert_eq!(cluster.state.nodes().count(), 2);
+    let now = cluster.state.time();
+    report(&mut cluster, 2, now, 0).expect("a report");
+    assert_eq!(why(redeem(&mut cluster, 2, 2)), Some(Reason::TokenRejected));
+}
+
+#[test]
 fn a_token_opens_once_and_bad_ones_look_alike() {
     let mut cluster = Cluster::formed();
     let unknown = redeem(&mut cluster, 2, 2).expect_err("no such token");
     assert_eq!(join(&mut cluster, 2), Ok(Reply::Node(NodeId(2))));
-    assert_eq!(redeem(&mut cluster, 2, 2), Err(unknown.clone()), "spent");
+    assert_eq!(redeem_as(&mut cluster, 9, 2, 2), Err(unknown.clone()), "spent");
     let hour = Millis::from_hours(1);
     let (id, expires) = (TokenId([3; 16]), FORMED.after(hour));
     let token = Command::CreateJoinToken { id, secret_hash: [3; 32], kind: JoinKind::Node, expires };

@@ -11,7 +11,16 @@ use crate::rows::{Node, Report};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Spends a token and admits a node under the next number.
+///
+/// A node that died before it could note its number asks again, with the key that was admitted and a token that is
+/// spent: it is told the same number, as long as it has never reported. One that has reported had a log; without it, it has
+/// forgotten its votes and must come back under a new key.
 pub(crate) fn redeem(turn: &mut Turn<'_>, id: &TokenId, secret_hash: &[u8; 32], info: &NodeInfo) -> Handled {
+    if let Some(node) = admitted_before(turn, info) {
+        turn.fact_count("node", node.0);
+        turn.fact_text("repeated", "the node was admitted before and has not reported yet");
+        return Ok(Reply::Node(node));
+    }
     let token = tokens::presented(turn, id, secret_hash)?;
     if token.kind != JoinKind::Node {
         return tokens::rejected();
@@ -36,6 +45,12 @@ pub(crate) fn redeem(turn: &mut Turn<'_>, id: &TokenId, secret_hash: &[u8; 32], 
     turn.fact_text("spki_sha256", &info.spki.to_hex());
     turn.fact_text("made_by", &token.made_by.to_string());
     Ok(Reply::Node(node))
+}
+
+/// The member that this very node already is, while it has not run yet.
+fn admitted_before(turn: &Turn<'_>, info: &NodeInfo) -> Option<NodeId> {
+    let found = turn.state.nodes().find(|(_, row)| row.info == *info).map(|(node, _)| node)?;
+    turn.state.report(found).is_none().then_some(found)
 }
 
 /// Anchors a node's audit head, takes its clock into state time, and follows its API address.

@@ -18,7 +18,7 @@ const SUMMARISED: u64 = 256;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_of_a_cluster_leaves_one_record_whichever_node_takes_it() {
     let cluster = Cluster::form(Plan::of(3)).await;
-    let root = cluster.client().await;
+    let root = cluster.client_of(0).await;
     create_key(&root, "orders").await;
     let worker = cluster.enrol("worker", None).await;
     cluster.grant(&worker, "key-user", "namespaces/default").await;
@@ -30,6 +30,12 @@ async fn each_request_of_a_cluster_leaves_one_record_whichever_node_takes_it() {
             work(&client).await;
         }
     }
+    // A change's record is made with it, and is in each node's file a moment later.
+    until("the records of the changes", async || {
+        let found = search(&root, "operators/worker").await;
+        found.iter().filter(|record| record.log == "cluster").count() >= 3 * rounds
+    })
+    .await;
     let mut tally = Tally::default();
     for node in 0..3 {
         let client = cluster.client_of(node).await;

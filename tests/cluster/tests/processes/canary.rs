@@ -3,20 +3,23 @@
 //!
 //! It knows what clients are given (data keys, plaintexts, join tokens), what operators give (passphrases, decrypted
 //! outputs), each node's private key, and the root key, which it unwraps with the passphrase, with the keys derived
-//! from it. A snapshot is written after 64 MiB of log only, so none is here; its records are sealed by the same
-//! envelope as the log's.
+//! from it. The material of keys it cannot know: that leaves a node in no form.
 
 use std::collections::HashMap;
 use std::path::Path;
 
+use chancery_client::Client;
 use chancery_client::token::JoinToken;
 use crypto::password::{self, Params};
 use crypto::{kdf, wrap};
 use proto::audit::v1 as audit;
+use proto::ca::v1 as ca;
 use proto::kms::v1 as kms;
 
-use crate::support::{Cluster, Needles, Plan, create_key, files_under, join_token, private};
+use crate::support::{Cluster, Needles, Plan, create_key, files_under, join_token, private, until};
 
+/// How many write at the same time.
+const WRITERS: usize = 8;
 const PASSPHRASE: &str = "canary passphrase 9b1d7c40";
 const PLAINTEXT: &[u8] = b"canary plaintext 5f0c2ae8 of a unary message";
 const CONTEXT: &str = "canary context 77e3d101";
@@ -50,6 +53,51 @@ async fn no_secret_is_in_any_log_record_or_file() {
     }
     let planted = [b"some text, then ".as_slice(), hex::encode(PLAINTEXT).as_bytes(), b" and more"].concat();
     assert_eq!(needles.found_in(&planted).len(), 1, "the search finds what is there");
+}
+
+/// A snapshot is written when the log has grown by 64 MiB (`limits::SNAPSHOT_LOG_BYTES_MIN`), so that much is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_in_a_snapshot() {
+    let mut cluster = Cluster::form(Plan { passphrase: Some(PASSPHRASE), ..Plan::of(1) }).await;
+    let mut needles = Needles::default();
+    needles.add("the passphrase", PASSPHRASE.as_bytes());
+    add_node_secrets(&mut needles, cluster.nodes[0].dir());
+    use_keys(&cluster, &mut needles).await;
+    make_tokens(&cluster, &mut needles).await;
+    let client = cluster.client().await;
+    let writers: Vec<_> = (0..WRITERS).map(|n| tokio::spawn(grow_log(client.clone(), n))).collect();
+    for writer in writers {
+        writer.await.expect("ends");
+    }
+    let snapshots = cluster.nodes[0].dir().join("raft/snapshots");
+    let is_snapshot = |file: &std::path::PathBuf| file.extension().is_some_and(|extension| extension == "snapshot");
+    until("a snapshot", async || snapshots.exists() && files_under(&snapshots).iter().any(is_snapshot)).await;
+    cluster.nodes[0].stop();
+    search_folder(&needles, cluster.nodes[0].dir());
+}
+
+/// Writes its part of 68 MiB: the largest entries that there may be, over and over.
+async fn grow_log(client: Client, writer: usize) {
+    let longest = |n: usize| format!("unix:path:/{n:02}{}", "x".repeat(4_000));
+    let name = format!("namespaces/default/entries/e{writer}");
+    let mut entry = ca::Entry {
+        path: format!("/ns/default/e{writer}"),
+        parent_agent: "agents/dev".into(),
+        selectors: (0..16).map(longest).collect(),
+        ..Default::default()
+    };
+    let create = ca::CreateEntryRequest {
+        parent: "namespaces/default".into(),
+        entry_id: format!("e{writer}"),
+        entry: Some(entry.clone()),
+        ..Default::default()
+    };
+    client.entries().create(create).await.expect("registers");
+    entry.name = name;
+    for _ in 0..68 * 1_024 * 1_024 / (16 * 4_000) / WRITERS {
+        let update = ca::UpdateEntryRequest { entry: Some(entry.clone()), ..Default::default() };
+        client.entries().update(update).await.expect("updates");
+    }
 }
 
 /// The node's private key, and the root key with what is derived from it (docs/spec/seal.md).
@@ -90,7 +138,7 @@ async fn use_keys(cluster: &Cluster, needles: &mut Needles) {
     let client = cluster.client().await;
     let name = create_key(&client, "canary").await;
     let context = HashMap::from([("tenant".to_owned(), CONTEXT.to_owned())]);
-    for node in 0..3 {
+    for node in 0..cluster.nodes.len() {
         let client = cluster.client_of(node).await;
         let encrypt = kms::EncryptRequest {
             name: name.clone(),
@@ -147,15 +195,18 @@ async fn make_tokens(cluster: &Cluster, needles: &mut Needles) {
         needles.add("a join token's secret", JoinToken::parse(&text).expect("a token").secret.expose());
         if agent == "canary-2" {
             let bearer = crate::support::Operator::new(&cluster.scratch().join("bearer"), "agents/canary-2");
-            let bearer = cluster.client_to(&bearer, &[1]).await;
-            let request = proto::ca::v1::RedeemAgentTokenRequest { token: text, ..Default::default() };
+            let bearer = cluster.client_to(&bearer, &[0]).await;
+            let request = ca::RedeemAgentTokenRequest { token: text, ..Default::default() };
             bearer.agents().redeem_token(request).await.expect("redeems");
         }
     }
     let search = audit::SearchRequest { principal: "join-token".into(), ..Default::default() };
-    let found = client.audit().search(search).await.expect("searches").records;
-    let redeemed = |record: &&audit::Record| record.action == "AgentService.RedeemToken" && record.outcome == "allow";
-    assert_eq!(found.iter().filter(redeemed).count(), 1, "what is searched for secrets tells of their use: {found:?}");
+    let redeemed = |record: &audit::Record| record.action == "AgentService.RedeemToken" && record.outcome == "allow";
+    // What is searched for secrets tells of their use. A change's record is made with it, and written a moment later.
+    until("the record of the token's use", async || {
+        client.audit().search(search.clone()).await.expect("searches").records.iter().any(redeemed)
+    })
+    .await;
 }
 
 /// Every file of a data folder but the one whose very purpose is to hold a key, which nobody else may read.

@@ -9,7 +9,6 @@ use audit::{Detail, Event, LogName, Text};
 use proto::member::v1 as wire;
 use proto::member::v1::member_service_server::MemberService;
 use raft::{PeerInfo, Role};
-use rustls::pki_types::CertificateDer;
 use state::Command;
 use tonic::{Request, Response, Status};
 use types::{Action, Millis, NodeId, Principal, Reason, Refusal, limits};
@@ -131,10 +130,7 @@ impl Member {
         let wire::ForwardRequest { action, request, caller_certificates, source } = request.into_inner();
         let action = Action::parse(&action)
             .ok_or_else(|| Refusal::new(Reason::Unimplemented, "the leader does not know this call"))?;
-        let proof = Proof {
-            certificates: caller_certificates.into_iter().map(CertificateDer::from).collect(),
-            source: source.parse::<SocketAddr>().ok(),
-        };
+        let proof = Proof::forwarded(caller_certificates, source.parse::<SocketAddr>().ok());
         let (response, index) = api::forwarded(&self.node, &core, action, &request, &proof).await?;
         Ok(wire::ForwardResponse { response, index })
     }

@@ -49,7 +49,7 @@ impl Log {
         dir: &Path,
         anchored: &Head,
         configure: impl FnOnce(Writer) -> Writer,
-        after_sync: impl Fn() + Send + 'static,
+        after_sync: impl Fn(u64, u64) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let recovered = recover(&*disk, dir, anchored)?;
         if recovered.cut_bytes > 0 {

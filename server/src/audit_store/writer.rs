@@ -72,10 +72,17 @@ impl Writer {
         self.tail.frontier.head(self.log)
     }
 
-    /// Works until every sender is gone. `head` moves after each sync; `after_sync` is called then, and must not block.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>, head: &watch::Sender<Head>, after_sync: impl Fn()) {
+    /// Works until every sender is gone. `head` moves after each sync; `after_sync` is then told the
+    /// sizes before and after, and must not block.
+    pub(super) fn run(
+        mut self,
+        mut jobs: mpsc::Receiver<Job>,
+        head: &watch::Sender<Head>,
+        after_sync: impl Fn(u64, u64),
+    ) {
         while let Some(job) = jobs.blocking_recv() {
             let mut batch = self.begin();
+            let before = batch.synced;
             self.stage(&mut batch, job);
             while batch.waiting.len() < AUDIT_BATCH_MAX && batch.bytes.len() < AUDIT_BATCH_BYTES {
                 let Ok(job) = jobs.try_recv() else { break };
@@ -84,7 +91,7 @@ impl Writer {
             let (waiting, result) = self.commit(batch);
             if result.is_ok() {
                 head.send_replace(self.head());
-                after_sync();
+                after_sync(before, self.tail.frontier.size());
             }
             for (done, first) in waiting {
                 // A caller that has gone away is not owed an answer; its record stays.

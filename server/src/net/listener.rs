@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
-use types::limits;
+use types::{SpkiHash, limits};
 
 /// Where a request came from and which key its connection proved.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct ApiConnection {
     pub source: SocketAddr,
     /// The certificates it presented, leaf first; empty when it presented none.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The hash of the leaf's key: read once, for a connection keeps its certificate. Whose key it is, is asked each time.
+    pub spki: Option<SpkiHash>,
 }
 
 /// A connection whose handshake is done; its place among [`limits::CONNECTIONS_MAX`] is freed with it.
@@ -101,7 +103,8 @@ async fn handshake(
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let certificates = certificates.iter().map(|der| der.clone().into_owned()).collect();
-            let connection = ApiConnection { source, certificates };
+            let spki = chancery_client::tls::spki_of_peer(stream.get_ref().1);
+            let connection = ApiConnection { source, certificates, spki };
             let _ = ready.send(Ok(ApiStream { stream, connection, _place: place })).await;
         }
         Ok(Err(error)) => tracing::debug!(%source, %error, "TLS handshake failed"),

@@ -4,6 +4,7 @@
 //! the caller is nobody. Unknown, revoked and expired look the same.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ca::Bundles;
 use rustls::pki_types::CertificateDer;
@@ -28,7 +29,9 @@ pub(crate) struct Caller {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proof {
     /// The certificates, leaf first; empty when none was presented.
-    pub certificates: Vec<CertificateDer<'static>>,
+    pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The hash of the leaf's key; none without a certificate.
+    pub spki: Option<SpkiHash>,
     /// From where.
     pub source: Option<SocketAddr>,
 }
@@ -38,17 +41,18 @@ impl Proof {
     #[must_use]
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Self {
         match request.extensions().get::<ApiConnection>() {
-            Some(connection) => {
-                Self { certificates: connection.certificates.to_vec(), source: Some(connection.source) }
+            Some(ApiConnection { source, certificates, spki }) => {
+                Self { certificates: Arc::clone(certificates), spki: *spki, source: Some(*source) }
             }
             None => Self::default(),
         }
     }
 
-    /// The hash of the leaf's key; none without a certificate.
-    #[must_use]
-    pub(crate) fn spki(&self) -> Option<SpkiHash> {
-        self.certificates.first().and_then(|leaf| ca::spki_hash_of_cert(leaf).ok())
+    /// What another member says that a connection to it proved.
+    pub(crate) fn forwarded(certificates: Vec<Vec<u8>>, source: Option<SocketAddr>) -> Self {
+        let certificates: Arc<[_]> = certificates.into_iter().map(CertificateDer::from).collect();
+        let spki = certificates.first().and_then(|leaf| ca::spki_hash_of_cert(leaf).ok());
+        Self { certificates, spki, source }
     }
 }
 
@@ -57,7 +61,7 @@ impl Proof {
 /// # Errors
 /// [`Reason::CredentialRejected`], in the same words for every cause.
 pub(crate) fn authenticate(state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
-    let spki = proof.spki().ok_or_else(rejected)?;
+    let spki = proof.spki.ok_or_else(rejected)?;
     let now = judging_time(state);
     match state.principal_by_spki(&spki, now) {
         Ok(principal) => return Ok(Caller { principal, spki: Some(spki), source: proof.source }),
@@ -74,7 +78,7 @@ pub(crate) fn authenticate(state: &StateView, proof: &Proof) -> Result<Caller, R
 /// # Errors
 /// [`Reason::CredentialRejected`] when no certificate was presented.
 pub(crate) fn bearer(proof: &Proof) -> Result<Caller, Refusal> {
-    let spki = proof.spki().ok_or_else(rejected)?;
+    let spki = proof.spki.ok_or_else(rejected)?;
     Ok(Caller { principal: Principal::JoinToken, spki: Some(spki), source: proof.source })
 }
 

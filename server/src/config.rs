@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 /// Our own words at `info`; the libraries under us only when something is wrong.
-const LOG_LEVEL_DEFAULT: &str = "info,openraft=warn,chunked_wal=warn,raft_log=warn,sled=warn";
+const LOG_LEVEL_DEFAULT: &str = "info,openraft=error,chunked_wal=warn,raft_log=warn,sled=warn";
 
 /// What a file, the environment or the flags say; what is absent is left to the next source or the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

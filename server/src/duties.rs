@@ -185,8 +185,11 @@ impl Duties {
         if self.core.lease.check(Clocks::now()).is_err() {
             return;
         }
-        if let Err(refusal) = self.publish_authority(state).await {
-            tracing::warn!(%refusal, "the next authority could not be published now");
+        match self.publish_authority(state).await {
+            // The state that was asked is older than the one that answered: an authority stands by already.
+            Ok(()) => {}
+            Err(refusal) if refusal.reason == Reason::PreconditionFailed => {}
+            Err(refusal) => tracing::warn!(%refusal, "the next authority could not be published now"),
         }
     }
 

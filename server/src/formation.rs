@@ -1,6 +1,7 @@
 //! How a node comes to be part of a cluster and how it opens and seals: `init`, unseal, seal (docs/spec/formation.md).
 //! Joining is in `join.rs`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chancery_client::private_file::FileError;
@@ -38,7 +39,10 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
         return Err(Refusal::new(Reason::AlreadyInitialized, "this node belongs to a cluster already"));
     }
     let InitRequest { trust_domain, operator_name, operator_spki, seal_passphrase } = request;
-    let passphrase = crypto::SecretBytes::from_vec(seal_passphrase);
+    let mut passphrase = crypto::SecretBytes::from_vec(seal_passphrase);
+    if let (true, Some(path)) = (passphrase.is_empty(), &node.config.passphrase_file) {
+        passphrase = read_passphrase(path)?;
+    }
     let trust_domain = TrustDomain::parse(&trust_domain)
         .map_err(|error| Refusal::new(Reason::InvalidArgument, format!("`{trust_domain}`: {error}")))?;
     let operator = if operator_name.is_empty() { "root" } else { &operator_name };
@@ -220,6 +224,17 @@ pub(crate) async fn seal_node(node: &Arc<Node>) -> Result<(), Refusal> {
     core.close().await;
     tracing::info!("the node was sealed");
     node.sealed_port.start(node).await.map_err(|error| internal(&error))
+}
+
+/// Reads the passphrase from the file that the settings name; a line end after it does not count.
+///
+/// # Errors
+/// `UNSEAL_FAILED` when it cannot be read or may be read by others.
+pub(crate) fn read_passphrase(path: &Path) -> Result<crypto::SecretBytes, Refusal> {
+    let content = chancery_client::private_file::read(path);
+    let content = content.map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))?;
+    let content = crypto::SecretBytes::from_vec(content);
+    Ok(crypto::SecretBytes::from_vec(content.expose().trim_ascii_end().to_vec()))
 }
 
 /// A refusal that tells a wrong passphrase from a broken disk.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,20 +153,13 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
     }
     let passphrase = match (node.config.seal, &node.config.passphrase_file) {
         (SealKind::File, _) => crypto::SecretBytes::from_vec(Vec::new()),
-        (SealKind::Passphrase, Some(path)) => read_passphrase(path)?,
+        (SealKind::Passphrase, Some(path)) => formation::read_passphrase(path)?,
         (SealKind::Passphrase, None) => {
             tracing::info!("this node is sealed: run `chancery seal unseal`");
             return Ok(());
         }
     };
     formation::unseal(node, passphrase.expose()).await
-}
-
-fn read_passphrase(path: &Path) -> Result<crypto::SecretBytes, Refusal> {
-    let content = chancery_client::private_file::read(path);
-    let content = content.map_err(|error| Refusal::new(types::Reason::UnsealFailed, error.to_string()))?;
-    let content = crypto::SecretBytes::from_vec(content);
-    Ok(crypto::SecretBytes::from_vec(content.expose().trim_ascii_end().to_vec()))
 }
 
 async fn serve(node: Arc<Node>, api: TcpListener, health_listener: TcpListener) -> Result<(), RunError> {

@@ -120,7 +120,10 @@ fn encoded(token: &JoinToken) -> Result<String, Failure> {
 pub(crate) fn start_logging(filter: &str, shape: LogShape) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::new(Exit::Usage, format!("`{filter}` is not a log filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr);
     let started = match shape {
         LogShape::Text => builder.try_init(),
         LogShape::Json => builder.json().try_init(),

@@ -1,7 +1,7 @@
 //! Where requests meet policy: the question is put together from applied state, the answer becomes a refusal or nothing.
 
 use policy::{Facts, Question, Resource};
-use types::{Action, Binding, Principal, Refusal};
+use types::{Action, Binding, Principal, Reason, Refusal};
 
 use super::target::Target;
 use crate::core::StateView;
@@ -23,8 +23,14 @@ pub(crate) fn decide(state: &StateView, principal: &Principal, action: Action, t
         Target::Operator(_) => Resource::cluster(),
     };
     let question = Question { principal, action, resource, facts: Facts { bindings: &bindings } };
+    let decision = policy::decide(&question);
+    if *target == Target::Cluster && !decision.is_allowed() {
+        // Everybody who is enrolled knows that the cluster exists: there is nothing to hide behind "not found".
+        let text = "you may not do this, ask an admin for a role that allows it";
+        return Err(Refusal::new(Reason::PermissionDenied, text));
+    }
     let (kind, name) = shown(target);
-    policy::decide(&question).check(kind, &name)
+    decision.check(kind, &name)
 }
 
 /// How a target is spoken of in a refusal.

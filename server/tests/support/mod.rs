@@ -49,11 +49,19 @@ impl Cluster {
         let formed = admin.init(init).await.expect("forms").into_inner();
         cluster.cluster_key_hash = SpkiHash::from_hex(&formed.cluster_key_hash).expect("a hash");
         let client = cluster.client_to(&[0]).await;
+        cluster.votes(&client, 1).await;
         for index in 1..size {
             let request = wire::CreateJoinTokenRequest { kind: wire::JoinTokenKind::Node.into(), ..Default::default() };
             let token = client.cluster().create_join_token(request).await.expect("makes a token").token;
             cluster.nodes[index].start(Some(token));
+            // One at a time, so that the numbers are those of the folders.
+            cluster.votes(&client, index + 1).await;
         }
+        cluster
+    }
+
+    /// Waits until that many nodes vote.
+    async fn votes(&self, client: &Client, size: usize) {
         until("every node to vote", Duration::from_secs(30), || async {
             let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
             let votes = |node: &wire::NodeStatus| {
@@ -62,7 +70,6 @@ impl Cluster {
             status.nodes.len() == size && status.nodes.iter().all(votes)
         })
         .await;
-        cluster
     }
 
     /// A client of all nodes, as the first operator.

@@ -149,7 +149,7 @@ async fn rights_end_at_the_namespace() {
         list there: namespace `b` was not found, or you may not see it (NOT_FOUND)
         re-encrypt to there: key `orders` was not found, or you may not see it (NOT_FOUND)
         rotate mine: you may not do this to key `orders`, ask an admin for a role that allows it (PERMISSION_DENIED)
-        admit a node: the `cluster` was not found, or you may not see it (NOT_FOUND)
+        admit a node: you may not do this, ask an admin for a role that allows it (PERMISSION_DENIED)
     "#]]
     .assert_eq(&told.0);
 }

@@ -91,6 +91,9 @@ impl Core {
     /// What stopped.
     pub(crate) fn check_alive(&self) -> Result<(), Refusal> {
         match self.raft.status().role {
+            _ if self.stop.is_cancelled() => {
+                Err(Refusal::new(Reason::LeaseExpired, "this node is being sealed or stopped: ask another"))
+            }
             Role::Stopped => Err(Refusal::new(Reason::Internal, "this node's log has stopped after a failed write")),
             _ => Ok(()),
         }
@@ -127,7 +130,11 @@ impl Core {
     pub(crate) async fn propose(&self, proposal: &Proposal) -> Result<AppliedEntry, Refusal> {
         let payload = postcard::to_stdvec(proposal)
             .map_err(|_| Refusal::new(Reason::Internal, "the change could not be encoded"))?;
-        let proposed = self.raft.propose(payload, limits::CALL_TIMEOUT.to_std()).await.map_err(|error| lost(&error))?;
+        let proposed = self
+            .raft
+            .propose(payload, limits::CALL_TIMEOUT.to_std())
+            .await
+            .map_err(|error| lost(&error, self.stop.is_cancelled()))?;
         Ok(AppliedEntry { reply: decode_reply(&proposed.reply), index: proposed.index })
     }
 
@@ -169,6 +176,11 @@ impl Core {
         self.tasks.close();
         self.raft.shutdown().await;
         self.tasks.wait().await;
+        // Calls that still hold this core must not write behind the back of the next one.
+        let audit = self.audit.clone();
+        if tokio::task::spawn_blocking(move || audit.close()).await.is_err() {
+            tracing::error!("the audit log could not be closed");
+        }
     }
 }
 
@@ -182,7 +194,10 @@ pub(crate) fn no_leader() -> Refusal {
 }
 
 /// Why an entry was not acknowledged, for the caller.
-fn lost(error: &ProposeError) -> Refusal {
+fn lost(error: &ProposeError, closing: bool) -> Refusal {
+    if closing {
+        return no_leader();
+    }
     match error {
         ProposeError::NotLeader { .. } => no_leader(),
         ProposeError::NoQuorum | ProposeError::Unknown { .. } => {

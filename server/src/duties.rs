@@ -49,6 +49,7 @@ struct Memory {
     certificate_until: Time,
     certificate_of: Option<types::SpkiHash>,
     pinned: BTreeSet<types::SpkiHash>,
+    written: Option<Members>,
 }
 
 impl Duties {
@@ -95,17 +96,19 @@ impl Duties {
         let state = self.core.state();
         let admitted = state.nodes().map(|(_, node)| node.info.spki);
         let pins: BTreeSet<_> = members.all.values().map(|member| member.spki).chain(admitted).collect();
-        if pins.is_empty() || pins == memory.pinned {
+        if !pins.is_empty() && pins != memory.pinned {
+            self.node.pins.replace(pins.iter().copied());
+            memory.pinned = pins;
+        }
+        // Who votes is written too: a voter whose log is gone must not come back as a blank one.
+        if members.all.is_empty() || memory.written.as_ref() == Some(&members) {
             return;
         }
-        self.node.pins.replace(pins.iter().copied());
-        if !members.all.is_empty()
-            && let Err(error) = write_members(&self.node.folder, &members)
-        {
+        if let Err(error) = write_members(&self.node.folder, &members) {
             tracing::warn!(%error, "the members could not be written: a restart while sealed may not find them all");
             return;
         }
-        memory.pinned = pins;
+        memory.written = Some(members);
     }
 
     /// Renews the lease when a third of it has passed; a leader asks itself.
@@ -119,7 +122,11 @@ impl Duties {
         let granted = if self.core.leads() {
             self.core.fresh_state().await.map(|_| limits::NODE_LEASE_DEFAULT.to_std())
         } else {
-            self.ask_for_lease().await
+            // The lease counts from `now`, and so must what is served under it: a node that was away catches up first.
+            match self.ask_for_lease().await {
+                Ok(length) => self.core.fresh_state().await.map(|_| length),
+                Err(refusal) => Err(refusal),
+            }
         };
         if let Ok(length) = granted {
             self.core.lease.renew(now, length);

@@ -20,9 +20,9 @@ use crate::core::Core;
 use crate::join;
 use crate::keyring::Keyring;
 use crate::machine::decode_reply;
-use crate::membership::{Membership, write_members};
+use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
-use crate::opening::{OpeningError, open_raft};
+use crate::opening::{Opened, OpeningError, open_raft};
 use crate::seal::{self, SealError};
 use crate::wire::{name, time};
 
@@ -37,6 +37,11 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
     let _turn = node.turning.lock().await;
     if !matches!(node.phase(), Phase::Empty) {
         return Err(Refusal::new(Reason::AlreadyInitialized, "this node belongs to a cluster already"));
+    }
+    if node.folder.join("audit").exists() {
+        // The audit folder is made only after node.json was written.
+        let text = "this folder has served a cluster and its node.json is missing: restore it, or use an empty folder";
+        return Err(Refusal::new(Reason::AlreadyInitialized, text));
     }
     let InitRequest { trust_domain, operator_name, operator_spki, seal_passphrase } = request;
     let mut passphrase = crypto::SecretBytes::from_vec(seal_passphrase);
@@ -105,8 +110,13 @@ async fn open_first(
         opened.raft.shutdown().await;
         return Ok(Err(refusal));
     }
-    membership.write(&node.folder)?;
-    Ok(Ok(opened.finish(node).await?))
+    if let Err(error) = membership.write(&node.folder) {
+        opened.raft.shutdown().await;
+        return Err(error.into());
+    }
+    // From here on the folder belongs to a cluster, whatever happens: a second `init` must not wipe it.
+    node.turn(Phase::Sealed(membership));
+    finish_or_stop(node, opened).await.map(Ok)
 }
 
 /// Removes what an `init` that died has left: without `node.json` it belongs to no cluster.
@@ -181,22 +191,50 @@ pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8]) -> Result<(), Re
             join::take_root(node, &membership, passphrase).await?;
             membership
         }
-        Phase::Sealed(membership) => membership,
+        Phase::Sealed(membership) => {
+            check_votes(node, &membership)?;
+            membership
+        }
     };
     let root = open_root(node, &membership, passphrase).await?;
     node.sealed_port.stop().await;
-    let opened = open_raft(node, membership, root).await;
-    let opened = match opened {
-        Ok(opened) => opened,
+    let opened = match open_raft(node, membership, root).await {
+        Ok(opened) => finish_or_stop(node, opened).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(core) => node.turn(Phase::Open(core)),
         Err(error) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
             return Err(internal(&error));
         }
-    };
-    let core = opened.finish(node).await.map_err(|error| internal(&error))?;
-    node.turn(Phase::Open(core));
+    }
     tracing::info!("the node was unsealed");
     Ok(())
+}
+
+/// Refuses a voter whose log and witness are gone: it has forgotten its votes.
+fn check_votes(node: &Node, membership: &Membership) -> Result<(), Refusal> {
+    let members = read_members(&node.folder).map_err(|error| internal(&error))?;
+    if !members.is_voter(membership.node()) || node.folder.join("raft.witness").exists() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::PreconditionFailed,
+        "this voter's log is gone, and with it its votes: empty the data folder and join it again as a new node",
+    ))
+}
+
+/// Opens what is left to open; when that fails Raft is stopped again, for a node that cannot serve must not vote.
+async fn finish_or_stop(node: &Arc<Node>, opened: Opened) -> Result<Arc<Core>, OpeningError> {
+    let raft = opened.raft.clone();
+    match opened.finish(node).await {
+        Ok(core) => Ok(core),
+        Err(error) => {
+            raft.shutdown().await;
+            Err(error)
+        }
+    }
 }
 
 async fn open_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<LockedSecret, Refusal> {

@@ -70,6 +70,8 @@ pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal>
 /// # Errors
 /// When no member hands it out in time, or the seal refuses.
 pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<(), Refusal> {
+    let refused = |error: seal::SealError| Refusal::new(Reason::InvalidArgument, error.to_string());
+    seal::check_passphrase(node.config.seal, passphrase).map_err(refused)?;
     let members = read_members(&node.folder).map_err(|error| internal(&error))?;
     let root = ask_members(node, membership, &members).await?;
     seal::seal(&node.folder, node.config.seal, passphrase, membership.cluster(), &root)

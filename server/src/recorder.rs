@@ -1,7 +1,8 @@
 //! Brings the cluster log's leaves from `apply` to the disk, in order, and closes gaps from peers.
 //!
 //! A gap opens when this node installed a snapshot: the leaves below it were never applied here. They are fetched from
-//! the other members, checked against the frontier that Raft agreed on when the log is verified, and handed in first.
+//! the other members and handed in first. What a member hands over is not checked here: `audit verify` compares the whole
+//! log with the head that Raft agreed on.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Runs until it is stopped or the store fails, which ends the node's right to answer.
+    /// Runs until it is stopped. A store that cannot be written is tried again: a full disk may get room, and Raft keeps
+    /// what is needed to make the leaves again, because no snapshot is taken before they are durable.
     pub(crate) async fn run(mut self) {
         self.publish();
         let mut batch = Vec::new();
@@ -50,9 +52,13 @@ impl Recorder {
                 tracing::warn!(%gap, "the cluster audit log has a gap that no member fills; trying again");
             }
             let leaves: Vec<_> = batch.drain(..).map(|leaf| leaf.bytes).collect();
-            if let Err(error) = self.write(first, leaves).await {
-                tracing::error!(%error, "the cluster audit log cannot be written: this node stops answering");
-                return;
+            while let Err(error) = self.write(first, leaves.clone()).await {
+                tracing::error!(%error, "the cluster audit log cannot be written now; trying again");
+                let pause = tokio::time::sleep(PAUSE);
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = pause => {}
+                }
             }
         }
     }

@@ -74,13 +74,12 @@ pub async fn run(config: Config, join_token: Option<String>, stop: CancellationT
     let serving = serve(Arc::clone(&node), api, health);
     let opening = open(&node, join_token);
     tokio::pin!(serving);
-    let opened = tokio::select! {
+    let served = tokio::select! {
         served = &mut serving => served,
-        opened = opening => opened.map_err(RunError::from),
-    };
-    let served = match opened {
-        Ok(()) => until_stopped(&node, serving).await,
-        failed => failed,
+        opened = opening => match opened {
+            Ok(()) => until_stopped(&node, serving.as_mut()).await,
+            Err(refusal) => Err(refusal.into()),
+        },
     };
     node.stop.cancel();
     if let Ok(core) = node.core() {

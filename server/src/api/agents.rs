@@ -70,8 +70,22 @@ fn answer(state: &State, name: &AgentName) -> Result<wire::Agent, Refusal> {
 
 /// Reads a join token. Whatever is wrong with it is said in the words for an unknown one.
 pub(super) fn read_token(text: &str) -> Result<JoinToken, Refusal> {
-    let words = "the join token is unknown, used or expired, ask an admin for a new one";
-    JoinToken::parse(text).map_err(|_| Refusal::new(Reason::TokenRejected, words))
+    JoinToken::parse(text).map_err(|_| token_rejected())
+}
+
+fn token_rejected() -> Refusal {
+    Refusal::new(Reason::TokenRejected, "the join token is unknown, used or expired, ask an admin for a new one")
+}
+
+/// The bearer of a token that would open something. A stranger's invented token is turned away here, before it costs the
+/// cluster an entry; a node or agent whose answer was lost comes again with a token that is spent, on its own key.
+pub(super) fn token_bearer(state: &StateView, proof: &Proof, text: &str) -> Result<Caller, Refusal> {
+    let caller = bearer(proof)?;
+    let token = read_token(text)?;
+    let hash = crypto::hash::sha256(token.secret.expose());
+    let unspent = state.token(&token.id).is_some_and(|row| row.secret_hash == hash && state.time() < row.expires);
+    let known = caller.spki.is_some_and(|spki| state.principal_by_spki(&spki, judging_time(state)).is_ok());
+    if unspent || known { Ok(caller) } else { Err(token_rejected()) }
 }
 
 /// The agent that calls.
@@ -87,8 +101,8 @@ impl Mutation for wire::RedeemAgentTokenRequest {
     type Answer = wire::Agent;
     request_fields!();
 
-    fn caller(_state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
-        bearer(proof)
+    fn caller(&self, state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
+        token_bearer(state, proof, &self.token)
     }
 
     fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
@@ -213,12 +227,12 @@ impl Watch {
             if let Err(why) = state.check_standing(&self.caller.principal, judging_time(&state)) {
                 tracing::info!(agent = %self.agent, ?why, "an agent's stream was ended");
                 let refusal = Refusal::new(Reason::CredentialRejected, "the credential was revoked or has expired");
-                let _ = self.sender.send(Err(status(&refusal))).await;
+                self.send(Err(status(&refusal))).await;
                 return;
             }
             let seen = seen(&state, &self.agent);
             if sent != Some(seen) {
-                if self.sender.send(response(&state, &self.agent)).await.is_err() {
+                if !self.send(response(&state, &self.agent)).await {
                     return;
                 }
                 sent = Some(seen);
@@ -233,6 +247,16 @@ impl Watch {
                 () = self.sender.closed() => return,
                 changed = changed => if changed.is_err() { return },
             }
+        }
+    }
+}
+
+impl Watch {
+    /// False when the agent or the node is gone: an agent that does not read must not hold up a node that closes.
+    async fn send(&self, message: Result<wire::WatchResponse, Status>) -> bool {
+        tokio::select! {
+            () = self.core.stop.cancelled() => false,
+            sent = self.sender.send(message) => sent.is_ok(),
         }
     }
 }

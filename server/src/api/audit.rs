@@ -14,10 +14,12 @@ use types::{Action, Principal, Reason, Refusal, limits};
 
 use super::Api;
 use crate::audit_store::{OutcomeKind, Query as Search, ReadError};
-use crate::core::{Core, StateView};
+use crate::core::{Core, StateView, judging_time};
 use crate::request::authn::Caller;
+use crate::request::decide::decide;
 use crate::request::query::{self, Consistency, Query};
 use crate::request::target::Target;
+use crate::wire::status::status;
 use crate::wire::{audit, page, time};
 
 #[tonic::async_trait]
@@ -155,7 +157,8 @@ impl Query for wire::TailRequest {
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(Self::Answer, Detail), Refusal> {
         let (sender, receiver) = mpsc::channel(limits::PAGE_SIZE_DEFAULT);
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX).min(limits::PAGE_SIZE_MAX);
-        let tail = Tail { core: desk.node.core()?, limit, follow: self.follow, sender };
+        let caller = desk.caller.principal.clone();
+        let tail = Tail { core: desk.node.core()?, caller, limit, follow: self.follow, sender };
         desk.core.tasks.spawn(tail.run());
         Ok((Box::pin(ReceiverStream::new(receiver)), Detail::new().count("limit", limit as u64)))
     }
@@ -164,6 +167,7 @@ impl Query for wire::TailRequest {
 /// One follower of the logs: the newest records of both in the order of their times, then each as it comes.
 struct Tail {
     core: Arc<Core>,
+    caller: Principal,
     limit: usize,
     follow: bool,
     sender: mpsc::Sender<Result<wire::Record, Status>>,
@@ -171,37 +175,67 @@ struct Tail {
 
 impl Tail {
     async fn run(self) {
+        // What ends a tail is told to its reader, unless the reader or the node is gone.
+        if let Err(refusal) = self.follow().await {
+            self.send(Err(status(&refusal))).await;
+        }
+    }
+
+    async fn follow(&self) -> Result<(), Refusal> {
         let logs = [LogName::Cluster, self.core.audit.node_log()];
         let mut heads: Vec<_> = logs.iter().filter_map(|log| self.core.audit.subscribe(*log)).collect();
         let mut next: Vec<u64> = heads.iter_mut().map(|head| head.borrow_and_update().size).collect();
         let mut newest = Vec::new();
         for (log, size) in logs.iter().zip(&next) {
-            let from = size.saturating_sub(self.limit as u64);
-            newest.extend(self.core.audit.records(*log, from, self.limit).await.unwrap_or_default());
+            newest.extend(self.read(*log, size.saturating_sub(self.limit as u64), self.limit).await?);
         }
         newest.sort_by_key(|record| record.event.at);
         let skipped = newest.len().saturating_sub(self.limit);
-        if !self.send(newest.iter().skip(skipped)).await || !self.follow {
-            return;
+        if !self.send_all(newest.iter().skip(skipped)).await || !self.follow {
+            return Ok(());
         }
         while self.changed(&mut heads).await {
+            self.check_right()?;
             for (log, next) in logs.iter().zip(&mut next) {
-                let records = self.core.audit.records(*log, *next, limits::PAGE_SIZE_MAX).await.unwrap_or_default();
+                let records = self.read(*log, *next, limits::PAGE_SIZE_MAX).await?;
                 *next += records.len() as u64;
-                if !self.send(records.iter()).await {
-                    return;
+                if !self.send_all(records.iter()).await {
+                    return Ok(());
                 }
             }
         }
+        Ok(())
     }
 
-    async fn send(&self, records: impl Iterator<Item = &Record>) -> bool {
+    /// A reader whose enrolment or role was taken away reads no further.
+    fn check_right(&self) -> Result<(), Refusal> {
+        let state = self.core.state();
+        let is_operator = matches!(self.caller, Principal::Operator(_));
+        if is_operator && state.check_standing(&self.caller, judging_time(&state)).is_err() {
+            return Err(Refusal::new(Reason::CredentialRejected, "the credential was revoked or has expired"));
+        }
+        decide(&state, &self.caller, Action::TailRecords, &Target::Cluster)
+    }
+
+    async fn read(&self, log: LogName, from: u64, limit: usize) -> Result<Vec<Record>, Refusal> {
+        self.core.audit.records(log, from, limit).await.map_err(|error| unreadable(&error))
+    }
+
+    async fn send_all(&self, records: impl Iterator<Item = &Record>) -> bool {
         for record in records {
-            if self.sender.send(Ok(shown(record))).await.is_err() {
+            if !self.send(Ok(shown(record))).await {
                 return false;
             }
         }
         true
+    }
+
+    /// False when the reader or the node is gone: a reader that does not read must not hold up a node that closes.
+    async fn send(&self, message: Result<wire::Record, Status>) -> bool {
+        tokio::select! {
+            () = self.core.stop.cancelled() => false,
+            sent = self.sender.send(message) => sent.is_ok(),
+        }
     }
 
     /// Waits for either log to move; false when the follower or the node is gone.

@@ -15,10 +15,10 @@ use tonic::{Request, Response, Status};
 use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, Time, TokenId, limits};
 
 use super::Api;
-use super::agents::read_token;
+use super::agents::{read_token, token_bearer};
 use super::macros::request_fields;
 use crate::core::{Core, StateView};
-use crate::request::authn::{Caller, Proof, bearer};
+use crate::request::authn::{Caller, Proof};
 use crate::request::mutation::{self, Mutation};
 use crate::request::query::{self, Consistency, Query};
 use crate::request::target::Target;
@@ -145,8 +145,8 @@ impl Mutation for wire::RedeemNodeTokenRequest {
     type Answer = wire::RedeemNodeTokenResponse;
     request_fields!();
 
-    fn caller(_state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
-        bearer(proof)
+    fn caller(&self, state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
+        token_bearer(state, proof, &self.token)
     }
 
     fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {

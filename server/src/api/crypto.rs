@@ -103,6 +103,17 @@ fn find_by_id(state: &StateView, id: KeyId) -> Option<(NamespaceName, KeyName)> 
     state.key_by_id(&id).map(|(ns, key, _)| (ns.clone(), key.clone()))
 }
 
+/// A ciphertext of a version that this node has not applied yet was made by one that has: waiting tells it from a forged one.
+fn lacks_version(state: &StateView, ciphertext: &[u8]) -> bool {
+    Ciphertext::parse(ciphertext)
+        .is_ok_and(|parsed| state.key_version(&parsed.header.key_id, parsed.header.version).is_none())
+}
+
+/// A key that was created a moment ago on another node.
+fn lacks_key(state: &StateView, full_name: &str) -> bool {
+    name::key(full_name).is_ok_and(|(ns, key)| state.key(&ns, &key).is_none())
+}
+
 fn check_plaintext(plaintext: &[u8]) -> Result<(), Refusal> {
     if plaintext.len() <= limits::UNARY_PLAINTEXT_BYTES_MAX {
         return Ok(());
@@ -159,6 +170,10 @@ impl Query for wire::EncryptRequest {
     const ACTION: Action = Action::Encrypt;
     type Answer = wire::EncryptResponse;
 
+    fn wants_newer(&self, state: &StateView) -> bool {
+        lacks_key(state, &self.name)
+    }
+
     fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
         key_target(&self.name)
     }
@@ -179,6 +194,10 @@ impl Query for wire::DecryptRequest {
     const ACTION: Action = Action::Decrypt;
     type Answer = wire::DecryptResponse;
 
+    fn wants_newer(&self, state: &StateView) -> bool {
+        lacks_version(state, &self.ciphertext)
+    }
+
     fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal> {
         ciphertext_target(state, caller, Self::ACTION, &self.parent, &self.ciphertext)
     }
@@ -198,6 +217,10 @@ impl Query for wire::DecryptRequest {
 impl Query for wire::GenerateDataKeyRequest {
     const ACTION: Action = Action::GenerateDataKey;
     type Answer = wire::GenerateDataKeyResponse;
+
+    fn wants_newer(&self, state: &StateView) -> bool {
+        lacks_key(state, &self.name)
+    }
 
     fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
         key_target(&self.name)
@@ -228,6 +251,10 @@ impl Query for wire::GenerateDataKeyRequest {
 impl Query for wire::ReEncryptRequest {
     const ACTION: Action = Action::ReEncrypt;
     type Answer = wire::ReEncryptResponse;
+
+    fn wants_newer(&self, state: &StateView) -> bool {
+        lacks_version(state, &self.ciphertext)
+    }
 
     fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal> {
         ciphertext_target(state, caller, Self::ACTION, &self.parent, &self.ciphertext)

@@ -25,7 +25,10 @@ fn elsewhere<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl ClusterService for Local {
     async fn init(&self, request: Request<wire::InitRequest>) -> Result<Response<wire::InitResponse>, Status> {
-        let formed = formation::form(&self.node, request.into_inner()).await;
+        let (node, request) = (Arc::clone(&self.node), request.into_inner());
+        // It goes on when the caller goes away: half a formation would leave Raft running without a node around it.
+        let forming = tokio::spawn(async move { formation::form(&node, request).await });
+        let formed = forming.await.unwrap_or_else(|error| Err(formation::internal(&error)));
         formed.map(Response::new).map_err(|refusal| status(&refusal))
     }
 

@@ -16,7 +16,8 @@ use super::init::Local;
 use crate::core::Core;
 use crate::node::Node;
 use crate::request::authn::Proof;
-use crate::request::mutation::{Mutation, carry_out};
+use crate::request::mutation::{Mutation, carry_out, recognise};
+use crate::request::record::note_stranger;
 
 /// One service with the bounds that all have.
 macro_rules! bounded {
@@ -105,8 +106,8 @@ pub(crate) async fn forwarded(
 async fn run<M: Mutation>(node: &Node, core: &Core, request: &[u8], proof: &Proof) -> Result<(Vec<u8>, u64), Refusal> {
     let message = M::decode(request)
         .map_err(|_| Refusal::new(Reason::InvalidArgument, "the forwarded request cannot be read"))?;
-    let caller = M::caller(&core.state(), proof);
-    let caller = caller.inspect_err(|_| node.strangers.count(M::ACTION, proof.source))?;
+    let caller = recognise(core, &message, proof).await;
+    let caller = caller.inspect_err(|refusal| note_stranger(node, M::ACTION, proof.source, refusal))?;
     let (answer, index) = carry_out(node, core, message, caller).await?;
     Ok((answer.encode_to_vec(), index))
 }

@@ -9,11 +9,13 @@ use audit::Detail;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::seal_service_server::SealService;
 use tonic::{Request, Response, Status};
-use types::{Action, Refusal};
+use types::{Action, Reason, Refusal};
 
 use super::Api;
+use crate::config::SealKind;
 use crate::core::StateView;
 use crate::formation;
+use crate::net::ApiConnection;
 use crate::node::{Node, Phase};
 use crate::request::authn::Caller;
 use crate::request::query::{self, Consistency, Query};
@@ -24,14 +26,31 @@ use crate::wire::status::status;
 #[tonic::async_trait]
 impl SealService for Api {
     async fn unseal(&self, request: Request<wire::UnsealRequest>) -> Result<Response<wire::SealStatus>, Status> {
+        if request.extensions().get::<ApiConnection>().is_some() && matches!(self.node.phase(), Phase::Admitted(_)) {
+            // A node without a seal takes whatever passphrase comes first: so it has to come from its own machine.
+            let text = "this node has no seal yet: choose its passphrase on its own socket, \
+                        `chancery seal unseal --socket DATA_DIR/admin.sock`";
+            return Err(status(&Refusal::new(Reason::PermissionDenied, text)));
+        }
         let passphrase = crypto::SecretBytes::from_vec(request.into_inner().passphrase);
-        let unsealed = formation::unseal(&self.node, passphrase.expose()).await;
+        let node = Arc::clone(&self.node);
+        // It goes on when the caller goes away: half an opening would hold the log and serve nothing.
+        let unsealing = tokio::spawn(async move { formation::unseal(&node, passphrase.expose()).await });
+        let unsealed = unsealing.await.unwrap_or_else(|error| Err(formation::internal(&error)));
         unsealed.map_err(|refusal| status(&refusal))?;
         Ok(Response::new(seal_status(&self.node)))
     }
 
+    /// The record of this call is written by the core that is about to close, so closing comes after it.
     async fn seal(&self, request: Request<wire::SealRequest>) -> Result<Response<wire::SealStatus>, Status> {
-        query::serve(&self.node, request).await
+        let answer = query::serve(&self.node, request).await?;
+        let node = Arc::clone(&self.node);
+        tokio::spawn(async move {
+            if let Err(refusal) = formation::seal_node(&node).await {
+                tracing::error!(%refusal, "the node could not be sealed");
+            }
+        });
+        Ok(answer)
     }
 
     /// Public: health says the same.
@@ -44,13 +63,21 @@ impl SealService for Api {
 }
 
 fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
-    let kind = seal::read(&node.folder).ok().flatten().map_or("", |record| record.kind());
     let (sealed, initialized, number) = match node.phase() {
         Phase::Empty => (false, false, 0),
         Phase::Admitted(membership) | Phase::Sealed(membership) => (true, true, membership.node().0),
         Phase::Open(core) => (false, true, core.node.0),
     };
-    wire::SealStatus { sealed, seal_type: kind.to_owned(), initialized, node: number }
+    wire::SealStatus { sealed, seal_type: seal_type(node).to_owned(), initialized, node: number }
+}
+
+/// The seal that the node has, or, before it has one, the one that it is set to take.
+fn seal_type(node: &Node) -> &'static str {
+    let configured = match node.config.seal {
+        SealKind::File => "file",
+        SealKind::Passphrase => "passphrase",
+    };
+    seal::read(&node.folder).ok().flatten().map_or(configured, |record| record.kind())
 }
 
 impl Query for wire::SealRequest {
@@ -65,15 +92,7 @@ impl Query for wire::SealRequest {
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::SealStatus, Detail), Refusal> {
-        // The record of this call must be written by the core that is about to close, so closing comes after it.
-        let node = Arc::clone(desk.node);
-        tokio::spawn(async move {
-            if let Err(refusal) = formation::seal_node(&node).await {
-                tracing::error!(%refusal, "the node could not be sealed");
-            }
-        });
-        let record = seal::read(&desk.node.folder).ok().flatten();
-        let seal_type = record.map_or("", |record| record.kind()).to_owned();
+        let seal_type = seal_type(desk.node).to_owned();
         Ok((wire::SealStatus { sealed: true, seal_type, initialized: true, node: desk.core.node.0 }, Detail::new()))
     }
 }

@@ -223,6 +223,11 @@ impl AuditStore {
         self.blocking(move |shared| shared.log(log)?.verify(&heads)).await
     }
 
+    /// Takes no more records; what was handed in becomes durable. Blocks until it has.
+    pub(crate) fn close(&self) {
+        self.shared.logs.values().for_each(Log::close);
+    }
+
     fn log_to_write(&self, log: LogName) -> Result<&Log, AuditUnavailable> {
         let missing = || AuditUnavailable { log, why: "this node does not hold the log".to_owned() };
         self.shared.logs.get(&log).ok_or_else(missing)

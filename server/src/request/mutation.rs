@@ -40,7 +40,7 @@ pub(crate) trait Mutation: prost::Message + Default + Clone + 'static {
     type Answer: prost::Message + Default;
 
     /// Who sends it: by default somebody enrolled.
-    fn caller(state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
+    fn caller(&self, state: &StateView, proof: &Proof) -> Result<Caller, Refusal> {
         authenticate(state, proof)
     }
 
@@ -88,15 +88,28 @@ pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) ->
         let mut message = request.into_inner();
         fix_request_id(&mut message);
         if !core.leads() {
-            return forward(&core, message, &proof).await;
+            return match forward(&core, &message, &proof).await {
+                Ok(answer) => Ok(answer),
+                Err(Unforwarded::Answered(refusal)) => Err(refusal),
+                Err(Unforwarded::Lost(refusal)) => record_lost(&entry, &core, message, &proof, refusal).await,
+            };
         }
-        let caller = M::caller(&core.state(), &proof);
+        let caller = recognise(&core, &message, &proof).await;
         let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
         carry_out(node, &core, message, caller).await.map(|(answer, _)| answer)
     };
     let answer: Result<M::Answer, Refusal> = answered.await;
     entry.count(&answer);
     answer.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+/// Who calls, as this leader knows. One that was just elected, or deposed, may not know what was acknowledged elsewhere: it
+/// says no only from a state that a quorum has confirmed.
+pub(crate) async fn recognise<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<Caller, Refusal> {
+    match message.caller(&core.state(), proof) {
+        Err(_) if proof.spki.is_some() => message.caller(&core.fresh_state().await?, proof),
+        caller => caller,
+    }
 }
 
 /// A request without an id gets one here, before it is forwarded: our own retries of it must be recognisable.
@@ -108,8 +121,8 @@ fn fix_request_id<M: Mutation>(message: &mut M) {
 }
 
 /// Hands a mutation to the leader, with the certificate whose key the caller proved, and waits until its change is visible here.
-async fn forward<M: Mutation>(core: &Core, message: M, proof: &Proof) -> Result<M::Answer, Refusal> {
-    let mut leader = core.leader()?;
+async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<M::Answer, Unforwarded> {
+    let mut leader = core.leader().map_err(Unforwarded::Lost)?;
     let forwarded = ForwardRequest {
         action: M::ACTION.as_str().to_owned(),
         request: message.encode_to_vec(),
@@ -119,11 +132,38 @@ async fn forward<M: Mutation>(core: &Core, message: M, proof: &Proof) -> Result<
     let mut request = Request::new(forwarded);
     request.set_timeout(limits::CALL_TIMEOUT.to_std());
     let answer = leader.forward(request).await;
-    let answer = answer.map_err(|error| refusal(&error).unwrap_or_else(no_leader))?.into_inner();
+    let answer = answer.map_err(|error| match refusal(&error) {
+        Some(refusal) => Unforwarded::Answered(refusal),
+        None => Unforwarded::Lost(no_leader()),
+    });
+    let answer = answer?.into_inner();
     // The caller may read its own change on this node at once; if we lag, its next read waits by itself.
     let _ = core.raft.await_applied(answer.index, limits::CALL_TIMEOUT.to_std()).await;
     M::Answer::decode(answer.response.as_slice())
-        .map_err(|_| Refusal::new(Reason::Internal, "the leader's answer could not be read"))
+        .map_err(|_| Unforwarded::Lost(Refusal::new(Reason::Internal, "the leader's answer could not be read")))
+}
+
+/// Why there is no answer of the leader's.
+enum Unforwarded {
+    /// There is one, a refusal, and the leader has recorded it.
+    Answered(Refusal),
+    /// The leader could not be asked, or what it did is not known: only this node knows what the caller is told.
+    Lost(Refusal),
+}
+
+/// Records that this node could not tell a caller what became of its request.
+async fn record_lost<M: Mutation>(
+    entry: &Entry<'_>,
+    core: &Core,
+    mut message: M,
+    proof: &Proof,
+    refusal: Refusal,
+) -> Result<M::Answer, Refusal> {
+    let caller = message.caller(&core.state(), proof);
+    let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
+    let target = message.target(&caller);
+    let request_id = parse_request::<M>(&mut message).ok().map(|request| request.id);
+    entry.close(core, &caller, target.as_ref().ok(), request_id, Err(refusal)).await
 }
 
 /// Carries a mutation out on this node, which must lead. Also returns the entry's index, zero when nothing was proposed.
@@ -152,6 +192,10 @@ pub(crate) async fn carry_out<M: Mutation>(
             let refused: Result<(M::Answer, _), _> = Err(refusal);
             record.close(core, &caller, target.as_ref().ok(), request_id, refused).await.map(|answer| (answer, 0))
         }
+        Outcome::Repeated(answer, index) => {
+            let answer = answer.map(|answer| (answer, audit::Detail::new().count("repeats_entry", index)));
+            record.close(core, &caller, target.as_ref().ok(), request_id, answer).await.map(|answer| (answer, index))
+        }
         Outcome::DryRun(answer) => {
             let detail = audit::Detail::new().count("validate_only", 1);
             let answer = Ok((answer, detail));
@@ -166,6 +210,8 @@ enum Outcome<A> {
     Recorded(Result<A, Refusal>, u64),
     /// Nothing was proposed.
     Refused(Refusal),
+    /// The same request was answered before: nothing was proposed, and the answer is the same.
+    Repeated(Result<A, Refusal>, u64),
     /// Nothing was to be proposed.
     DryRun(A),
 }
@@ -176,15 +222,24 @@ async fn repeat_while_stale<M: Mutation>(
     request: &Authenticated<M>,
     target: &Target,
 ) -> Outcome<M::Answer> {
-    for _ in 0..limits::DECISIONS_MAX {
-        let decided = match request.decide(core, target) {
-            Ok(decided) => decided,
-            Err(refusal) => return Outcome::Refused(refusal),
-        };
-        let admitted = match decided.admit(core) {
+    if let Some(repeated) = request.repeated(core, target) {
+        return repeated;
+    }
+    let (mut confirmed, mut left) = (false, limits::DECISIONS_MAX);
+    while left > 0 {
+        let admitted = match request.decide(core, target).and_then(|decided| decided.admit(core)) {
             Ok(admitted) => admitted,
-            Err(refusal) => return Outcome::Refused(refusal),
+            Err(refusal) if confirmed => return Outcome::Refused(refusal),
+            // As in `recognise`: no is said only from a state that a quorum has confirmed.
+            Err(_) => match core.fresh_state().await {
+                Ok(_) => {
+                    confirmed = true;
+                    continue;
+                }
+                Err(no_quorum) => return Outcome::Refused(no_quorum),
+            },
         };
+        left -= 1;
         if request.message.validate_only() {
             return match admitted.rehearse(core, request) {
                 Ok(answer) => Outcome::DryRun(answer),
@@ -212,6 +267,19 @@ async fn repeat_while_stale<M: Mutation>(
 }
 
 impl<M: Mutation> Authenticated<M> {
+    /// The answer to a retry of a request that was answered before, as far as this node knows. Asked before anything is
+    /// drawn or compared: what the first attempt changed must not make the second fail.
+    fn repeated(&self, core: &Core, target: &Target) -> Option<Outcome<M::Answer>> {
+        if self.message.validate_only() {
+            return None;
+        }
+        let Decided { state, .. } = self.decide(core, target).ok()?;
+        let known = state.remembered(&self.caller.principal, self.request.id)?;
+        let reply = (known.body == self.request.body).then(|| known.outcome.clone())?;
+        let answer = reply.and_then(|reply| self.message.answer(&self.desk(core, &state), &reply));
+        Some(Outcome::Repeated(answer, known.index))
+    }
+
     /// Asks policy, and keeps the state that its answer rests on.
     fn decide(&self, core: &Core, target: &Target) -> Result<Decided<'_, M>, Refusal> {
         let state = core.state();

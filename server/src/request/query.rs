@@ -49,6 +49,11 @@ pub(crate) trait Query: Send + Sized {
     /// The response message.
     type Answer: Send;
 
+    /// Whether it names something that this node has not applied yet, so that a newer state is worth waiting for.
+    fn wants_newer(&self, _state: &StateView) -> bool {
+        false
+    }
+
     /// What it is about. Names that stand only in a ciphertext are looked up in `state`.
     fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal>;
 
@@ -64,13 +69,19 @@ pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Re
         let core = node.core()?;
         core.check_alive()?;
         let authenticated = authenticated::<Q>(&core, &proof).await;
-        let (caller, state) = authenticated.inspect_err(|refusal| {
+        let (caller, mut state, fresh) = authenticated.inspect_err(|refusal| {
             entry.note_stranger(proof.source, refusal);
             entry.count(&Err::<(), _>(refusal.clone()));
         })?;
         let query = request.into_inner();
+        if query.wants_newer(&state)
+            && let Ok(newer) = core.fresh_state().await
+        {
+            state = newer;
+        }
         let target = query.target(&state, &caller);
         let answer = match &target {
+            Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
             Ok(target) => decided(Desk { node, core: &core, state, caller: &caller }, query, target).await,
             Err(refusal) => Err(refusal.clone()),
         };
@@ -79,13 +90,18 @@ pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Re
     answered.await.map(Response::new).map_err(|refusal: Refusal| status(&refusal))
 }
 
-/// Wire → Authenticated. Whoever presents nothing does not make us ask the leader.
-async fn authenticated<Q: Query>(core: &Core, proof: &Proof) -> Result<(Caller, StateView), Refusal> {
-    let state = match Q::CONSISTENCY {
-        Consistency::Linearizable if !proof.certificates.is_empty() => core.fresh_state().await?,
-        Consistency::Linearizable | Consistency::Local => core.state(),
+/// Wire → Authenticated. Whoever presents nothing does not make us ask the leader. Without a quorum the caller is recognised
+/// by what this node knows, so that the failure is recorded in its name.
+async fn authenticated<Q: Query>(
+    core: &Core,
+    proof: &Proof,
+) -> Result<(Caller, StateView, Result<(), Refusal>), Refusal> {
+    let fresh = match Q::CONSISTENCY {
+        Consistency::Linearizable if !proof.certificates.is_empty() => core.fresh_state().await,
+        Consistency::Linearizable | Consistency::Local => Ok(core.state()),
     };
-    Ok((authenticate(&state, proof)?, state))
+    let state = fresh.as_ref().map_or_else(|_| core.state(), Clone::clone);
+    Ok((authenticate(&state, proof)?, state, fresh.map(drop)))
 }
 
 /// Authenticated → Decided → Answered.

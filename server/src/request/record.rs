@@ -50,15 +50,20 @@ impl Entry<'_> {
 
     /// Whoever was not recognised is counted; its calls are recorded together, once a minute.
     pub(crate) fn note_stranger(&self, source: Option<SocketAddr>, refusal: &Refusal) {
-        if refusal.reason == Reason::CredentialRejected {
-            self.node.strangers.count(self.action, source);
-        }
+        note_stranger(self.node, self.action, source, refusal);
     }
 
     /// Counts an answer whose record is made elsewhere: in `apply`, or nowhere for a caller who is nobody.
     pub(crate) fn count<T>(&self, answer: &Result<T, Refusal>) {
         let outcome = answer.as_ref().map_or_else(|refusal| outcome(refusal.reason).as_str(), |_| "allow");
         self.node.metrics.answered(self.action, outcome, self.started.elapsed());
+    }
+}
+
+/// Counts a call that was refused before its caller was recognised: an unknown credential, or a token that opens nothing.
+pub(crate) fn note_stranger(node: &Node, action: Action, source: Option<SocketAddr>, refusal: &Refusal) {
+    if matches!(refusal.reason, Reason::CredentialRejected | Reason::TokenRejected) {
+        node.strangers.count(action, source);
     }
 }
 

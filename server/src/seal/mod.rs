@@ -73,6 +73,17 @@ pub(crate) fn seal(
     Ok(())
 }
 
+/// Whether that seal would take that passphrase, before anything is asked of anybody for it.
+///
+/// # Errors
+/// When the passphrase is missing or too short.
+pub(crate) fn check_passphrase(kind: SealKind, passphrase: &[u8]) -> Result<(), SealError> {
+    match kind {
+        SealKind::File => Ok(()),
+        SealKind::Passphrase => passphrase::check(passphrase),
+    }
+}
+
 /// Opens the root key of this node's disk.
 ///
 /// # Errors

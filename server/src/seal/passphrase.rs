@@ -11,12 +11,7 @@ pub(super) const CHARACTERS_MIN: usize = 12;
 
 /// Derives a wrapping key under a fresh salt.
 pub(super) fn draw(passphrase: &[u8]) -> Result<(Parameters, Secret<32>), SealError> {
-    if passphrase.is_empty() {
-        return Err(SealError::PassphraseMissing);
-    }
-    if String::from_utf8_lossy(passphrase).chars().count() < CHARACTERS_MIN {
-        return Err(SealError::PassphraseTooShort);
-    }
+    check(passphrase)?;
     let cost = Params::RECOMMENDED;
     let argon2id = Argon2id {
         salt: hex::encode(crypto::entropy::array::<16>()),
@@ -26,6 +21,17 @@ pub(super) fn draw(passphrase: &[u8]) -> Result<(Parameters, Secret<32>), SealEr
     };
     let key = derive(passphrase, &argon2id)?;
     Ok((Parameters::Passphrase { argon2id }, key))
+}
+
+/// Refuses a passphrase that would protect nothing.
+pub(super) fn check(passphrase: &[u8]) -> Result<(), SealError> {
+    if passphrase.is_empty() {
+        return Err(SealError::PassphraseMissing);
+    }
+    if String::from_utf8_lossy(passphrase).chars().count() < CHARACTERS_MIN {
+        return Err(SealError::PassphraseTooShort);
+    }
+    Ok(())
 }
 
 /// Derives it again.

@@ -5,7 +5,7 @@
 //! Both count against `RLIMIT_MEMLOCK`, so one page holds 128 secrets. When neither can be had, making a secret fails:
 //! there is no quiet fall-back to ordinary memory.
 //!
-//! It does not stop a debugger of the same user, nor root; the process forbids the first for itself (`PR_SET_DUMPABLE`).
+//! It does not stop a debugger of the same user, nor root.
 #![expect(unsafe_code, reason = "mapping and locking pages has no safe interface; every block says why it is sound")]
 
 use std::{

@@ -151,6 +151,11 @@ pub enum ConfigError {
         /// What was expected.
         reason: String,
     },
+    /// A passphrase for a seal that takes none.
+    #[error(
+        "a passphrase file was given, but the seal is `file`: set `seal.type` to \"passphrase\" (--seal passphrase)"
+    )]
+    PassphraseWithoutSeal,
     /// No data folder was named.
     #[error("no data folder: set `data_dir` in the configuration, CHANCERY_DATA_DIR, or --data-dir")]
     NoDataDir,
@@ -269,12 +274,16 @@ impl Config {
     /// When no data folder is named.
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
         let Settings { data_dir, api, peer, health, seal, audit, log } = settings;
+        let kind = seal.kind.unwrap_or_default();
+        if kind == SealKind::File && seal.passphrase_file.is_some() {
+            return Err(ConfigError::PassphraseWithoutSeal);
+        }
         Ok(Self {
             data_dir: data_dir.ok_or(ConfigError::NoDataDir)?,
             api: api.resolve(([0, 0, 0, 0], 7443)),
             peer: peer.resolve(([0, 0, 0, 0], 7444)),
             health: health.resolve(([127, 0, 0, 1], 7445)),
-            seal: seal.kind.unwrap_or_default(),
+            seal: kind,
             passphrase_file: seal.passphrase_file,
             audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
             log_level: log.level.unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
@@ -332,6 +341,12 @@ mod tests {
             assert!(port.listen.is_some() && port.advertise.is_some());
         }
         assert!(health.listen.is_some());
+    }
+
+    #[test]
+    fn a_passphrase_for_the_file_seal_is_refused() {
+        let settings = Settings::from_toml("data_dir = \"/d\"\n[seal]\npassphrase_file = \"/p\"\n").expect("valid");
+        assert!(matches!(Config::resolve(settings), Err(ConfigError::PassphraseWithoutSeal)));
     }
 
     #[test]

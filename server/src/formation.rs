@@ -16,6 +16,7 @@ use types::{
 };
 
 use crate::clock;
+use crate::config::SealKind;
 use crate::core::Core;
 use crate::join;
 use crate::keyring::Keyring;
@@ -45,6 +46,10 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
     }
     let InitRequest { trust_domain, operator_name, operator_spki, seal_passphrase } = request;
     let mut passphrase = crypto::SecretBytes::from_vec(seal_passphrase);
+    if node.config.seal == SealKind::File && !passphrase.is_empty() {
+        let text = "this node has the file seal, which takes no passphrase: start it with the passphrase seal first";
+        return Err(Refusal::new(Reason::InvalidArgument, text));
+    }
     if let (true, Some(path)) = (passphrase.is_empty(), &node.config.passphrase_file) {
         passphrase = read_passphrase(path)?;
     }

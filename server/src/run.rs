@@ -63,8 +63,8 @@ pub async fn run(config: Config, join_token: Option<String>, stop: CancellationT
     let api = net::bind("api", config.api.listen).await?;
     let peer = net::bind("peer", config.peer.listen).await?;
     let health = net::bind("health", config.health.listen).await?;
-    let api_address = advertised(config.api.advertise.as_ref(), &api)?;
-    let peer_address = advertised(config.peer.advertise.as_ref(), &peer)?;
+    let api_address = advertised("api", config.api.advertise.as_ref(), &api)?;
+    let peer_address = advertised("peer", config.peer.advertise.as_ref(), &peer)?;
     let bound = serde_json::json!({ "api": api_address, "peer": peer_address, "health": health.local_addr()? });
     folder.write_json(ADDRESSES_FILE, &bound)?;
     let phase = membership.map_or(Phase::Empty, |membership| found(&folder, membership));
@@ -131,10 +131,15 @@ fn identity(folder: &Folder) -> Result<(P256Signer, Identity), RunError> {
     Ok((signer, identity))
 }
 
-fn advertised(given: Option<&String>, listener: &TcpListener) -> io::Result<String> {
+fn advertised(what: &str, given: Option<&String>, listener: &TcpListener) -> io::Result<String> {
+    let bound = listener.local_addr()?;
     match given {
         Some(address) => Ok(address.clone()),
-        None => Ok(listener.local_addr()?.to_string()),
+        None if bound.ip().is_unspecified() => Err(io::Error::other(format!(
+            "nobody reaches this node under {bound}: set `{what}.advertise` to the host and port that others use \
+             (--{what}-advertise), or `{what}.listen` to one address"
+        ))),
+        None => Ok(bound.to_string()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The local admin socket: `Init` on a node that belongs to no cluster yet, and nothing else of `ClusterService`.
+//! The local admin socket: `Init` on a node that belongs to no cluster yet, and the public trust document, from which whoever
+//! formed it learns the endpoints. Nothing else of `ClusterService`.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use types::{Reason, Refusal};
 
 use crate::formation;
 use crate::node::Node;
+use crate::trust;
 use crate::wire::status::status;
 
 /// `ClusterService` on the admin socket, whose file mode says who may call.
@@ -61,6 +63,7 @@ impl ClusterService for Local {
         &self,
         _request: Request<wire::GetTrustDocumentRequest>,
     ) -> Result<Response<wire::TrustDocument>, Status> {
-        elsewhere()
+        let document = self.node.core().and_then(|core| trust::document(&core));
+        document.map(Response::new).map_err(|refusal| status(&refusal))
     }
 }

@@ -24,6 +24,9 @@ use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::trust::TrustDesk;
 use crate::wire::status;
 
+/// How long the node's tasks may take to end when it closes.
+const STRAGGLERS: Duration = Duration::from_secs(5);
+
 /// An open node's inside.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -175,7 +178,9 @@ impl Core {
         self.lease.give_up();
         self.tasks.close();
         self.raft.shutdown().await;
-        self.tasks.wait().await;
+        if tokio::time::timeout(STRAGGLERS, self.tasks.wait()).await.is_err() {
+            tracing::error!("a task of this node did not end in time; the node closes without it");
+        }
         // Calls that still hold this core must not write behind the back of the next one.
         let audit = self.audit.clone();
         if tokio::task::spawn_blocking(move || audit.close()).await.is_err() {

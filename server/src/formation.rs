@@ -3,7 +3,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use audit::{Detail, Event, Text};
 use chancery_client::private_file::FileError;
 use crypto::LockedSecret;
 use crypto::sign::P256Signer;
@@ -12,7 +14,8 @@ use raft::{Member, Members};
 use state::command::NodeInfo;
 use state::{Command, Proposal};
 use types::{
-    ClusterId, KeyId, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, Time, TrustDomain, limits,
+    Action, ClusterId, KeyId, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, Time, TrustDomain,
+    limits,
 };
 
 use crate::clock;
@@ -184,7 +187,15 @@ fn init_command(node: &Node, first: First, keyring: &Keyring) -> Command {
 ///
 /// # Errors
 /// `UNSEAL_FAILED` for a wrong passphrase; what is damaged otherwise.
-pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8]) -> Result<(), Refusal> {
+pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Result<(), Refusal> {
+    let unsealed = try_unseal(node, passphrase, by).await;
+    if unsealed.is_err() {
+        node.failed_unseals.fetch_add(1, Ordering::Relaxed);
+    }
+    unsealed
+}
+
+async fn try_unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Result<(), Refusal> {
     let _turn = node.turning.lock().await;
     let membership = match node.phase() {
         Phase::Open(_) => return Ok(()),
@@ -208,7 +219,10 @@ pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8]) -> Result<(), Re
         Err(error) => Err(error),
     };
     match opened {
-        Ok(core) => node.turn(Phase::Open(core)),
+        Ok(core) => {
+            record_opening(node, &core, by).await?;
+            node.turn(Phase::Open(core));
+        }
         Err(error) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
             return Err(internal(&error));
@@ -240,6 +254,14 @@ async fn finish_or_stop(node: &Arc<Node>, opened: Opened) -> Result<Arc<Core>, O
             Err(error)
         }
     }
+}
+
+/// Records who opened the node and how often that had failed before: a sealed node has no log to record it in.
+async fn record_opening(node: &Node, core: &Core, by: Principal) -> Result<(), Refusal> {
+    let mut event = Event::allowed(clock::now(), by, Action::Unseal);
+    event.resource = Text::clipped(&format!("nodes/{}", core.node.0));
+    event.detail = Detail::new().count("failed_before", node.failed_unseals.swap(0, Ordering::Relaxed));
+    core.record(event).await
 }
 
 async fn open_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<LockedSecret, Refusal> {

@@ -3,6 +3,7 @@
 //! Everything that needs the root key lives in [`Core`], which exists only while the node is open: a sealed node cannot
 //! reach a key by mistake, because there is nothing to reach it through.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,6 +11,7 @@ use chancery_client::tls::{CertificateSlot, Identity, PinSet};
 use crypto::sign::P256Signer;
 use raft::Role;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use types::{Reason, Refusal};
 
@@ -51,6 +53,11 @@ pub(crate) struct Node {
     pub stop: CancellationToken,
     /// One formation, unsealing or sealing at a time.
     pub(crate) turning: tokio::sync::Mutex<()>,
+    /// One unseal from afar and one on the local socket are tried at a time.
+    pub(crate) remote_unseal: Arc<Semaphore>,
+    pub(crate) local_unseal: Arc<Semaphore>,
+    /// Unseals that failed since the node was last open, for the record of the one that succeeds.
+    pub(crate) failed_unseals: AtomicU64,
     /// The peer port while Raft does not serve it.
     pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
@@ -89,6 +96,9 @@ impl Node {
             metrics: Metrics::default(),
             stop,
             turning: tokio::sync::Mutex::new(()),
+            remote_unseal: Arc::new(Semaphore::new(1)),
+            local_unseal: Arc::new(Semaphore::new(1)),
+            failed_unseals: AtomicU64::new(0),
             sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
             starting: AtomicBool::new(opens_by_itself),

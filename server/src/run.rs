@@ -163,7 +163,8 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
             return Ok(());
         }
     };
-    formation::unseal(node, passphrase.expose()).await
+    // The seal opens by itself: whoever started the process has unsealed it.
+    formation::unseal(node, passphrase.expose(), types::Principal::LocalAdmin).await
 }
 
 async fn serve(node: Arc<Node>, api: TcpListener, health_listener: TcpListener) -> Result<(), RunError> {
@@ -202,6 +203,7 @@ async fn serve_admin(node: Arc<Node>) -> Result<(), RunError> {
 fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .max_concurrent_streams(Some(types::limits::STREAMS_PER_CONNECTION_MAX))
+        .timeout(types::limits::REQUEST_TIMEOUT.to_std())
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_pending_accept_reset_streams(Some(64))

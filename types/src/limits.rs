@@ -114,6 +114,12 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 pub const HANDSHAKE_TIMEOUT: Millis = Millis::from_secs(5);
 /// A unary call must end within this time when its caller sets none.
 pub const CALL_TIMEOUT: Millis = Millis::from_secs(10);
+/// A node gives a call up after this time, body and all, whatever its caller asked for; streams count until they begin.
+pub const REQUEST_TIMEOUT: Millis = Millis::from_secs(60);
+/// Largest request that a node reads: three times the largest legal one, a ReEncrypt of 64 KiB with both contexts full.
+pub const REQUEST_BYTES_MAX: usize = 768 * 1_024;
+/// Connections that one address may hold at once to a node's API.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 2_000;
 /// Concurrent streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// Items on a page of a list when none is asked for.

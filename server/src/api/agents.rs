@@ -84,7 +84,8 @@ pub(super) fn token_bearer(state: &StateView, proof: &Proof, text: &str) -> Resu
     let token = read_token(text)?;
     let hash = crypto::hash::sha256(token.secret.expose());
     let unspent = state.token(&token.id).is_some_and(|row| row.secret_hash == hash && state.time() < row.expires);
-    let known = caller.spki.is_some_and(|spki| state.principal_by_spki(&spki, judging_time(state)).is_ok());
+    let known = caller.spki.and_then(|spki| state.principal_by_spki(&spki, judging_time(state)).ok());
+    let known = matches!(known, Some(Principal::Node(_) | Principal::Agent(_)));
     if unspent || known { Ok(caller) } else { Err(token_rejected()) }
 }
 

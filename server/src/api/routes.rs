@@ -23,7 +23,7 @@ use crate::request::record::note_stranger;
 macro_rules! bounded {
     ($server:path, $api:expr) => {
         <$server>::new($api)
-            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     };
 }

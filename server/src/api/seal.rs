@@ -9,7 +9,7 @@ use audit::Detail;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::seal_service_server::SealService;
 use tonic::{Request, Response, Status};
-use types::{Action, Reason, Refusal};
+use types::{Action, Principal, Reason, Refusal};
 
 use super::Api;
 use crate::config::SealKind;
@@ -26,16 +26,23 @@ use crate::wire::status::status;
 #[tonic::async_trait]
 impl SealService for Api {
     async fn unseal(&self, request: Request<wire::UnsealRequest>) -> Result<Response<wire::SealStatus>, Status> {
-        if request.extensions().get::<ApiConnection>().is_some() && matches!(self.node.phase(), Phase::Admitted(_)) {
-            // A node without a seal takes whatever passphrase comes first: so it has to come from its own machine.
-            let text = "this node has no seal yet: choose its passphrase on its own socket, \
-                        `chancery seal unseal --socket DATA_DIR/admin.sock`";
-            return Err(status(&Refusal::new(Reason::PermissionDenied, text)));
+        let over_network = request.extensions().get::<ApiConnection>().is_some();
+        if over_network {
+            check_remote(&self.node).map_err(|refusal| status(&refusal))?;
         }
+        // Guesses are refused, not queued: a queue would outlive those who fill it and hold up the operator.
+        let places = if over_network { &self.node.remote_unseal } else { &self.node.local_unseal };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            status(&Refusal::new(Reason::LimitExceeded, "another unseal is being tried: try again in a moment"))
+        })?;
+        let by = if over_network { Principal::Unauthenticated } else { Principal::LocalAdmin };
         let passphrase = crypto::SecretBytes::from_vec(request.into_inner().passphrase);
         let node = Arc::clone(&self.node);
         // It goes on when the caller goes away: half an opening would hold the log and serve nothing.
-        let unsealing = tokio::spawn(async move { formation::unseal(&node, passphrase.expose()).await });
+        let unsealing = tokio::spawn(async move {
+            let _place = place;
+            formation::unseal(&node, passphrase.expose(), by).await
+        });
         let unsealed = unsealing.await.unwrap_or_else(|error| Err(formation::internal(&error)));
         unsealed.map_err(|refusal| status(&refusal))?;
         Ok(Response::new(seal_status(&self.node)))
@@ -43,14 +50,18 @@ impl SealService for Api {
 
     /// The record of this call is written by the core that is about to close, so closing comes after it.
     async fn seal(&self, request: Request<wire::SealRequest>) -> Result<Response<wire::SealStatus>, Status> {
-        let answer = query::serve(&self.node, request).await?;
         let node = Arc::clone(&self.node);
-        tokio::spawn(async move {
-            if let Err(refusal) = formation::seal_node(&node).await {
-                tracing::error!(%refusal, "the node could not be sealed");
-            }
+        // One task: a caller that goes away after the record was written does not leave the node open.
+        let sealing = tokio::spawn(async move {
+            let answer = query::serve(&node, request).await?;
+            tokio::spawn(async move {
+                if let Err(refusal) = formation::seal_node(&node).await {
+                    tracing::error!(%refusal, "the node could not be sealed");
+                }
+            });
+            Ok(answer)
         });
-        Ok(answer)
+        sealing.await.unwrap_or_else(|error| Err(status(&formation::internal(&error))))
     }
 
     /// Public: health says the same.
@@ -60,6 +71,22 @@ impl SealService for Api {
     ) -> Result<Response<wire::SealStatus>, Status> {
         Ok(Response::new(seal_status(&self.node)))
     }
+}
+
+/// What may be unsealed from afar: a node whose seal asks the caller for something that only its operator knows.
+fn check_remote(node: &Node) -> Result<(), Refusal> {
+    let text = match (node.phase(), seal_type(node)) {
+        (Phase::Admitted(_), _) => {
+            "this node has no seal yet: choose its passphrase on its own socket, \
+             `chancery seal unseal --socket DATA_DIR/admin.sock`"
+        }
+        (Phase::Sealed(_), "file") => {
+            "the file seal asks for nothing, so this node is unsealed on its own machine only: \
+             `chancery seal unseal --socket DATA_DIR/admin.sock`, or start it again"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(Reason::PermissionDenied, text))
 }
 
 fn seal_status(node: &Arc<Node>) -> wire::SealStatus {

@@ -1,10 +1,11 @@
 //! One accept loop: each handshake is a task of its own with a deadline, and the loop backs off when the machine is out
 //! of descriptors instead of ending.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,7 +37,42 @@ pub(crate) struct ApiConnection {
 pub(crate) struct ApiStream {
     stream: TlsStream<TcpStream>,
     connection: ApiConnection,
-    _place: OwnedSemaphorePermit,
+    /// Until the first bytes come, the time by which they must.
+    silence: Option<Pin<Box<Sleep>>>,
+    _place: Place,
+}
+
+/// A connection's place among all and among those of its address; given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    address: IpAddr,
+    held: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// None when the address holds as many as it may.
+    fn take(held: &Arc<Mutex<BTreeMap<IpAddr, usize>>>, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Self> {
+        let mut counts = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= limits::CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self { address, held: Arc::clone(held), _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Binds a port, or says who could not and what to do.
@@ -72,6 +109,7 @@ async fn accept_loop(
     ready: mpsc::Sender<io::Result<ApiStream>>,
 ) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let held = Arc::new(Mutex::new(BTreeMap::new()));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -86,6 +124,10 @@ async fn accept_loop(
                 tokio::select! { () = stop.cancelled() => return, () = pause => continue }
             }
         };
+        let Some(place) = Place::take(&held, source.ip(), place) else {
+            tracing::debug!(%source, "an address holds as many connections as it may");
+            continue;
+        };
         tokio::spawn(handshake(acceptor.clone(), tcp, source, place, ready.clone()));
     }
 }
@@ -94,7 +136,7 @@ async fn handshake(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     source: SocketAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
     ready: mpsc::Sender<io::Result<ApiStream>>,
 ) {
     // Answers are small and latency is what callers feel.
@@ -105,7 +147,9 @@ async fn handshake(
             let certificates = certificates.iter().map(|der| der.clone().into_owned()).collect();
             let spki = chancery_client::tls::spki_of_peer(stream.get_ref().1);
             let connection = ApiConnection { source, certificates, spki };
-            let _ = ready.send(Ok(ApiStream { stream, connection, _place: place })).await;
+            // A connection that says nothing is not kept: it would hold its place for ever.
+            let silence = Some(Box::pin(tokio::time::sleep(limits::HANDSHAKE_TIMEOUT.to_std())));
+            let _ = ready.send(Ok(ApiStream { stream, connection, silence, _place: place })).await;
         }
         Ok(Err(error)) => tracing::debug!(%source, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%source, "TLS handshake took too long"),
@@ -122,7 +166,13 @@ impl Connected for ApiStream {
 
 impl AsyncRead for ApiStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.silence = None;
+        }
+        let too_silent = read.is_pending() && self.silence.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready());
+        if too_silent { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { read }
     }
 }
 
@@ -155,6 +205,24 @@ impl AsyncWrite for ApiStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_has_a_bound_and_gets_its_places_back() {
+        let all = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+        let held = Arc::new(Mutex::new(BTreeMap::new()));
+        let take = |last: u8| {
+            let permit = Arc::clone(&all).try_acquire_owned().expect("room for all");
+            Place::take(&held, IpAddr::from([127, 0, 0, last]), permit)
+        };
+        let mut places: Vec<_> = (0..limits::CONNECTIONS_PER_ADDRESS_MAX).map(|_| take(1).expect("a place")).collect();
+        assert!(take(1).is_none());
+        assert!(take(2).is_some());
+        places.pop();
+        assert!(take(1).is_some());
+        drop(places);
+        assert!(held.lock().expect("no panic").is_empty());
+        assert_eq!(all.available_permits(), limits::CONNECTIONS_MAX);
+    }
 
     #[tokio::test]
     async fn a_port_in_use_says_what_to_change() {

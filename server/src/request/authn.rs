@@ -64,6 +64,8 @@ pub(crate) fn authenticate(state: &StateView, proof: &Proof) -> Result<Caller, R
     let spki = proof.spki.ok_or_else(rejected)?;
     let now = judging_time(state);
     match state.principal_by_spki(&spki, now) {
+        // A node is known on the peer port only, where its calls are of another kind.
+        Ok(Principal::Node(_)) => return Err(rejected()),
         Ok(principal) => return Ok(Caller { principal, spki: Some(spki), source: proof.source }),
         Err(Unrecognised::Unknown) => {}
         Err(Unrecognised::Revoked | Unrecognised::Expired) => return Err(rejected()),

@@ -88,6 +88,9 @@ pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) ->
         let mut message = request.into_inner();
         fix_request_id(&mut message);
         if !core.leads() {
+            // A stranger's message does not travel to the leader.
+            let known = recognise(&core, &message, &proof).await;
+            known.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
             return match forward(&core, &message, &proof).await {
                 Ok(answer) => Ok(answer),
                 Err(Unforwarded::Answered(refusal)) => Err(refusal),

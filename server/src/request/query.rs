@@ -74,12 +74,16 @@ pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Re
             entry.count(&Err::<(), _>(refusal.clone()));
         })?;
         let query = request.into_inner();
-        if query.wants_newer(&state)
+        let mut target = query.target(&state, &caller);
+        // Only for whoever may do this: the wait must not tell an outsider what exists, nor load the leader for it.
+        if let Ok(allowed) = &target
+            && decide(&state, &caller.principal, Q::ACTION, allowed).is_ok()
+            && query.wants_newer(&state)
             && let Ok(newer) = core.fresh_state().await
         {
             state = newer;
+            target = query.target(&state, &caller);
         }
-        let target = query.target(&state, &caller);
         let answer = match &target {
             Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
             Ok(target) => decided(Desk { node, core: &core, state, caller: &caller }, query, target).await,

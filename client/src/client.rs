@@ -48,6 +48,7 @@ pub struct Client {
 struct Shared {
     config: Config,
     pins: PinSet,
+    tls: Arc<rustls::ClientConfig>,
     trust: Mutex<TrustDocument>,
     /// One refresh at a time: many calls fail together when a node has been replaced.
     refreshing: tokio::sync::Mutex<()>,
@@ -93,14 +94,10 @@ impl Client {
         let tls = tls::client_config(&config.identity, PinnedServers::new(pins.clone()))
             .map(Arc::new)
             .map_err(|error| Error::Setup(error.to_string()))?;
-        let node = |address: &Address| {
-            let connector = Connector::new(address.clone(), Arc::clone(&tls));
-            let channel = tls::channel(connector.clone()).map_err(|error| Error::Setup(error.to_string()))?;
-            Ok(Arc::new(Node { address: address.clone(), connector, channel }))
-        };
-        let nodes = config.endpoints.iter().map(node).collect::<Result<Vec<_>, Error>>()?;
+        let nodes =
+            config.endpoints.iter().map(|address| Node::new(address, &tls)).collect::<Result<Vec<_>, Error>>()?;
         let refreshing = tokio::sync::Mutex::new(());
-        let shared = Shared { config, pins, trust: Mutex::new(document), refreshing };
+        let shared = Shared { config, pins, tls, trust: Mutex::new(document), refreshing };
         Ok(Self { shared: Arc::new(shared), nodes: nodes.into(), preferred: Arc::default() })
     }
 
@@ -114,6 +111,19 @@ impl Client {
     pub fn only(&self, address: &Address) -> Option<Self> {
         let node = self.nodes.iter().find(|node| node.address == *address)?;
         Some(Self { shared: Arc::clone(&self.shared), nodes: [Arc::clone(node)].into(), preferred: Arc::default() })
+    }
+
+    /// The same client for the node at that address only, be it one of its addresses or not: for members that were
+    /// added since. Its key has to be pinned as any other's.
+    ///
+    /// # Errors
+    /// When no connection can be set up for the address.
+    pub fn at(&self, address: &Address) -> Result<Self, Error> {
+        if let Some(known) = self.only(address) {
+            return Ok(known);
+        }
+        let node = Node::new(address, &self.shared.tls)?;
+        Ok(Self { shared: Arc::clone(&self.shared), nodes: [node].into(), preferred: Arc::default() })
     }
 
     /// The trust document in force.
@@ -242,6 +252,14 @@ impl Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.nodes.iter().map(|node| &node.address)).finish()
+    }
+}
+
+impl Node {
+    fn new(address: &Address, tls: &Arc<rustls::ClientConfig>) -> Result<Arc<Self>, Error> {
+        let connector = Connector::new(address.clone(), Arc::clone(tls));
+        let channel = tls::channel(connector.clone()).map_err(|error| Error::Setup(error.to_string()))?;
+        Ok(Arc::new(Self { address: address.clone(), connector, channel }))
     }
 }
 

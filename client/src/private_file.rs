@@ -39,6 +39,12 @@ pub enum FileError {
         /// Whose it is.
         owner: u32,
     },
+    /// Something else than a regular file stands there, which must not be replaced by one.
+    #[error("`{}` is not a regular file", path.display())]
+    NotRegular {
+        /// Which.
+        path: PathBuf,
+    },
     /// It is not what it should be.
     #[error("`{}` is damaged: {why}", path.display())]
     Damaged {
@@ -79,6 +85,19 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
     temporary.as_file().sync_all().map_err(FileError::io(path))?;
     temporary.persist(path).map_err(|error| FileError::io(path)(error.error))?;
     sync_folder(folder)
+}
+
+/// Refuses the path of an output at which a fifo, a device, a folder or a link stands: it would be replaced by a file,
+/// and whoever uses it would never see what was written.
+///
+/// # Errors
+/// When something other than a regular file is there.
+pub fn check_replaceable(path: &Path) -> Result<(), FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(FileError::NotRegular { path: path.to_owned() }),
+        // What cannot be looked at is for the writing to fail on.
+        _ => Ok(()),
+    }
 }
 
 /// As [`write()`], but refuses to replace a file that is there.
@@ -180,6 +199,19 @@ mod tests {
         assert!(write_new(&path, b"three").is_err());
         assert_eq!(read(&path).expect("reads"), b"two");
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn only_regular_files_may_be_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        check_replaceable(&file).expect("nothing is there");
+        write(&file, b"x").expect("writes");
+        check_replaceable(&file).expect("a file is there");
+        std::os::unix::fs::symlink(&file, &link).expect("links");
+        for other in [link.as_path(), folder.path(), Path::new("/dev/null")] {
+            assert!(matches!(check_replaceable(other), Err(FileError::NotRegular { .. })), "{}", other.display());
+        }
     }
 
     #[test]

@@ -7,9 +7,12 @@ use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
+use crate::private_file;
+
 use super::{BUFFER_BYTES, Bound, EnvelopeError, KeyUse, Opened, Sealed, open, seal};
 
-/// Encrypts `input` into a new file, as [`seal`]. A file of that name is replaced in the last step.
+/// Encrypts `input` into a new file, as [`seal`]. A regular file of that name is replaced in the last step;
+/// anything else is refused.
 ///
 /// # Errors
 /// As [`seal`]; no file is left behind, and one that was there is unchanged.
@@ -26,7 +29,8 @@ pub async fn seal_to_file<K: KeyUse>(
     Ok(sealed)
 }
 
-/// Decrypts `input` into a new file of mode 0600, as [`open`]. A file of that name is replaced in the last step.
+/// Decrypts `input` into a new file of mode 0600, as [`open`]. A regular file of that name is replaced in the last
+/// step; anything else is refused.
 ///
 /// # Errors
 /// As [`open`]; no file is left behind, and one that was there is unchanged.
@@ -45,6 +49,8 @@ pub async fn open_to_file<K: KeyUse>(
 
 fn begin(output: &Path) -> Result<(NamedTempFile, File), EnvelopeError> {
     let name = format!("`{}` could not be written", output.display());
+    private_file::check_replaceable(output)
+        .map_err(|error| EnvelopeError::io(name.clone())(std::io::Error::other(error)))?;
     let temporary = NamedTempFile::new_in(folder_of(output)).map_err(EnvelopeError::io(name.clone()))?;
     let mut file = File::from_std(temporary.as_file().try_clone().map_err(EnvelopeError::io(name))?);
     file.set_max_buf_size(2 * BUFFER_BYTES);

@@ -99,7 +99,7 @@ impl std::fmt::Debug for Millis {
 }
 
 impl std::fmt::Display for Millis {
-    /// The two largest units that matter: `90d`, `59h 12m`, `1.4s`.
+    /// The two largest units that matter: `90d`, `9h 12m`, `1.4s`, `10ms`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let secs = self.0 / 1_000;
         let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
@@ -110,7 +110,11 @@ impl std::fmt::Display for Millis {
             (0, 1.., _, _) => write!(f, "{hours}h {minutes}m"),
             (0, 0, 1.., _) => write!(f, "{minutes}m"),
             (0, 0, 0, 10..) => write!(f, "{secs}s"),
-            _ => write!(f, "{}.{}s", secs, self.0 % 1_000 / 100),
+            (0, 0, 0, 0) => write!(f, "{}ms", self.0),
+            _ => match self.0 % 1_000 / 100 {
+                0 => write!(f, "{secs}s"),
+                tenths => write!(f, "{secs}.{tenths}s"),
+            },
         }
     }
 }
@@ -122,6 +126,10 @@ mod tests {
     #[test]
     fn lengths_print_their_largest_units() {
         let table = [
+            (Millis::ZERO, "0ms"),
+            (Millis(10), "10ms"),
+            (Millis(999), "999ms"),
+            (Millis(1_000), "1s"),
             (Millis(1_400), "1.4s"),
             (Millis::from_secs(59), "59s"),
             (Millis::from_secs(60 * 59), "59m"),

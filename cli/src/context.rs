@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Show};
 use crate::{passphrase, values};
 
+/// How long a command waits for a newer list of members before it goes by the one it has.
+const REFRESH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The global options, ready for a command.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -113,6 +116,23 @@ impl Context {
             deadline: self.timeout(),
         };
         Ok(Client::connect(config).await?)
+    }
+
+    /// Every member, each with a client of its own: the addresses that were typed, else those that the cluster vouches
+    /// for now, so that a member which has been added since the last command is not left out.
+    pub(crate) async fn members(&self, client: &Client) -> Vec<(Address, Client)> {
+        let mut addresses: Vec<Address> = self.addresses().to_vec();
+        if addresses.is_empty() {
+            // Without an answer the cached document has to do: sealing and verifying are also for clusters in trouble.
+            let refreshed = tokio::time::timeout(REFRESH_PATIENCE, client.refresh_trust()).await;
+            if !matches!(refreshed, Ok(Ok(()))) {
+                output::note("note: the list of members could not be refreshed; members added lately may be missing");
+            }
+            let trust = client.trust();
+            addresses = trust.statement().nodes.iter().map(|node| node.api_address.clone()).collect();
+        }
+        let one = |address: Address| client.at(&address).ok().map(|client| (address, client));
+        addresses.into_iter().filter_map(one).collect()
     }
 
     /// The passphrase of the identity's key.

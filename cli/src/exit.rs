@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Unavailable = 8,
     /// The cluster is not the one that this identity belongs to.
     Untrusted = 9,
+    /// Nobody reads the output any more: what a shell reports for a program that a closed pipe ended.
+    Unread = 141,
 }
 
 impl Exit {

@@ -23,6 +23,12 @@ impl Failure {
         Self { message: message.into(), hint: None, reason: None, exit }
     }
 
+    /// The output could not be written. That nobody reads it any more is no mistake of anybody's (`| head -1`).
+    pub(crate) fn output(error: &std::io::Error) -> Self {
+        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Unread } else { Exit::Failed };
+        Self::new(exit, format!("the output could not be written: {error}"))
+    }
+
     /// The same, with the next thing to try in the place of what was there.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -34,6 +40,18 @@ impl Failure {
     #[must_use]
     pub(crate) fn hint_for(self, reason: Reason, hint: impl Into<String>) -> Self {
         if self.reason == Some(reason) { self.hint(hint) } else { self }
+    }
+
+    /// The same as [`Failure::hint_for`], unless there is something to try already.
+    #[must_use]
+    pub(crate) fn or_hint_for(self, reason: Reason, hint: impl Into<String>) -> Self {
+        if self.hint.is_some() { self } else { self.hint_for(reason, hint) }
+    }
+
+    /// The same as [`Failure::hint_for`], if its message speaks of that too: one reason may have several causes.
+    #[must_use]
+    pub(crate) fn hint_about(self, reason: Reason, subject: &str, hint: impl Into<String>) -> Self {
+        if self.message.contains(subject) { self.hint_for(reason, hint) } else { self }
     }
 
     /// The same, with more after the message, if it is a refusal for that reason.
@@ -75,7 +93,9 @@ impl From<chancery_client::Error> for Failure {
         };
         let hint = match (&error, reason) {
             (_, Some(Reason::Sealed)) => Some("chancery seal unseal"),
-            (_, Some(Reason::CredentialRejected)) => Some("chancery whoami, and check `--identity`"),
+            (_, Some(Reason::CredentialRejected)) => {
+                Some("check `--identity`; an admin sees who is enrolled with `chancery operator list`")
+            }
             (_, Some(Reason::NotInitialized)) => Some("chancery init"),
             (_, Some(Reason::Stale)) => Some("the same command again"),
             (Error::Unreachable { .. }, _) => Some("check `--addr` and that the nodes run"),
@@ -96,6 +116,9 @@ impl From<EnvelopeError> for Failure {
                 message: refusal.to_string(),
                 hint: None,
             },
+            EnvelopeError::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe => {
+                Self::output(&source)
+            }
             error @ EnvelopeError::Io { .. } => Self::new(Exit::Failed, error.to_string()),
         }
     }
@@ -103,7 +126,12 @@ impl From<EnvelopeError> for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Self::new(Exit::Failed, error.to_string())
+        match error {
+            FileError::NotRegular { .. } => {
+                Self::new(Exit::Invalid, error.to_string()).hint("leave `--out` out for stdout")
+            }
+            error => Self::new(Exit::Failed, error.to_string()),
+        }
     }
 }
 
@@ -130,7 +158,8 @@ impl From<WorkloadError> for Failure {
     fn from(error: WorkloadError) -> Self {
         match error {
             WorkloadError::Refused(error) => {
-                Self::from(error).hint("chancery entry list, and compare its selectors with this process")
+                let hint = "chancery entry list, and compare its selectors with this process";
+                Self::from(error).hint_for(Reason::PermissionDenied, hint)
             }
             error @ WorkloadError::NoAgent { .. } => Self::new(Exit::Unavailable, error.to_string())
                 .hint("check SPIFFE_ENDPOINT_SOCKET and that `chancery agent` runs"),
@@ -176,7 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_has_gone_is_not_a_failure_of_ours() {
+        let kind = |kind: std::io::ErrorKind| Failure::output(&kind.into()).exit();
+        assert_eq!(kind(std::io::ErrorKind::BrokenPipe), Exit::Unread);
+        assert_eq!(kind(std::io::ErrorKind::StorageFull), Exit::Failed);
+        let source = std::io::ErrorKind::BrokenPipe.into();
+        let envelope = Failure::from(EnvelopeError::Io { what: "output".to_owned(), source });
+        assert_eq!(envelope.exit(), Exit::Unread);
+    }
+
+    #[test]
     fn hints_are_for_their_reason_only() {
+        let names = |message| {
+            refused(Reason::OutsideNamespace, message)
+                .hint_for(Reason::OutsideNamespace, "a path")
+                .hint_about(Reason::OutsideNamespace, "DNS name", "a suffix")
+                .to_string()
+        };
+        assert!(names("path `/x` is not").ends_with("try: a path"));
+        assert!(names("DNS name `x` is not").ends_with("try: a suffix"));
         let other = refused(Reason::KeyDisabled, "key `a` is disabled").hint_for(Reason::NotFound, "chancery key list");
         assert_eq!(other.to_string(), "error: key `a` is disabled (KEY_DISABLED)");
         assert_eq!(Failure::from(Error::Unreachable { tried: Vec::new() }).exit(), Exit::Unavailable);

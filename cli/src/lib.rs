@@ -65,6 +65,8 @@ async fn interruptible(cli: Cli) -> Option<Result<(), Failure>> {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    output::note(&failure.to_string());
+    if failure.exit() != Exit::Unread {
+        output::note(&failure.to_string());
+    }
     failure.exit().into()
 }

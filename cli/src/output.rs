@@ -62,7 +62,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let written =
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
-    written.map_err(|error| Failure::new(Exit::Failed, format!("the output could not be written: {error}")))
+    written.map_err(|error| Failure::output(&error))
 }
 
 /// A note for people on stderr; never part of the answer.

@@ -2,13 +2,14 @@
 
 use audit::verify::Verifier;
 use audit::{Hash, Head as AuditHead, LogName};
-use chancery_client::Client;
 use chancery_client::proto::audit::v1::{
     GetHeadsRequest, GetHeadsResponse, Head, ListRecordsRequest, Record, SearchRequest, TailRequest,
 };
+use chancery_client::{Client, Error};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::pages::PAGE_SIZE;
 use crate::context::Context;
@@ -17,6 +18,9 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Show, Table, line, note, printable};
 use crate::values::{now, time_or_ago, to_wire_time};
 use crate::views::rfc3339;
+
+/// Between two questions to a node that has not caught up.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
 /// The verbs of `audit`.
 #[derive(Subcommand, Debug)]
@@ -152,7 +156,7 @@ async fn search(args: SearchArgs, client: &Client, context: &Context) -> Result<
     });
     let mut request = SearchRequest {
         principal: args.principal.unwrap_or_default(),
-        resource: args.resource.unwrap_or_default(),
+        resource: args.resource.map(|resource| in_full(resource, &context.parent())).unwrap_or_default(),
         start_time: time(args.since).map_err(invalid)?,
         end_time: time(args.until).map_err(invalid)?,
         outcome: outcome.to_owned(),
@@ -175,6 +179,14 @@ async fn search(args: SearchArgs, client: &Client, context: &Context) -> Result<
     Ok(())
 }
 
+/// A resource as records name it: `audit tail` leaves the namespace out, so it is put back.
+fn in_full(resource: String, namespace: &str) -> String {
+    let is_short = ["keys", "entries"].iter().any(|collection| {
+        resource.strip_prefix(collection).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if is_short { format!("{namespace}/{resource}") } else { resource }
+}
+
 /// One log as one node holds it.
 #[derive(Serialize)]
 struct LogReport {
@@ -186,6 +198,9 @@ struct LogReport {
     root: String,
     sound: bool,
     findings: Vec<String>,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -206,7 +221,7 @@ impl Show for VerifyReport {
                 log.records.to_string(),
                 log.unanchored.to_string(),
                 log.gaps.to_string(),
-                if log.sound { "verified" } else { "DAMAGED" }.to_owned(),
+                log.state(),
             ]);
         }
         let verified = self.logs.iter().filter(|log| log.sound).count();
@@ -215,53 +230,127 @@ impl Show for VerifyReport {
     }
 }
 
+/// What one member says, or why it says nothing.
+struct Member {
+    address: String,
+    client: Client,
+    heads: Result<GetHeadsResponse, Error>,
+}
+
 async fn verify(client: &Client, context: &Context) -> Result<(), Failure> {
-    let mut nodes = Vec::new();
-    for address in client.addresses() {
-        let Some(node) = client.only(address) else { continue };
-        let heads = node.audit().heads(GetHeadsRequest {}).await?;
-        nodes.push((address.to_string(), node, heads));
+    let mut members = Vec::new();
+    for (address, client) in context.members(client).await {
+        let heads = client.audit().heads(GetHeadsRequest {}).await;
+        members.push(Member { address: address.to_string(), client, heads });
     }
     // Every node's word on what is anchored is held against every log: a node that lies alone is found out.
-    let anchored: Vec<AuditHead> = nodes.iter().flat_map(|(_, _, heads)| &heads.anchored).filter_map(head).collect();
+    let said = members.iter().filter_map(|member| member.heads.as_ref().ok());
+    let anchored: Vec<AuditHead> = said.flat_map(|heads| &heads.anchored).filter_map(head).collect();
     let mut logs = Vec::new();
-    for (address, node, heads) in &nodes {
-        logs.extend(verify_node(address, node, heads, &anchored, context).await?);
+    for member in members {
+        logs.extend(verify_node(member, &anchored, context).await);
     }
-    let sound = logs.iter().all(|log| log.sound);
-    let (records, gaps) = (logs.iter().map(|log| log.records).sum(), logs.iter().map(|log| log.gaps).sum());
-    let findings: Vec<String> = logs.iter().flat_map(|log| log.findings.clone()).collect();
-    context.print(&VerifyReport { sound, records, gaps, logs })?;
-    if sound {
+    conclude(VerifyReport::of(logs), context)
+}
+
+/// Prints the report, and fails when something is wrong or was not read.
+fn conclude(report: VerifyReport, context: &Context) -> Result<(), Failure> {
+    context.print(&report)?;
+    if report.sound {
         return Ok(());
     }
+    let findings: Vec<&String> = report.logs.iter().flat_map(|log| &log.findings).collect();
     if context.format() == Format::Table {
         for finding in &findings {
-            line(&format!("  {finding}"))?;
+            line(&format!("  {}", printable(finding)))?;
         }
+    }
+    if findings.is_empty() {
+        let unread = report.logs.iter().filter(|log| log.error.is_some()).count();
+        return Err(Failure::new(Exit::Unavailable, format!("{unread} could not be read, so not all is verified"))
+            .hint("chancery cluster status"));
     }
     Err(Failure::new(Exit::Unverified, "the audit logs do not verify"))
 }
 
-async fn verify_node(
-    address: &str,
-    node: &Client,
-    heads: &GetHeadsResponse,
-    anchored: &[AuditHead],
-    context: &Context,
-) -> Result<Vec<LogReport>, Failure> {
+/// Verifies each log of one node; what could not be read is a row too, and the others are still verified.
+async fn verify_node(member: Member, anchored: &[AuditHead], context: &Context) -> Vec<LogReport> {
+    let Member { address, client, heads } = member;
+    let heads = match heads {
+        Ok(heads) => caught_up(&client, heads, anchored, context.timeout()).await,
+        Err(error) => return vec![LogReport::unread(&address, "-", &error)],
+    };
     let mut reports = Vec::new();
     for held in &heads.held {
         let Some(log) = LogName::parse(&held.log) else {
             note(&format!("{address} holds a log of the unknown name `{}`", printable(&held.log)));
             continue;
         };
-        if context.format() == Format::Table {
-            tracing::debug!(address, log = held.log, size = held.size, "verifying");
-        }
-        reports.push(verify_one(address, node, log, held, anchored).await?);
+        tracing::debug!(address, log = held.log, size = held.size, "verifying");
+        let report = verify_one(&address, &client, log, held, anchored).await;
+        reports.push(report.unwrap_or_else(|error| LogReport::unread(&address, &held.log, &error)));
     }
-    Ok(reports)
+    reports
+}
+
+/// The node's heads once they reach what is anchored. The members were asked one after the other while the cluster
+/// goes on, and a follower applies a little later than others: only a log that stays short is a truncated one.
+async fn caught_up(
+    node: &Client,
+    mut heads: GetHeadsResponse,
+    anchored: &[AuditHead],
+    patience: Duration,
+) -> GetHeadsResponse {
+    let start = Instant::now();
+    while heads.held.iter().any(|held| is_short(held, anchored)) && start.elapsed() < patience {
+        tokio::time::sleep(CATCH_UP_PAUSE).await;
+        match node.audit().heads(GetHeadsRequest {}).await {
+            Ok(newer) => heads = newer,
+            Err(_) => break, // what it said before stands
+        }
+    }
+    heads
+}
+
+fn is_short(held: &Head, anchored: &[AuditHead]) -> bool {
+    let log = LogName::parse(&held.log);
+    anchored.iter().any(|head| Some(head.log) == log && head.size > held.size)
+}
+
+impl VerifyReport {
+    fn of(logs: Vec<LogReport>) -> Self {
+        Self {
+            sound: logs.iter().all(|log| log.sound),
+            records: logs.iter().map(|log| log.records).sum(),
+            gaps: logs.iter().map(|log| log.gaps).sum(),
+            logs,
+        }
+    }
+}
+
+impl LogReport {
+    /// What stands in the place of a log, or of a whole node, that could not be read.
+    fn unread(address: &str, log: &str, error: &Error) -> Self {
+        Self {
+            node: address.to_owned(),
+            log: log.to_owned(),
+            records: 0,
+            unanchored: 0,
+            gaps: 0,
+            root: String::new(),
+            sound: false,
+            findings: Vec::new(),
+            error: Some(error.to_string()),
+        }
+    }
+
+    fn state(&self) -> String {
+        match (&self.error, self.sound) {
+            (Some(error), _) => format!("not read: {error}"),
+            (None, true) => "verified".to_owned(),
+            (None, false) => "DAMAGED".to_owned(),
+        }
+    }
 }
 
 async fn verify_one(
@@ -270,7 +359,7 @@ async fn verify_one(
     log: LogName,
     held: &Head,
     anchored: &[AuditHead],
-) -> Result<LogReport, Failure> {
+) -> Result<LogReport, Error> {
     let mut verifier = Verifier::new(log, anchored);
     let mut next = 0;
     // Up to what the node said it holds; what it has added since is for the next run.
@@ -289,7 +378,7 @@ async fn verify_one(
     }
     let report = verifier.finish();
     let place = |what: String| format!("{address} {}: {what}", held.log);
-    let mut findings: Vec<String> = report.findings.iter().map(|found| place(format!("{found:?}"))).collect();
+    let mut findings: Vec<String> = report.findings.iter().map(|found| place(found.to_string())).collect();
     let said = head(held);
     if said.is_none_or(|said| said != report.head) {
         findings.push(place(format!("its {} records do not give the root that the node itself names", held.size)));
@@ -303,6 +392,7 @@ async fn verify_one(
         root: report.head.root.to_base64(),
         sound: findings.is_empty(),
         findings,
+        error: None,
     })
 }
 
@@ -316,6 +406,33 @@ mod tests {
     use types::Time;
 
     use super::*;
+
+    #[test]
+    fn a_node_that_is_down_is_a_row_and_a_log_behind_is_waited_for() {
+        let down = LogReport::unread("127.0.0.1:1", "-", &Error::Unreachable { tried: Vec::new() });
+        let report = VerifyReport::of(vec![down]);
+        assert!(!report.sound && report.text().contains("not read: no node answered"), "{}", report.text());
+
+        let log = LogName::parse("cluster").expect("a log");
+        let anchored = [AuditHead { log, size: 7, root: Hash([0; 32]) }];
+        let held = |log: &str, size| Head { log: log.to_owned(), size, ..Head::default() };
+        assert!(is_short(&held("cluster", 6), &anchored));
+        assert!(!is_short(&held("cluster", 7), &anchored) && !is_short(&held("node-1", 0), &anchored));
+    }
+
+    #[test]
+    fn a_resource_is_searched_as_it_is_printed() {
+        let table = [
+            ("keys/invoices", "namespaces/acme/keys/invoices"),
+            ("entries", "namespaces/acme/entries"),
+            ("keys-of-mine", "keys-of-mine"),
+            ("operators/root", "operators/root"),
+            ("namespaces/x/keys/a", "namespaces/x/keys/a"),
+        ];
+        for (typed, full) in table {
+            assert_eq!(in_full(typed.to_owned(), "namespaces/acme"), full);
+        }
+    }
 
     #[test]
     fn a_record_is_one_line() {

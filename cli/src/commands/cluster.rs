@@ -115,6 +115,9 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
 }
 
 async fn token(args: TokenArgs, context: &Context) -> Result<(), Failure> {
+    if let Some(path) = &args.out {
+        private_file::check_replaceable(path)?; // before a token is made that would go nowhere
+    }
     let kind = match args.kind {
         Kind::Node => JoinTokenKind::Node,
         Kind::Agent => JoinTokenKind::Agent,
@@ -206,6 +209,13 @@ impl Show for StatusView {
             ]);
         }
         let healthy = self.nodes.iter().filter(|node| node.reachable && !node.sealed).count();
+        let voters = self.nodes.iter().filter(|node| node.role != "learner");
+        let (all, up) =
+            voters.fold((0, 0), |(all, up), node| (all + 1, up + usize::from(node.reachable && !node.sealed)));
+        let needed = all / 2 + 1;
+        if up < needed {
+            return format!("{}\nno quorum: {up} of {all} healthy, {needed} needed", table.text());
+        }
         let survives = match (self.leader, self.failures_tolerated) {
             (0, _) => "no leader, so nothing can change".to_owned(),
             (_, 0) => "survives no failure".to_owned(),
@@ -219,6 +229,18 @@ impl Show for StatusView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_majority_the_status_says_so() {
+        let node = |node, reachable| NodeStatus { node, reachable, ..NodeStatus::default() };
+        let status = ClusterStatus {
+            leader: 1,
+            nodes: vec![node(1, true), node(2, false), node(3, false)],
+            ..ClusterStatus::default()
+        };
+        let text = StatusView::from(status).text();
+        assert!(text.ends_with("\nno quorum: 1 of 3 healthy, 2 needed"), "{text}");
+    }
 
     #[test]
     fn the_status_of_three_nodes() {

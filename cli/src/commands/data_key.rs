@@ -62,6 +62,9 @@ pub(crate) async fn run(args: DataKeyArgs, context: &Context) -> Result<(), Fail
         length_bytes: args.bytes,
         without_plaintext: args.plaintext_out.is_none(),
     };
+    if let Some(path) = &args.wrapped_out {
+        private_file::check_replaceable(path)?;
+    }
     let client = context.client().await?;
     let answer = client.crypto().generate_data_key(request).await;
     let answer = answer.map_err(|error| Failure::from(error).hint_for(Reason::NotFound, "chancery key list"))?;

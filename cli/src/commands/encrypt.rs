@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chancery_client::envelope::{Sealed, ServiceKeys, seal, seal_to_file};
+use chancery_client::private_file;
 use clap::Args;
 use serde::Serialize;
 use tokio::io::AsyncRead;
@@ -74,8 +75,11 @@ pub(crate) async fn run(args: EncryptArgs, context: &Context) -> Result<(), Fail
 }
 
 impl Files {
-    /// The input, and its size where it is known.
+    /// The input, and its size where it is known. An output that must not be replaced is refused before anything is done.
     pub(crate) async fn open(&self) -> Result<(Box<dyn AsyncRead + Unpin + Send>, Option<u64>), Failure> {
+        if let Some(output) = &self.output {
+            private_file::check_replaceable(output)?;
+        }
         let Some(path) = &self.input else { return Ok((Box::new(tokio::io::stdin()), None)) };
         let (file, size) = open(path).await?;
         Ok((Box::new(file), Some(size)))

@@ -91,7 +91,12 @@ pub(crate) async fn run(command: EntryCommand, context: &Context) -> Result<(), 
     };
     done.map_err(|failure| {
         let place = format!("a path under /ns/{}/", context.namespace());
-        failure.hint_for(Reason::NotFound, "chancery entry list").hint_for(Reason::OutsideNamespace, place)
+        let suffix = format!("an admin: chancery namespace update {} --dns-suffix SUFFIX", context.namespace());
+        failure.hint_for(Reason::NotFound, "chancery entry list").hint_for(Reason::OutsideNamespace, place).hint_about(
+            Reason::OutsideNamespace,
+            "DNS name",
+            suffix,
+        )
     })
 }
 

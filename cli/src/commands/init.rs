@@ -13,12 +13,12 @@ use crypto::password::Params;
 use crypto::sign::P256Signer;
 use serde::Serialize;
 use tonic::transport::Channel;
-use types::{ClusterId, OperatorName, SpkiHash, TrustDomain};
+use types::{ClusterId, OperatorName, Reason, SpkiHash, TrustDomain};
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::Show;
+use crate::output::{Show, note};
 use crate::passphrase;
 use crate::values::{day, from_wire_time};
 use crate::views::rfc3339;
@@ -94,7 +94,8 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
         operator_spki: signer.spki_der(),
         seal_passphrase,
     };
-    let answer = node.init(request).await.map_err(|status| Error::from_status(&status))?.into_inner();
+    let answer = node.init(request).await.map_err(|status| refused(&status, args.seal_passphrase_file.is_some()))?;
+    let answer = answer.into_inner();
     let profile = keep(&folder, &answer, context, &mut node).await?;
     context.print(&Formed {
         cluster_id: answer.cluster_id,
@@ -104,6 +105,16 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
         identity: folder.path().to_owned(),
         until: answer.operator_expire_time.as_ref().map(|time| day(from_wire_time(time))).unwrap_or_default(),
     })
+}
+
+/// Why no cluster was formed; a passphrase that the node has no use for is the likeliest mistake.
+fn refused(status: &tonic::Status, has_passphrase: bool) -> Failure {
+    let failure = Failure::from(Error::from_status(status));
+    if has_passphrase {
+        failure.hint_about(Reason::InvalidArgument, "file seal", "start the server with `--seal passphrase`")
+    } else {
+        failure
+    }
 }
 
 /// A channel to a node's admin socket, which only its owner may open.
@@ -140,10 +151,15 @@ async fn keep(
     let cluster_id = ClusterId::from_hex(&answer.cluster_id).ok_or_else(malformed)?;
     let cluster_key_hash = SpkiHash::from_hex(&answer.cluster_key_hash).ok_or_else(malformed)?;
     // The trust document only saves the first call a fetch, and says where the node is reached.
-    let document = node.get_trust_document(GetTrustDocumentRequest {}).await.ok();
-    let document = document.and_then(|wire| TrustDocument::verify(wire.into_inner(), cluster_key_hash).ok());
+    let document = match node.get_trust_document(GetTrustDocumentRequest {}).await {
+        Ok(wire) => TrustDocument::verify(wire.into_inner(), cluster_key_hash).map_err(|error| error.to_string()),
+        Err(status) => Err(Error::from_status(&status).to_string()),
+    };
+    if let Err(why) = &document {
+        note(&format!("note: the node did not say where it is reached ({why}); give `--addr` if it is elsewhere"));
+    }
     let mut endpoints = context.addresses().to_vec();
-    if let Some(document) = &document {
+    if let Ok(document) = &document {
         folder.trust_cache().store(document, cluster_key_hash).map_err(Error::from)?;
         if endpoints.is_empty() {
             endpoints = document.statement().nodes.iter().map(|node| node.api_address.clone()).collect();

@@ -106,7 +106,7 @@ pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Fa
         KeyCommand::Disable(args) => set_enabled(args, context, Use::Disable).await,
         KeyCommand::Update(args) => update(args, context).await,
     };
-    done.map_err(|failure| failure.hint_for(Reason::NotFound, "chancery key list"))
+    done.map_err(|failure| failure.or_hint_for(Reason::NotFound, "chancery key list"))
 }
 
 async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
@@ -163,16 +163,20 @@ enum Use {
 async fn set_enabled(args: OneVersion, context: &Context, to: Use) -> Result<(), Failure> {
     let (name, version) = (context.key(&args.key)?, args.version.unwrap_or(0));
     let keys = context.client().await?.keys();
-    let (key, did) = match to {
+    let (answer, did) = match to {
         Use::Enable => {
             let request = EnableKeyRequest { name, version, ..EnableKeyRequest::default() };
-            (keys.enable(request).await?, "enabled")
+            (keys.enable(request).await, "enabled")
         }
         Use::Disable => {
             let request = DisableKeyRequest { name, version, ..DisableKeyRequest::default() };
-            (keys.disable(request).await?, "disabled")
+            (keys.disable(request).await, "disabled")
         }
     };
+    let key = answer.map_err(|error| {
+        let hint = format!("chancery key versions {}", args.key);
+        Failure::from(error).hint_about(Reason::NotFound, "key version", hint)
+    })?;
     let key = KeyView::from(key);
     let what = args.version.map(|version| format!(" v{version}")).unwrap_or_default();
     context.print(&Changed { words: format!("{}{what} {did}", short(&key.name)), key })

@@ -59,7 +59,10 @@ pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failu
     })?;
     write(&args.files, &answer.ciphertext).await?;
     let (from, to) = (answer.source_version, answer.version);
-    let words = format!("{} v{from} → v{to}; the plaintext stayed in the node", short(&answer.key));
+    // The answer names the destination only: the version before it may be one of another key.
+    let key = short(&answer.key);
+    let step = if args.to.is_some() { format!("v{from} → {key} v{to}") } else { format!("{key} v{from} → v{to}") };
+    let words = format!("{step}; the plaintext stayed in the node");
     let plaintext_bytes = answer.ciphertext.len().saturating_sub(kms_overhead()) as u64;
     args.files.say(context, Moved { key: answer.key, version: to, plaintext_bytes, words })
 }
@@ -72,9 +75,7 @@ async fn write(files: &Files, ciphertext: &[u8]) -> Result<(), Failure> {
             stdout.write_all(ciphertext).await?;
             stdout.flush().await
         };
-        return written
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("the output could not be written: {error}")));
+        return written.await.map_err(|error| Failure::output(&error));
     };
     Ok(private_file::write(path, ciphertext)?)
 }

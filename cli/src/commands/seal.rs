@@ -110,7 +110,9 @@ async fn unseal(args: UnsealArgs, context: &Context) -> Result<(), Failure> {
                 continue;
             }
         };
-        if status.seal_type == "passphrase" && passphrase.is_none() {
+        // A file that was named is sent whatever the node says: one without a seal yet may not know its type.
+        let wanted = args.seal_passphrase_file.is_some() || status.seal_type == "passphrase";
+        if wanted && passphrase.is_none() {
             let asked = passphrase::existing(args.seal_passphrase_file.as_deref(), "passphrase of the seal: ");
             passphrase = Some(asked.map_err(|why| Failure::new(Exit::Denied, why))?);
         }
@@ -135,9 +137,8 @@ async fn nodes(at: &Where, context: &Context) -> Result<Vec<Node>, Failure> {
         return Ok(vec![Node::Socket(socket.clone(), SealServiceClient::new(admin_channel(socket).await?))]);
     }
     let client = context.client().await?;
-    let addresses: Vec<Address> = client.addresses().cloned().collect();
-    let one = |address: Address| client.only(&address).map(|client| Node::Api(address, client));
-    Ok(addresses.into_iter().filter_map(one).collect())
+    let members = context.members(&client).await;
+    Ok(members.into_iter().map(|(address, client)| Node::Api(address, client)).collect())
 }
 
 /// Prints the rows, and fails when a node could not be asked or stayed sealed for a reason.

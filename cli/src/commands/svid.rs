@@ -1,21 +1,30 @@
 //! `chancery svid`: the identity of this process, as any workload gets it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use chancery_client::private_file;
-use chancery_client::workload::{X509Svid, socket_path, watch_x509};
+use chancery_client::workload::{WorkloadError, X509Svid, X509Svids, socket_path, watch_x509};
+use chancery_client::{Error, private_file};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use types::Time;
+use tonic::Code;
+use types::{Reason, Time};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, Show};
+use crate::output::{self, Show, note};
 use crate::values::now;
 
 const DEFAULT_SOCKET: &str = "unix:///run/chancery/agent.sock";
+
+/// An entry reaches its agent within milliseconds, and a certificate follows.
+const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
+/// The first pause before the agent is asked again; it doubles while nothing listens.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The verbs of `svid`.
 #[derive(Subcommand, Debug)]
@@ -67,11 +76,10 @@ pub(crate) async fn run(command: SvidCommand, context: &Context) -> Result<(), F
 }
 
 async fn fetch(args: &FetchArgs, context: &Context) -> Result<(), Failure> {
-    let first = async { watch_x509(&socket_path(&args.socket)?).await?.next().await };
-    let state = tokio::time::timeout(context.timeout(), first)
+    let socket = socket_path(&args.socket)?;
+    let (_, state) = tokio::time::timeout(context.timeout(), open(&socket))
         .await
-        .map_err(|_| Failure::new(Exit::Unavailable, "the agent did not answer in time"))??
-        .unwrap_or_default();
+        .map_err(|_| Failure::new(Exit::Unavailable, "the agent did not answer in time"))??;
     for svid in chosen(&state, args)? {
         context.print(&show(svid, args)?)?;
     }
@@ -79,13 +87,69 @@ async fn fetch(args: &FetchArgs, context: &Context) -> Result<(), Failure> {
 }
 
 async fn watch(args: &FetchArgs, context: &Context) -> Result<(), Failure> {
-    let mut states = watch_x509(&socket_path(&args.socket)?).await?;
-    while let Some(state) = states.next().await? {
+    let socket = socket_path(&args.socket)?;
+    let (mut states, mut state) = open(&socket).await?;
+    loop {
         for svid in chosen(&state, args)? {
             output::print_item(context.format(), &show(svid, args)?)?;
         }
+        let lost = match states.next().await {
+            Ok(Some(next)) => {
+                state = next;
+                continue;
+            }
+            Ok(None) => "the agent ended the stream".to_owned(),
+            Err(error) if is_lost(&error) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        note(&format!("note: {lost}; connecting again"));
+        (states, state) = open_again(&socket).await?;
     }
-    Err(Failure::new(Exit::Unavailable, "the agent ended the stream").hint("check that `chancery agent` runs"))
+}
+
+/// Opens the stream and reads its first state. An entry that was just made takes a moment to reach the agent, and an
+/// agent that has just started a moment to learn of its entries: a refusal counts only when it lasts.
+async fn open(socket: &Path) -> Result<(X509Svids, Vec<X509Svid>), WorkloadError> {
+    let start = Instant::now();
+    loop {
+        match open_once(socket).await {
+            Err(WorkloadError::Refused(error))
+                if error.reason() == Some(Reason::PermissionDenied) && start.elapsed() < ENTRY_PATIENCE =>
+            {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn open_once(socket: &Path) -> Result<(X509Svids, Vec<X509Svid>), WorkloadError> {
+    let mut states = watch_x509(socket).await?;
+    let first = states.next().await?.unwrap_or_default();
+    Ok((states, first))
+}
+
+/// Opens the stream again, for as long as it takes an agent to come back.
+async fn open_again(socket: &Path) -> Result<(X509Svids, Vec<X509Svid>), WorkloadError> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        match open(socket).await {
+            Err(error) if is_lost(&error) => pause = (pause * 2).min(PAUSE_MAX),
+            opened => return opened,
+        }
+    }
+}
+
+/// Whether it is about reaching the agent, not about what the agent says: a broken connection has no reason of ours.
+fn is_lost(error: &WorkloadError) -> bool {
+    match error {
+        WorkloadError::NoAgent { .. } => true,
+        WorkloadError::Refused(Error::Refused { code, .. }) => {
+            matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
+        }
+        WorkloadError::Refused(_) | WorkloadError::Address(_) | WorkloadError::Malformed(_) => false,
+    }
 }
 
 /// The identities that were asked for: all to be shown, one to be written.
@@ -141,6 +205,18 @@ mod tests {
     use crypto::SecretBytes;
 
     use super::*;
+
+    #[test]
+    fn an_agent_that_is_gone_is_waited_for_and_one_that_refuses_is_not() {
+        let said = |status: tonic::Status| WorkloadError::Refused(Error::from_status(&status));
+        let gone = WorkloadError::NoAgent { path: "/a.sock".into(), source: std::io::ErrorKind::NotFound.into() };
+        for lost in [gone, said(tonic::Status::unavailable("restarting")), said(tonic::Status::unknown("broken"))] {
+            assert!(is_lost(&lost), "{lost}");
+        }
+        for kept in [said(tonic::Status::permission_denied("no")), WorkloadError::Malformed("x".to_owned())] {
+            assert!(!is_lost(&kept), "{kept}");
+        }
+    }
 
     #[test]
     fn three_files_are_written_and_replaced() {

@@ -1,4 +1,5 @@
 //! A cluster of nodes in this process: each with its own folder, ports and tasks, formed through the public calls.
+#![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
 
 use std::path::PathBuf;
@@ -9,10 +10,12 @@ use chancery_client::{Address, Client, Config as ClientConfig};
 use crypto::sign::P256Signer;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use proto::cluster::v1::seal_service_client::SealServiceClient;
 use server::Config;
 use server::config::Settings;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use types::{SpkiHash, Time};
 
 /// A running cluster and the operator that formed it.
@@ -77,11 +80,37 @@ impl Cluster {
         self.client_to(&(0..self.nodes.len()).collect::<Vec<_>>()).await
     }
 
+    /// A client of all nodes, as somebody else.
+    pub(crate) async fn client_as(&self, identity: Identity) -> Client {
+        self.client_of(&(0..self.nodes.len()).collect::<Vec<_>>(), identity).await
+    }
+
+    /// A node's folder.
+    pub(crate) fn dir(&self, index: usize) -> PathBuf {
+        self.nodes[index].dir.clone()
+    }
+
+    /// Starts a node that cannot start, and returns why.
+    pub(crate) async fn start_and_fail(&mut self, index: usize) -> String {
+        self.nodes[index].start(None);
+        let (_, task) = self.nodes[index].running.take().expect("was started");
+        task.await.expect("ends").expect_err("fails").to_string()
+    }
+
+    /// The seal of a node, on its own machine.
+    pub(crate) async fn local_seal(&self, index: usize) -> SealServiceClient<Channel> {
+        SealServiceClient::new(unix_channel(&self.nodes[index].dir.join("admin.sock")).await.expect("connects"))
+    }
+
     async fn client_to(&self, nodes: &[usize]) -> Client {
+        self.client_of(nodes, self.operator.clone()).await
+    }
+
+    async fn client_of(&self, nodes: &[usize], identity: Identity) -> Client {
         let endpoint = |index: &usize| Address::parse(&format!("127.0.0.1:{}", self.nodes[*index].ports[0]));
         let config = ClientConfig {
             endpoints: nodes.iter().map(|index| endpoint(index).expect("an address")).collect(),
-            identity: self.operator.clone(),
+            identity,
             cluster_key_hash: self.cluster_key_hash,
             trust_cache: None,
             deadline: Duration::from_secs(20),
@@ -159,7 +188,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, patience: Durati
     }
 }
 
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Time(u64::try_from(since.as_millis()).expect("fits"))
 }

@@ -81,6 +81,17 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// Why one node did not answer, for a row that names it already.
+pub(crate) fn of_one_node(error: &chancery_client::Error) -> String {
+    match error {
+        chancery_client::Error::Unreachable { tried } => match tried.as_slice() {
+            [one] => one.why.clone(),
+            _ => error.to_string(),
+        },
+        _ => error.to_string(),
+    }
+}
+
 impl From<chancery_client::Error> for Failure {
     fn from(error: chancery_client::Error) -> Self {
         use chancery_client::Error;

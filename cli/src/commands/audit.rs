@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::pages::PAGE_SIZE;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, of_one_node};
 use crate::output::{self, Format, Show, Table, line, note, printable};
 use crate::values::{now, time_or_ago, to_wire_time};
 use crate::views::rfc3339;
@@ -340,7 +340,7 @@ impl LogReport {
             root: String::new(),
             sound: false,
             findings: Vec::new(),
-            error: Some(error.to_string()),
+            error: Some(of_one_node(error)),
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::init::admin_channel;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, of_one_node};
 use crate::output::{Table, note};
 use crate::passphrase;
 use crate::views::List;
@@ -170,7 +170,7 @@ impl NodeSeal {
                 sealed: None,
                 initialized: None,
                 seal_type: String::new(),
-                error: Some(error.to_string()),
+                error: Some(of_one_node(&error)),
             },
         }
     }

@@ -99,6 +99,8 @@ async fn watch(args: &FetchArgs, context: &Context) -> Result<(), Failure> {
                 continue;
             }
             Ok(None) => "the agent ended the stream".to_owned(),
+            // Without the reason: a broken connection has none, and the nearest one would mislead.
+            Err(WorkloadError::Refused(Error::Refused { refusal, code })) if is_broken(code) => refusal.message,
             Err(error) if is_lost(&error) => error.to_string(),
             Err(error) => return Err(error.into()),
         };
@@ -141,13 +143,15 @@ async fn open_again(socket: &Path) -> Result<(X509Svids, Vec<X509Svid>), Workloa
     }
 }
 
+fn is_broken(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
+}
+
 /// Whether it is about reaching the agent, not about what the agent says: a broken connection has no reason of ours.
 fn is_lost(error: &WorkloadError) -> bool {
     match error {
         WorkloadError::NoAgent { .. } => true,
-        WorkloadError::Refused(Error::Refused { code, .. }) => {
-            matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
-        }
+        WorkloadError::Refused(Error::Refused { code, .. }) => is_broken(*code),
         WorkloadError::Refused(_) | WorkloadError::Address(_) | WorkloadError::Malformed(_) => false,
     }
 }

@@ -28,7 +28,7 @@ fn grpcio_encrypts_and_decrypts(dev: &Dev, files: &std::path::Path) {
     let Some(python) = python::interpreter("grpcio") else { return };
     // Whoever holds the enrolled key is the operator; the certificate around it is the caller's own affair.
     let certificate = Command::new("openssl")
-        .args(["req", "-x509", "-new", "-subj", "/CN=operators/root", "-days", "1", "-out", "operator.pem", "-key"])
+        .args(["req", "-x509", "-new", "-subj", "/CN=root", "-days", "1", "-out", "operator.pem", "-key"])
         .arg(dev.admin_key())
         .current_dir(files)
         .output()

@@ -1,7 +1,7 @@
 //! `chancery rewrap`: a unary ciphertext under a newer version or another key. Envelope files are not taken.
 
-use chancery_client::private_file;
-use chancery_client::proto::kms::v1::ReEncryptRequest;
+use chancery_client::proto::kms::v1::{ListKeysRequest, ReEncryptRequest};
+use chancery_client::{Client, private_file};
 use clap::Args;
 use tokio::io::AsyncReadExt as _;
 use types::Reason;
@@ -9,6 +9,7 @@ use types::limits::UNARY_PLAINTEXT_BYTES_MAX;
 
 use super::context_pairs::BoundArgs;
 use super::encrypt::{Files, Moved};
+use super::pages::{PAGE_SIZE, all};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -51,7 +52,8 @@ pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failu
         destination_context: wire,
         destination_additional_authenticated_data: bound.aad.clone(),
     };
-    let answer = context.client().await?.crypto().re_encrypt(request).await.map_err(|error| {
+    let (client, source_id) = (context.client().await?, key_id(&request.ciphertext));
+    let answer = client.crypto().re_encrypt(request).await.map_err(|error| {
         Failure::from(error)
             .add_for(Reason::InvalidCiphertext, "nothing was written")
             .hint_for(Reason::InvalidCiphertext, "the same `--context` that was given to encrypt")
@@ -59,12 +61,36 @@ pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failu
     })?;
     write(&args.files, &answer.ciphertext).await?;
     let (from, to) = (answer.source_version, answer.version);
-    // The answer names the destination only: the version before it may be one of another key.
+    // The answer names the destination only, and the version before it may be one of another key.
     let key = short(&answer.key);
-    let step = if args.to.is_some() { format!("v{from} → {key} v{to}") } else { format!("{key} v{from} → v{to}") };
+    let source = match args.to {
+        Some(_) => name_of(&client, context, source_id).await,
+        None => Some(key.to_owned()),
+    };
+    let step = match source {
+        Some(source) if source == key => format!("{key} v{from} → v{to}"),
+        Some(source) => format!("{source} v{from} → {key} v{to}"),
+        None => format!("v{from} → {key} v{to}"),
+    };
     let words = format!("{step}; the plaintext stayed in the node");
     let plaintext_bytes = answer.ciphertext.len().saturating_sub(kms_overhead()) as u64;
     args.files.say(context, Moved { key: answer.key, version: to, plaintext_bytes, words })
+}
+
+/// The key id in a ciphertext's header (docs/spec/ciphertext.md), as keys show theirs.
+fn key_id(ciphertext: &[u8]) -> Option<String> {
+    ciphertext.get(6..22).map(hex::encode)
+}
+
+/// The name of the key of that id. For words only: who may not list the keys reads no name, which is no failure.
+async fn name_of(client: &Client, context: &Context, id: Option<String>) -> Option<String> {
+    let (id, keys) = (id?, client.keys());
+    let fetch = async |page_token| {
+        let request = ListKeysRequest { parent: context.parent(), page_size: PAGE_SIZE, page_token };
+        keys.list(request).await.map(|page| (page.keys, page.next_page_token))
+    };
+    let keys = all(fetch).await.ok()?;
+    keys.iter().find(|key| key.key_id == id).map(|key| short(&key.name).to_owned())
 }
 
 async fn write(files: &Files, ciphertext: &[u8]) -> Result<(), Failure> {
@@ -83,4 +109,16 @@ async fn write(files: &Files, ciphertext: &[u8]) -> Result<(), Failure> {
 /// Header and tag of a unary ciphertext (docs/spec/ciphertext.md).
 const fn kms_overhead() -> usize {
     90 + 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_id_is_the_sixteen_bytes_after_the_flags() {
+        let ciphertext = [&b"CHCY\x01\x00"[..], &[0xab; 16], &[0, 0, 0, 1]].concat();
+        assert_eq!(key_id(&ciphertext), Some("ab".repeat(16)));
+        assert_eq!(key_id(b"CHCY"), None);
+    }
 }

@@ -77,7 +77,11 @@ async fn a_node_sealed_by_command_is_out_of_the_cluster_until_it_is_unsealed() {
     let rotated = others.keys().rotate(kms::RotateKeyRequest { name: key.clone(), ..Default::default() }).await;
     assert_eq!(rotated.expect("two of three go on").primary_version, 2);
 
+    // The file seal asks for nothing, so it is not opened from afar.
     let done = cluster.cli(&cluster.root, &["seal", "unseal", "--addr", &address]);
+    assert!(!done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    let socket = cluster.nodes[victim].dir().join("admin.sock");
+    let done = cluster.cli(&cluster.root, &["seal", "unseal", "--socket", &socket.to_string_lossy()]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     until("the node to catch up", async || {
         let found = own.keys().get(kms::GetKeyRequest { name: key.clone() }).await;

@@ -41,9 +41,7 @@ pub(crate) fn recall(state: &State, proposal: &Proposal) -> Recall {
 /// refused rather than carried out twice.
 pub(crate) fn remember(state: &mut State, proposal: &Proposal, outcome: &Result<Reply, Refusal>, index: u64) {
     let Some(RequestKey { id, body }) = proposal.request else { return };
-    // Whoever bears a token shares one principal with all others: refusals in its name are not worth remembering.
-    let worthless = proposal.actor == Principal::JoinToken && outcome.is_err();
-    if worthless || !is_final(outcome) {
+    if !is_final(outcome) {
         return;
     }
     state.put_request((id, proposal.actor.clone()), Request { body, outcome: outcome.clone(), index });

@@ -1,5 +1,5 @@
-//! What an open node does by itself. Every duty is a question to state, asked again on each tick and at each change, so
-//! that nothing is lost when a leader dies in between: whoever leads next asks the same question.
+//! What an open node does for itself: pins, lease, report, authority, certificate. What it does for the cluster while it leads is
+//! in `leading`. Every duty is a question to state, asked again on each tick and at each change of the members.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

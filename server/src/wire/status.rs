@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
+use chancery_client::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use types::{Reason, Refusal};
-
-/// `ErrorInfo.domain` of every status.
-pub(crate) const DOMAIN: &str = "chancery";
 
 /// The status of a refusal; `RetryInfo` goes with those that may pass.
 #[must_use]
 pub(crate) fn status(refusal: &Refusal) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(refusal.reason.as_str(), DOMAIN, std::collections::HashMap::new());
+    details.set_error_info(refusal.reason.as_str(), ERROR_DOMAIN, std::collections::HashMap::new());
     if let Some(pause) = retry_after(refusal.reason) {
         details.set_retry_info(Some(pause));
     }
@@ -24,7 +22,9 @@ pub(crate) fn status(refusal: &Refusal) -> Status {
 #[must_use]
 pub(crate) fn refusal(status: &Status) -> Option<Refusal> {
     let info = status.get_details_error_info()?;
-    (info.domain == DOMAIN).then(|| Reason::parse(&info.reason))?.map(|reason| Refusal::new(reason, status.message()))
+    (info.domain == ERROR_DOMAIN)
+        .then(|| Reason::parse(&info.reason))?
+        .map(|reason| Refusal::new(reason, status.message()))
 }
 
 /// The gRPC code of each reason.

@@ -48,16 +48,11 @@ impl<M: Machine> Duties<M> {
         loop {
             self.publish();
             tokio::select! {
-                () = self.stop.cancelled() => {
-                    // The last word: a log that is cut while the node is down is noticed.
-                    self.follow().await;
-                    self.publish();
-                    return;
-                }
+                () = self.stop.cancelled() => return self.last_word().await,
                 changed = metrics.changed() => {
+                    // Raft has ended; that may be seen before the order to stop is.
                     if changed.is_err() {
-                        self.publish();
-                        return;
+                        return self.last_word().await;
                     }
                 }
                 _ = tick.tick() => {
@@ -72,6 +67,12 @@ impl<M: Machine> Duties<M> {
                 self.purge().await;
             }
         }
+    }
+
+    /// However it ended, the witness sees the end of the log: one that is cut while the node is down is noticed.
+    async fn last_word(&self) {
+        self.follow().await;
+        self.publish();
     }
 
     fn publish(&self) {

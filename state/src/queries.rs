@@ -64,10 +64,10 @@ impl State {
         self.namespace(name).map_or(Revision::NONE, |row| row.revision)
     }
 
-    /// The highest request id that may have been forgotten: unknown ones up to it are refused.
+    /// The highest request id of a principal that made room for another: its unknown ones up to it are refused.
     #[must_use]
-    pub fn request_horizon(&self) -> Option<RequestId> {
-        self.progress().horizon
+    pub fn request_horizon(&self, principal: &Principal) -> Option<RequestId> {
+        self.horizon_table().get(principal).copied()
     }
 
     /// The remembered answer to a request, so that a retry need not go through the log.

@@ -4,7 +4,7 @@
 //! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain};
+use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, Revision, SpkiHash, Time, TrustDomain};
 
 use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
 
@@ -40,8 +40,6 @@ pub struct Progress {
     pub trust: Revision,
     /// The last node number that was assigned; numbers are never reused.
     pub last_node: NodeId,
-    /// Request ids at or below it are refused unless they are remembered.
-    pub horizon: Option<RequestId>,
     /// The right edge of the cluster's audit log.
     pub audit: audit::Frontier,
     /// A larger SVID TTL than any entry's that unexpired SVIDs may still have, and until when.

@@ -5,6 +5,7 @@
 
 mod check;
 mod indexes;
+mod shares;
 mod write;
 
 use types::{
@@ -38,6 +39,8 @@ pub struct State {
     authorities: Table<SpkiHash, ca::Authority>,
     /// Ordered by request id, whose first bits are its time: the oldest come first whoever sent them.
     requests: Table<(RequestId, Principal), Request>,
+    /// A principal's request ids at or below its horizon are refused unless they are remembered.
+    horizons: Table<Principal, RequestId>,
     indexes: Indexes,
 }
 
@@ -61,6 +64,7 @@ impl State {
             entries: Table::new(TableId::Entries),
             authorities: Table::new(TableId::Authorities),
             requests: Table::new(TableId::Requests),
+            horizons: Table::new(TableId::Horizons),
             indexes: Indexes::default(),
         }
     }
@@ -71,16 +75,15 @@ impl State {
         self.with_progress(self.sums()).to_bytes()
     }
 
-    /// The hash of everything but [`Progress`], remembered requests and the audit log's edge: what a refused entry leaves as
-    /// it was.
+    /// The hash of everything but the last index, the memory of requests and the audit log's edge: what a refused entry
+    /// leaves as it was.
     #[must_use]
     pub fn substance_hash(&self) -> [u8; 32] {
         let mut sum = RowSum::default();
-        for other in self.sums().into_iter().filter(|(id, _)| *id != TableId::Requests) {
+        for other in self.sums().into_iter().filter(|(id, _)| !matches!(id, TableId::Requests | TableId::Horizons)) {
             sum.merge(&other.1);
         }
-        let Progress { index: _, time, global, bundle, trust, last_node, horizon: _, audit: _, lowered_ttl } =
-            &self.progress;
+        let Progress { index: _, time, global, bundle, trust, last_node, audit: _, lowered_ttl } = &self.progress;
         sum.add(TableId::Progress as u8, &(), &(time, global, bundle, trust, last_node, lowered_ttl));
         sum.to_bytes()
     }
@@ -94,7 +97,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 14] {
+    fn sums(&self) -> [(TableId, RowSum); 15] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -110,11 +113,12 @@ impl State {
             (self.entries.id(), *self.entries.sum()),
             (self.authorities.id(), *self.authorities.sum()),
             (self.requests.id(), *self.requests.sum()),
+            (self.horizons.id(), *self.horizons.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 14]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 15]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -164,4 +168,5 @@ tables! {
     entry_table = entries: (NamespaceName, EntryName) => ca::Entry;
     authority_table = authorities: SpkiHash => ca::Authority;
     request_table = requests: (RequestId, Principal) => Request;
+    horizon_table = horizons: Principal => RequestId;
 }

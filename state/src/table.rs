@@ -40,6 +40,7 @@ pub(crate) enum TableId {
     Entries = 13,
     Authorities = 14,
     Requests = 15,
+    Horizons = 16,
 }
 
 impl TableId {
@@ -62,6 +63,7 @@ impl TableId {
             T::Entries,
             T::Authorities,
             T::Requests,
+            T::Horizons,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -161,10 +163,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=15 {
+        for byte in 1..=16 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(16), None);
+        assert_eq!(TableId::from_byte(17), None);
     }
 }

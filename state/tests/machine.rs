@@ -154,6 +154,27 @@ fn request_ids_from_the_future_are_refused() {
 }
 
 #[test]
+fn request_ids_of_yesterday_are_forgotten_and_refused() {
+    let mut cluster = Cluster::formed();
+    let old = request_id(FORMED, 1);
+    assert_eq!(cluster.ask_as(old, 1, create_key("a", None)), Ok(Reply::Version(1)));
+    let day = FORMED.after(types::limits::REQUEST_ID_PAST_MAX);
+    report(&mut cluster, 1, Time(day.0 - 1), 0).expect("a report");
+    assert_eq!(cluster.ask_as(old, 1, create_key("a", None)), Ok(Reply::Version(1)), "still remembered");
+    assert_eq!(cluster.ask_as(request_id(FORMED, 2), 1, create_key("b", None)), Ok(Reply::Version(1)));
+
+    report(&mut cluster, 1, day, 0).expect("a report");
+    assert_eq!(why(cluster.ask_as(request_id(FORMED, 3), 1, create_key("c", None))), Some(Reason::RequestIdExpired));
+    assert!(cluster.state.remembered(&root(), old).is_some(), "a refused id drops nothing");
+    assert_eq!(cluster.ask_as(request_id(day, 1), 1, create_key("c", None)), Ok(Reply::Version(1)));
+    for forgotten in [old, request_id(FORMED, 2)] {
+        assert_eq!(cluster.state.remembered(&root(), forgotten), None);
+        assert_eq!(why(cluster.ask_as(forgotten, 1, create_key("a", None))), Some(Reason::RequestIdExpired));
+    }
+    cluster.state.check().expect("what is derived follows from the rows");
+}
+
+#[test]
 fn state_time_is_the_lower_median_and_never_goes_back() {
     let mut cluster = Cluster::formed();
     assert_eq!(join(&mut cluster, 2), Ok(Reply::Node(NodeId(2))));

@@ -91,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1102 bytes
-        sha256 8984dbef7b5860fe29cac94b0164a1e9a0906d733582d35b8cf5977e218f1679
+        1101 bytes
+        sha256 b8bf3a1695b426408c7516fafbe593840b1b11b62f9e4085caa994e75ca9a4bb
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

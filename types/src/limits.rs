@@ -92,10 +92,12 @@ pub const PEER_CHAIN_MAX: usize = 8;
 /// Largest certificate signing request.
 pub const CSR_BYTES_MAX: usize = 4_096;
 
-/// Request ids remembered over all principals; when full the oldest go and the horizon moves up.
+/// Request ids remembered over all principals; when full, whoever holds the most makes room and its horizon moves up.
 pub const REQUEST_IDS_MAX: usize = 100_000;
 /// A request id may be this far ahead of state time.
 pub const REQUEST_ID_FUTURE_MAX: Millis = Millis::from_secs(300);
+/// A request id may be this far behind state time; what is remembered under older ones is forgotten.
+pub const REQUEST_ID_PAST_MAX: Millis = Millis::from_hours(24);
 /// How long a decision binds.
 pub const DECISION_VALID: Millis = Millis::from_secs(60);
 /// How often the leader decides again before it answers `Aborted`.

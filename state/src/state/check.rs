@@ -26,6 +26,7 @@ impl State {
             (TableId::Entries, self.entries.recomputed()),
             (TableId::Authorities, self.authorities.recomputed()),
             (TableId::Requests, self.requests.recomputed()),
+            (TableId::Horizons, self.horizons.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {
@@ -42,7 +43,8 @@ impl State {
     fn check_indexes(&self) -> Result<(), String> {
         let mut again = Self::new();
         write_rows(self, &mut |row: &[u8]| again.read_row(row)).map_err(|error| error.to_string())?;
-        let Indexes { spkis, key_ids, rotations, token_expiries, entries_by_parent, svid_ttls } = &self.indexes;
+        let Indexes { spkis, key_ids, rotations, token_expiries, entries_by_parent, svid_ttls, shares, horizons } =
+            &self.indexes;
         let fresh = &again.indexes;
         let differing = [
             ("spkis", *spkis == fresh.spkis),
@@ -51,6 +53,8 @@ impl State {
             ("token_expiries", *token_expiries == fresh.token_expiries),
             ("entries_by_parent", *entries_by_parent == fresh.entries_by_parent),
             ("svid_ttls", *svid_ttls == fresh.svid_ttls),
+            ("shares", *shares == fresh.shares),
+            ("horizons", *horizons == fresh.horizons),
         ];
         match differing.iter().find(|(_, same)| !same) {
             Some((name, _)) => Err(format!("the index {name} does not follow from its table")),

@@ -2,7 +2,11 @@
 //! through the same functions as `apply`, which build these again.
 
 use imbl::{OrdMap, OrdSet};
-use types::{AgentName, EntryName, KeyId, KeyName, Millis, NamespaceName, Principal, SpkiHash, Time, TokenId};
+use types::{
+    AgentName, EntryName, KeyId, KeyName, Millis, NamespaceName, Principal, RequestId, SpkiHash, Time, TokenId,
+};
+
+use super::shares::Shares;
 
 /// All of them.
 #[derive(Clone, Default, PartialEq)]
@@ -19,6 +23,10 @@ pub(crate) struct Indexes {
     pub(crate) entries_by_parent: OrdSet<(AgentName, NamespaceName, EntryName)>,
     /// How many entries have each SVID TTL.
     pub(crate) svid_ttls: OrdMap<Millis, u64>,
+    /// The remembered requests by principal.
+    pub(crate) shares: Shares,
+    /// The horizons, the lowest first.
+    pub(crate) horizons: OrdSet<(RequestId, Principal)>,
 }
 
 impl Indexes {

@@ -110,11 +110,26 @@ impl State {
     }
 
     pub(crate) fn put_request(&mut self, key: (RequestId, Principal), row: Request) {
+        self.indexes.shares.add(&key.1, key.0);
         self.requests.put(key, row);
     }
 
     pub(crate) fn remove_request(&mut self, key: &(RequestId, Principal)) {
-        self.requests.remove(key);
+        if self.requests.remove(key).is_some() {
+            self.indexes.shares.remove(&key.1, key.0);
+        }
+    }
+
+    pub(crate) fn put_horizon(&mut self, principal: Principal, id: RequestId) {
+        self.remove_horizon(&principal);
+        self.indexes.horizons.insert((id, principal.clone()));
+        self.horizons.put(principal, id);
+    }
+
+    pub(crate) fn remove_horizon(&mut self, principal: &Principal) {
+        if let Some(old) = self.horizons.remove(principal) {
+            self.indexes.horizons.remove(&(*old, principal.clone()));
+        }
     }
 }
 
@@ -153,6 +168,7 @@ impl State {
             TableId::Entries => row(table, bytes).map(|((namespace, name), row)| self.put_entry(namespace, name, row)),
             TableId::Authorities => row(table, bytes).map(|(_key, row): (SpkiHash, _)| self.put_authority(row)),
             TableId::Requests => row(table, bytes).map(|(key, row)| self.put_request(key, row)),
+            TableId::Horizons => row(table, bytes).map(|(principal, id)| self.put_horizon(principal, id)),
         }
     }
 }
@@ -190,6 +206,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         entries,
         authorities,
         requests,
+        horizons,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -206,7 +223,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(versions, take)?;
     write_table(entries, take)?;
     write_table(authorities, take)?;
-    write_table(requests, take)
+    write_table(requests, take)?;
+    write_table(horizons, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

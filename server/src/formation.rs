@@ -214,22 +214,33 @@ async fn try_unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Resul
     };
     let root = open_root(node, &membership, passphrase).await?;
     node.sealed_port.stop().await;
-    let opened = match open_raft(node, membership, root).await {
-        Ok(opened) => finish_or_stop(node, opened).await,
-        Err(error) => Err(error),
-    };
-    match opened {
-        Ok(core) => {
-            record_opening(node, &core, by).await?;
-            node.turn(Phase::Open(core));
-        }
-        Err(error) => {
+    match open_up(node, membership, root, by).await {
+        Ok(core) => node.turn(Phase::Open(core)),
+        Err(refusal) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
-            return Err(internal(&error));
+            return Err(refusal);
         }
     }
     tracing::info!("the node was unsealed");
     Ok(())
+}
+
+/// Opens the node with its root key and records it; whatever fails, nothing of it goes on running.
+async fn open_up(
+    node: &Arc<Node>,
+    membership: Membership,
+    root: LockedSecret,
+    by: Principal,
+) -> Result<Arc<Core>, Refusal> {
+    let opened = open_raft(node, membership, root).await.map_err(|error| internal(&error))?;
+    let core = finish_or_stop(node, opened).await.map_err(|error| internal(&error))?;
+    match record_opening(node, &core, by).await {
+        Ok(()) => Ok(core),
+        Err(refusal) => {
+            core.close().await;
+            Err(refusal)
+        }
+    }
 }
 
 /// Refuses a voter whose log and witness are gone: it has forgotten its votes.

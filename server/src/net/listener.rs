@@ -225,6 +225,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_says_nothing_is_closed() {
+        use chancery_client::tls::{Identity, PinSet, PinnedClients, PinnedServers, client_config, server_config};
+        use tokio::io::AsyncReadExt as _;
+        use tokio_stream::StreamExt as _;
+
+        crypto::tls::install_provider();
+        let identity = Identity::self_signed(&crypto::sign::P256Signer::generate(), "a", crate::clock::now());
+        let identity = identity.expect("an identity");
+        let pins = PinSet::new([identity.spki()]);
+        let slot = chancery_client::tls::CertificateSlot::new(&identity);
+        let tls = server_config(slot, PinnedClients::new(pins.clone())).expect("a configuration");
+        let listener = bind("api", ([127, 0, 0, 1], 0).into()).await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let mut connections = incoming(listener, Arc::new(tls), CancellationToken::new());
+        let client = tokio_rustls::TlsConnector::from(Arc::new(
+            client_config(&identity, PinnedServers::new(pins)).expect("a configuration"),
+        ));
+        let tcp = TcpStream::connect(address).await.expect("connects");
+        let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+        let (silent, accepted) = tokio::join!(client.connect(name, tcp), connections.next());
+        let _silent = silent.expect("shakes hands");
+        let mut accepted = accepted.expect("goes on").expect("a connection");
+
+        tokio::time::pause();
+        let read = accepted.read_u8().await.expect_err("nothing comes");
+        assert_eq!(read.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
     async fn a_port_in_use_says_what_to_change() {
         let first = bind("api", ([127, 0, 0, 1], 0).into()).await.expect("binds");
         let error = bind("api", first.local_addr().expect("bound")).await.expect_err("in use").to_string();

@@ -6,17 +6,21 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use chancery_client::tls::{Identity, unix_channel};
+use chancery_client::trust::TrustCache;
 use chancery_client::{Address, Client, Config as ClientConfig};
 use crypto::sign::P256Signer;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use server::Config;
-use server::config::Settings;
+use server::config::{SealKind, Settings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use types::{SpkiHash, Time};
+
+/// What opens every node of a cluster with the passphrase seal.
+pub(crate) const PASSPHRASE: &[u8] = b"correct horse battery staple";
 
 /// A running cluster and the operator that formed it.
 pub(crate) struct Cluster {
@@ -29,16 +33,22 @@ pub(crate) struct Cluster {
 struct Node {
     dir: PathBuf,
     ports: Vec<u16>,
+    seal: SealKind,
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
 }
 
 impl Cluster {
-    /// Forms a cluster of that many voters.
+    /// Forms a cluster of that many voters, with the file seal.
     pub(crate) async fn form(size: usize) -> Self {
+        Self::form_sealed(size, SealKind::File).await
+    }
+
+    /// Forms a cluster of that many voters; with the passphrase seal, that passphrase is [`PASSPHRASE`].
+    pub(crate) async fn form_sealed(size: usize, seal: SealKind) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let signer = P256Signer::generate();
         let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
-        let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")))).collect();
+        let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")), seal)).collect();
         let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]) };
         cluster.nodes[0].start(None);
         let socket = cluster.nodes[0].dir.join("admin.sock");
@@ -47,6 +57,7 @@ impl Cluster {
         let init = wire::InitRequest {
             trust_domain: "test.chancery".into(),
             operator_spki: signer.spki_der(),
+            seal_passphrase: if seal == SealKind::Passphrase { PASSPHRASE.to_vec() } else { Vec::new() },
             ..Default::default()
         };
         let formed = admin.init(init).await.expect("forms").into_inner();
@@ -54,13 +65,43 @@ impl Cluster {
         let client = cluster.client_to(&[0]).await;
         cluster.votes(&client, 1).await;
         for index in 1..size {
-            let request = wire::CreateJoinTokenRequest { kind: wire::JoinTokenKind::Node.into(), ..Default::default() };
-            let token = client.cluster().create_join_token(request).await.expect("makes a token").token;
-            cluster.nodes[index].start(Some(token));
+            cluster.nodes[index].start(Some(token(&client).await));
+            if seal == SealKind::Passphrase {
+                cluster.unseal_locally(index, PASSPHRASE).await;
+            }
             // One at a time, so that the numbers are those of the folders.
             cluster.votes(&client, index + 1).await;
         }
         cluster
+    }
+
+    /// Starts one more node, with a token of its own, and returns its index; it is not waited for.
+    pub(crate) async fn add(&mut self, seal: SealKind) -> usize {
+        let client = self.client().await;
+        let index = self.nodes.len();
+        self.nodes.push(Node::new(self.folder.path().join(format!("node-{}", index + 1)), seal));
+        self.nodes[index].start(Some(token(&client).await));
+        index
+    }
+
+    /// Gives a node its passphrase on its own socket, as soon as it waits for one.
+    pub(crate) async fn unseal_locally(&self, index: usize, passphrase: &[u8]) {
+        until("the node to wait for its passphrase", Duration::from_secs(10), || async {
+            let Ok(channel) = unix_channel(&self.nodes[index].dir.join("admin.sock")).await else { return false };
+            let status = SealServiceClient::new(channel).get_status(wire::GetSealStatusRequest {}).await;
+            status.is_ok_and(|status| status.get_ref().sealed && status.get_ref().initialized)
+        })
+        .await;
+        let request = wire::UnsealRequest { passphrase: passphrase.to_vec() };
+        self.local_seal(index).await.unseal(request).await.expect("unseals");
+    }
+
+    /// A client of one node, as the first operator; one that is sealed is recognised by what the others said of it.
+    pub(crate) async fn client_of_one(&self, index: usize) -> Client {
+        let cache = Some(TrustCache::at(self.folder.path().join("trust.json")));
+        let all: Vec<_> = (0..self.nodes.len()).collect();
+        self.connect(&all, self.operator.clone(), cache.clone()).await;
+        self.connect(&[index], self.operator.clone(), cache).await
     }
 
     /// Waits until that many nodes vote.
@@ -107,12 +148,16 @@ impl Cluster {
     }
 
     async fn client_of(&self, nodes: &[usize], identity: Identity) -> Client {
+        self.connect(nodes, identity, None).await
+    }
+
+    async fn connect(&self, nodes: &[usize], identity: Identity, trust_cache: Option<TrustCache>) -> Client {
         let endpoint = |index: &usize| Address::parse(&format!("127.0.0.1:{}", self.nodes[*index].ports[0]));
         let config = ClientConfig {
             endpoints: nodes.iter().map(|index| endpoint(index).expect("an address")).collect(),
             identity,
             cluster_key_hash: self.cluster_key_hash,
-            trust_cache: None,
+            trust_cache,
             deadline: Duration::from_secs(20),
         };
         Client::connect(config).await.expect("connects")
@@ -159,10 +204,10 @@ impl Cluster {
 }
 
 impl Node {
-    fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf, seal: SealKind) -> Self {
         let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let ports = held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-        Self { dir, ports, running: None }
+        Self { dir, ports, seal, running: None }
     }
 
     fn start(&mut self, token: Option<String>) {
@@ -171,12 +216,18 @@ impl Node {
         settings.api.listen = listen(self.ports[0]);
         settings.peer.listen = listen(self.ports[1]);
         settings.health.listen = listen(self.ports[2]);
+        settings.seal.kind = Some(self.seal);
         settings.audit.reserve_bytes = Some(1024 * 1024);
         let stop = CancellationToken::new();
         let config = Config::resolve(settings).expect("complete");
         let task = tokio::spawn(server::run(config, token, stop.clone()));
         self.running = Some((stop, task));
     }
+}
+
+async fn token(client: &Client) -> String {
+    let request = wire::CreateJoinTokenRequest { kind: wire::JoinTokenKind::Node.into(), ..Default::default() };
+    client.cluster().create_join_token(request).await.expect("makes a token").token
 }
 
 /// Waits for a condition, and fails with its name when it does not come about in time.

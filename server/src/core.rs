@@ -69,7 +69,25 @@ impl std::ops::Deref for StateView {
     }
 }
 
+/// Evidence that this node has applied everything that was acknowledged before it asked: no lease begins without it,
+/// because a node that was away would serve what was disabled meanwhile. Only [`Core::catch_up`] gives it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CaughtUp(());
+
+impl CaughtUp {
+    #[cfg(test)]
+    pub(crate) const CLAIMED: Self = Self(());
+}
+
 impl Core {
+    /// Waits until this node has applied everything that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// [`Reason::NoQuorum`] when no quorum confirms the leader in time.
+    pub(crate) async fn catch_up(&self) -> Result<CaughtUp, Refusal> {
+        self.fresh_state().await.map(|_| CaughtUp(()))
+    }
+
     /// The applied state of this node, as it is now.
     #[must_use]
     pub(crate) fn state(&self) -> StateView {

@@ -119,17 +119,12 @@ impl Duties {
         if recent && self.core.lease.check(now).is_ok() {
             return;
         }
-        let granted = if self.core.leads() {
-            self.core.fresh_state().await.map(|_| limits::NODE_LEASE_DEFAULT.to_std())
-        } else {
-            // The lease counts from `now`, and so must what is served under it: a node that was away catches up first.
-            match self.ask_for_lease().await {
-                Ok(length) => self.core.fresh_state().await.map(|_| length),
-                Err(refusal) => Err(refusal),
-            }
-        };
-        if let Ok(length) = granted {
-            self.core.lease.renew(now, length);
+        let granted =
+            if self.core.leads() { Ok(limits::NODE_LEASE_DEFAULT.to_std()) } else { self.ask_for_lease().await };
+        let Ok(length) = granted else { return };
+        // A leader, too, leads only if a quorum says so.
+        if let Ok(caught_up) = self.core.catch_up().await {
+            self.core.lease.renew(now, length, caught_up);
             memory.asked_for_lease = Some(now);
             memory.lease = Some(length);
         }

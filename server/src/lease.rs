@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use types::{Reason, Refusal};
 
+use crate::core::CaughtUp;
+
 /// How far wall and boot clock may part while a lease runs.
 const CLOCKS_PART_MAX: Duration = Duration::from_secs(1);
 
@@ -55,8 +57,9 @@ impl Clocks {
 }
 
 impl Lease {
-    /// The leader has granted `length`, counted from `asked`: the clocks before the question was sent.
-    pub(crate) fn renew(&self, asked: Clocks, length: Duration) {
+    /// The leader has granted `length`, counted from `asked`: the clocks before the question was sent. What is served under
+    /// it counts from there as well, so the node must have caught up since.
+    pub(crate) fn renew(&self, asked: Clocks, length: Duration, _: CaughtUp) {
         if let Ok(mut granted) = self.granted.lock() {
             *granted = Some(Grant { from: asked, length });
         }
@@ -107,7 +110,7 @@ mod tests {
     fn a_lease_runs_from_the_question_and_ends_on_time() {
         let lease = Lease::default();
         assert_eq!(lease.check(START).map_err(|r| r.reason), Err(Reason::LeaseExpired));
-        lease.renew(START, Duration::from_secs(30));
+        lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
         assert!(lease.check(START).is_ok());
         assert!(lease.check(later(29_999, 29_999)).is_ok());
         assert!(lease.check(later(30_000, 30_000)).is_err());
@@ -117,7 +120,7 @@ mod tests {
     fn a_clock_that_was_changed_voids_it() {
         for (boot, wall) in [(5_000, 6_500), (5_000, 3_500), (5_000, -3_600_000), (1_000, 3_600_000)] {
             let lease = Lease::default();
-            lease.renew(START, Duration::from_secs(30));
+            lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
             assert!(lease.check(later(boot, wall)).is_err(), "{boot} {wall}");
         }
     }
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn it_can_be_given_up() {
         let lease = Lease::default();
-        lease.renew(START, Duration::from_secs(30));
+        lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
         lease.give_up();
         assert!(lease.check(START).is_err());
     }

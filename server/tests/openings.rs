@@ -121,8 +121,7 @@ async fn a_joining_nodes_passphrase_is_chosen_on_its_own_machine() {
     cluster.stop_all().await;
 }
 
-/// A node that comes back has a lease before it has the log: it decrypted under keys that were disabled while it was away,
-/// and knew nothing of versions that were made meanwhile.
+/// A node that came back knew nothing of versions that were made meanwhile, and could have a lease before it had the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_that_was_away_serves_nothing_old() {
     let mut cluster = Cluster::form(3).await;

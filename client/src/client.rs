@@ -13,6 +13,7 @@ use types::SpkiHash;
 use crate::Address;
 use crate::bootstrap::{self, Fetched};
 use crate::error::{Error, Tried};
+use crate::hedge::{Pace, Race};
 use crate::retry::{Verdict, backoff, judge, no_answer};
 use crate::tls::{self, Connector, Identity, PinSet, PinnedServers};
 use crate::trust::{TrustCache, TrustDocument};
@@ -52,6 +53,16 @@ struct Shared {
     trust: Mutex<TrustDocument>,
     /// One refresh at a time: many calls fail together when a node has been replaced.
     refreshing: tokio::sync::Mutex<()>,
+    pace: Pace,
+}
+
+/// Whether another node may be asked as well when the first is slow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hedging {
+    /// The call changes nothing, and any node's answer is as good.
+    Yes,
+    /// It changes something, or concerns the answering node.
+    No,
 }
 
 struct Node {
@@ -97,7 +108,7 @@ impl Client {
         let nodes =
             config.endpoints.iter().map(|address| Node::new(address, &tls)).collect::<Result<Vec<_>, Error>>()?;
         let refreshing = tokio::sync::Mutex::new(());
-        let shared = Shared { config, pins, tls, trust: Mutex::new(document), refreshing };
+        let shared = Shared { config, pins, tls, trust: Mutex::new(document), refreshing, pace: Pace::default() };
         Ok(Self { shared: Arc::new(shared), nodes: nodes.into(), preferred: Arc::default() })
     }
 
@@ -151,7 +162,7 @@ impl Client {
 
     /// Carries one call to an answer: each node in turn, from the one that answered last; then again after a pause,
     /// until the deadline. The request is the same each time, request id included, so that a retry is harmless.
-    pub(crate) async fn call<Q, A, F, U>(&self, request: Q, send: F) -> Result<A, Error>
+    pub(crate) async fn call<Q, A, F, U>(&self, hedging: Hedging, request: Q, send: F) -> Result<A, Error>
     where
         Q: Clone,
         F: Fn(Channel, Request<Q>) -> U,
@@ -163,7 +174,7 @@ impl Client {
             let sent = send(node.channel.clone(), request);
             async move { timed(limit, sent, &node).await }
         };
-        self.rounds(attempt).await.map(Response::into_inner)
+        self.rounds(hedging, attempt).await.map(Response::into_inner)
     }
 
     /// Opens a stream of answers as [`Client::call`] makes a call. The deadline is for the opening only; once open, a
@@ -178,17 +189,17 @@ impl Client {
             let sent = send(node.channel.clone(), Request::new(request.clone()));
             async move { timed(limit, sent, &node).await }
         };
-        self.rounds(attempt).await.map(|response| Stream(response.into_inner()))
+        self.rounds(Hedging::No, attempt).await.map(|response| Stream(response.into_inner()))
     }
 
-    async fn rounds<A, F, U>(&self, attempt: F) -> Result<A, Error>
+    async fn rounds<A, F, U>(&self, hedging: Hedging, attempt: F) -> Result<A, Error>
     where
         F: Fn(Arc<Node>, Duration) -> U,
         U: Future<Output = Result<A, Verdict>>,
     {
         let mut progress = Progress::new(self.shared.config.deadline);
         loop {
-            if let Some(answer) = self.round(&attempt, &mut progress).await? {
+            if let Some(answer) = self.round(hedging, &attempt, &mut progress).await? {
                 return Ok(answer);
             }
             progress.pause().await?;
@@ -196,7 +207,7 @@ impl Client {
     }
 
     /// Asks each node once. `Ok(None)`: none could answer, another round may help.
-    async fn round<A, F, U>(&self, attempt: &F, progress: &mut Progress) -> Result<Option<A>, Error>
+    async fn round<A, F, U>(&self, hedging: Hedging, attempt: &F, progress: &mut Progress) -> Result<Option<A>, Error>
     where
         F: Fn(Arc<Node>, Duration) -> U,
         U: Future<Output = Result<A, Verdict>>,
@@ -204,9 +215,20 @@ impl Client {
         let (count, first) = (self.nodes.len(), self.preferred.load(Ordering::Relaxed));
         let (mut sealed, mut unformed) = (0, Vec::new());
         progress.tried.clear();
-        for at in (0..count).map(|n| first.wrapping_add(n) % count) {
-            let Some(node) = self.nodes.get(at) else { continue };
-            let verdict = match attempt(Arc::clone(node), progress.attempt_limit(count)).await {
+        let deadline = progress.deadline;
+        let questions = (0..count).filter_map(|n| {
+            let at = first.wrapping_add(n) % count;
+            let node = self.nodes.get(at)?;
+            Some(async move {
+                let started = Instant::now();
+                let answer = attempt(Arc::clone(node), attempt_limit(deadline, count)).await;
+                ((at, node), started.elapsed(), answer)
+            })
+        });
+        let pace = (hedging == Hedging::Yes).then_some(&self.shared.pace);
+        let mut race = Race::new(questions, pace);
+        while let Some(((at, node), answer)) = race.next().await {
+            let verdict = match answer {
                 Ok(answer) => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return Ok(Some(answer));
@@ -214,25 +236,22 @@ impl Client {
                 Err(verdict) => verdict,
             };
             tracing::debug!(node = %node.address, ?verdict, "no answer from this node");
+            progress.somebody_home |= !matches!(verdict, Verdict::Elsewhere { nobody_home: true, .. });
             match verdict {
                 Verdict::Final(error) => return Err(error),
                 Verdict::Sealed => {
                     sealed += 1;
-                    progress.somebody_home = true;
                     progress.note(node, "sealed".to_owned());
                 }
                 Verdict::NotInitialized(error) => {
-                    progress.somebody_home = true;
                     progress.note(node, error.to_string());
                     unformed.push(error);
                 }
                 Verdict::UntrustedKey => {
-                    progress.somebody_home = true;
                     progress.note(node, "its key is not one that the cluster vouches for".to_owned());
                     progress.refresh_once(self).await?;
                 }
-                Verdict::Elsewhere { why, refusal, not_before, nobody_home } => {
-                    progress.somebody_home |= !nobody_home;
+                Verdict::Elsewhere { why, refusal, not_before, .. } => {
                     progress.note(node, why);
                     progress.refusal = refusal.or(progress.refusal.take());
                     progress.not_before = progress.not_before.max(not_before.unwrap_or_default());
@@ -282,13 +301,6 @@ impl Progress {
         self.tried.push(Tried { address: node.address.clone(), why });
     }
 
-    /// The time for one attempt: a share of what is left, so that one silent node does not use up the deadline.
-    fn attempt_limit(&self, nodes: usize) -> Duration {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
-        share.max(ATTEMPT_MIN).min(left)
-    }
-
     async fn refresh_once(&mut self, client: &Client) -> Result<(), Error> {
         if std::mem::replace(&mut self.refreshed, true) {
             return Ok(());
@@ -309,6 +321,13 @@ impl Progress {
         sleep(pause).await;
         Ok(())
     }
+}
+
+/// The time for one attempt: a share of what is left, so that one silent node does not use up the deadline.
+fn attempt_limit(deadline: Instant, nodes: usize) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let share = left / u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
+    share.max(ATTEMPT_MIN).min(left)
 }
 
 /// A stream of answers from one node.
@@ -340,7 +359,7 @@ async fn timed<A>(limit: Duration, sent: impl Future<Output = Result<A, Status>>
 async fn fetch_until(config: &Config, seen: Option<&TrustDocument>) -> Result<TrustDocument, Error> {
     let mut progress = Progress::new(config.deadline);
     loop {
-        match bootstrap::fetch_from_any(config, seen, progress.attempt_limit(config.endpoints.len())).await? {
+        match bootstrap::fetch_from_any(config, seen, attempt_limit(progress.deadline, config.endpoints.len())).await? {
             Fetched::Document(document) => {
                 if let Some(cache) = &config.trust_cache {
                     cache.store(&document, config.cluster_key_hash)?;

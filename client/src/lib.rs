@@ -18,6 +18,7 @@ mod address;
 mod bootstrap;
 mod client;
 mod error;
+mod hedge;
 mod retry;
 
 /// The messages that the methods of [`api`] take and give.

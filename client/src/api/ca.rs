@@ -41,7 +41,7 @@ service! {
     /// The calling agent's entries and bundle, again on every change.
     stream watch(WatchRequest) -> WatchResponse = watch;
     /// Says that the calling agent has pushed a bundle to all its streams.
-    read ack_bundle(AckBundleRequest) -> AckBundleResponse = ack_bundle;
+    local ack_bundle(AckBundleRequest) -> AckBundleResponse = ack_bundle;
 }
 
 service! {

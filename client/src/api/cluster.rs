@@ -37,11 +37,11 @@ service! {
     /// The seal of the answering node: use [`crate::Client::only`] to say which.
     Seal over SealServiceClient, from seal;
     /// Unseals it.
-    read unseal(UnsealRequest) -> SealStatus = unseal;
+    local unseal(UnsealRequest) -> SealStatus = unseal;
     /// Seals it.
-    read seal(SealRequest) -> SealStatus = seal;
+    local seal(SealRequest) -> SealStatus = seal;
     /// Whether it is sealed.
-    read status(GetSealStatusRequest) -> SealStatus = get_status;
+    local status(GetSealStatusRequest) -> SealStatus = get_status;
 }
 
 service! {
@@ -78,11 +78,11 @@ service! {
     /// The audit logs of the answering node.
     Audit over AuditServiceClient, from audit;
     /// Records by index.
-    read list(ListRecordsRequest) -> ListRecordsResponse = list_records;
+    local list(ListRecordsRequest) -> ListRecordsResponse = list_records;
     /// The newest records, then each as it comes.
     stream tail(TailRequest) -> Record = tail;
     /// Searches, newest first.
-    read search(SearchRequest) -> SearchResponse = search;
+    local search(SearchRequest) -> SearchResponse = search;
     /// Sizes and roots of the logs.
-    read heads(GetHeadsRequest) -> GetHeadsResponse = get_heads;
+    local heads(GetHeadsRequest) -> GetHeadsResponse = get_heads;
 }

@@ -15,6 +15,7 @@ use crate::config::APPLY_BATCH;
 use crate::machine::{Machine, View};
 use crate::member::Members;
 use crate::snapshot::{Shelf, SnapshotFile};
+use crate::system::blocking;
 use crate::type_config::{
     LogId, Payload, Reply, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id_parts, members_of,
 };
@@ -183,8 +184,4 @@ impl<M: Machine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
         };
         Ok(Snapshot { meta: file.meta().clone(), snapshot: file })
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

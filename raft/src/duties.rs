@@ -3,7 +3,6 @@
 //!
 //! One task, one loop; it decides nothing about the order of entries.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
+use crate::system::blocking;
 use crate::type_config::TypeConfig;
 
 /// The loop and what it works on.
@@ -134,8 +134,4 @@ impl<M: Machine> Duties<M> {
             Err(error) => tracing::error!(%error, "the snapshots could not be read back; the log is kept"),
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

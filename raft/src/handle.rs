@@ -27,6 +27,7 @@ use crate::member::{Member, Members};
 use crate::peer::{self, Gate, NetworkFactory, PeerService, Peering, Pool, serve_peers};
 use crate::snapshot::{Cipher, Shelf};
 use crate::status::{Role, Status};
+use crate::system::blocking;
 use crate::type_config::{LogId, Payload, TypeConfig};
 
 /// A learner within this many entries of the leader has caught up.
@@ -95,8 +96,8 @@ impl<M: Machine> RaftHandle<M> {
         let (members, _) = watch::channel(Arc::new(Members::default()));
         let disk_config = config.clone();
         let from_disk = members.clone();
-        let opened = tokio::task::spawn_blocking(move || open_disk(&disk_config, machine, envelope, from_disk));
-        let Disk { log, shelf, applier } = opened.await.map_err(|error| OpenError::Fatal(error.to_string()))??;
+        let opened = blocking(move || Ok(open_disk(&disk_config, machine, envelope, from_disk))).await;
+        let Disk { log, shelf, applier } = opened.map_err(|error| OpenError::Fatal(error.to_string()))??;
         let views = applier.views();
 
         let owner = Owner { cluster: config.cluster, node: config.node };
@@ -340,6 +341,11 @@ impl<M: Machine> RaftHandle<M> {
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    #[cfg(chancery_sim)]
+    pub(crate) fn raft(&self) -> &Raft<TypeConfig, Applier<M>> {
+        &self.inner.raft
     }
 
     /// Proposes; a leader that no quorum has confirmed lately waits for one instead of refusing.

@@ -21,6 +21,7 @@ mod codec;
 mod duties;
 mod log;
 mod snapshot;
+mod system;
 mod type_config;
 
 #[cfg(test)]

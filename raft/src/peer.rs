@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpListener;
 use types::{NodeId, SpkiHash};
 
 use crate::member::Member;
+use crate::system::TcpListener;
 
 pub(crate) use gate::{Gate, stamp};
 pub use listener::serve_peers;

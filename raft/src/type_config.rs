@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::member::{Member, Members};
+use crate::system::Runtime;
 
 /// The choice of types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Vote = Vote;
     type Payload = EntryPayload;
     type Entry = Entry;
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = openraft::impls::OneshotResponder<Self, T>
     where

@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::oneshot;
 
-use super::record::{Ballot, Flushed, LogTypes, Place, Sealed};
+use super::record::{Ballot, Flushed, Place, Sealed};
+use super::wal::Wal;
 use super::witness::{Seen, Witness};
 use crate::codec;
 use crate::config::{APPLY_BATCH, BATCH_BYTES};
 use crate::envelope::{Envelope, FileKind, Owner};
+use crate::system::blocking;
 use crate::type_config::{Entry, LogId, TypeConfig, Vote};
 
 /// The log of this member; clones share it.
@@ -28,7 +29,7 @@ pub(crate) struct LogStore {
 }
 
 struct Shared {
-    log: Mutex<RaftLog<LogTypes>>,
+    log: Mutex<Wal>,
     witness: Mutex<(Witness, Seen)>,
     synced: Synced,
     owner: Owner,
@@ -69,13 +70,7 @@ impl Synced {
 }
 
 impl LogStore {
-    pub(super) fn new(
-        log: RaftLog<LogTypes>,
-        witness: Witness,
-        seen: Seen,
-        owner: Owner,
-        envelope: Arc<dyn Envelope>,
-    ) -> Self {
+    pub(super) fn new(log: Wal, witness: Witness, seen: Seen, owner: Owner, envelope: Arc<dyn Envelope>) -> Self {
         let state = SyncedState { highest: None, failed: None, appended_bytes: log.on_disk_size() };
         let synced = Synced(Arc::new(Mutex::new(state)));
         let shared = Shared {
@@ -132,12 +127,12 @@ impl LogStore {
         Ok(())
     }
 
-    fn log(&self) -> MutexGuard<'_, RaftLog<LogTypes>> {
+    fn log(&self) -> MutexGuard<'_, Wal> {
         lock(&self.shared.log)
     }
 
     /// The log for writing: not after a failure.
-    fn writable(&self) -> io::Result<MutexGuard<'_, RaftLog<LogTypes>>> {
+    fn writable(&self) -> io::Result<MutexGuard<'_, Wal>> {
         match self.failure() {
             None => Ok(self.log()),
             Some(failure) => Err(io::Error::other(format!("an earlier write or sync failed: {failure}"))),
@@ -180,7 +175,7 @@ impl LogStore {
     }
 
     /// Flushes with a sync and waits for it.
-    async fn sync(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
+    async fn sync(&self, write: impl FnOnce(&mut Wal) -> io::Result<()>) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
         {
             let mut log = self.writable()?;
@@ -316,11 +311,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let place = Place::from(&log_id);
         self.sync(|log| log.purge(place).map(drop)).await
     }
-}
-
-/// Runs what blocks off the async threads.
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

@@ -13,6 +13,7 @@ use super::record::{Ballot, Place};
 use crate::envelope::{Envelope, FileKind, Owner};
 use crate::error::OpenError;
 use crate::snapshot::durable;
+use crate::system::fs;
 use crate::type_config::Vote;
 
 /// First bytes of the file: name and version.
@@ -53,7 +54,7 @@ impl Witness {
     /// Reads the file; `None` when there is none.
     pub(crate) fn read(&self) -> Result<Option<Seen>, OpenError> {
         let what = || format!("cannot read the witness `{}`", self.path.display());
-        let bytes = match std::fs::read(&self.path) {
+        let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(OpenError::io(what())(error)),

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,7 @@ use tonic::transport::server::Connected;
 use types::limits;
 
 use super::{KeyOf, PeerInfo};
+use crate::system::{TcpListener, TcpStream};
 
 /// Connections at once: two from each other member, and room for handshakes of strangers that will be refused.
 const PEER_CONNECTIONS_MAX: usize = 16 * limits::NODES_MAX;

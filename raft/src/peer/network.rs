@@ -32,6 +32,7 @@ use super::pool::Pool;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::member::Member;
 use crate::snapshot::{Shelf, SnapshotFile};
+use crate::system::blocking;
 use crate::type_config::{Snapshot, TypeConfig, Vote};
 
 /// Parts of a snapshot that wait for the connection.
@@ -206,7 +207,7 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let (parts, receiver) = mpsc::channel(SNAPSHOT_PARTS_AHEAD);
         let shelf = self.factory.shelf.clone();
-        let reading = tokio::task::spawn_blocking(move || read_parts(&shelf, &vote, &snapshot.snapshot, &parts));
+        let reading = tokio::spawn(async move { send_parts(shelf, &vote, snapshot.snapshot, &parts).await });
         let progress = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&progress);
         let parts = ReceiverStream::new(receiver).inspect(move |_| {
@@ -233,27 +234,31 @@ impl NetSnapshot<TypeConfig> for Network {
     }
 }
 
-/// Reads a snapshot into parts; blocks. Ends early when nobody takes them any more.
-fn read_parts(
-    shelf: &Shelf,
+/// Reads a snapshot into parts, at the pace at which they are taken. Ends early when nobody takes them any more.
+async fn send_parts(
+    shelf: Shelf,
     vote: &Vote,
-    file: &SnapshotFile,
+    file: SnapshotFile,
     parts: &mpsc::Sender<wire::SnapshotPart>,
 ) -> io::Result<()> {
     use wire::snapshot_part::Part;
-    let send = |part| {
+    let send = async |part| {
         let part = wire::SnapshotPart { part: Some(part) };
-        parts.blocking_send(part).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        parts.send(part).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     };
-    let mut reader = shelf.reader(file)?;
-    send(Part::Head(convert::to_snapshot_head(vote, file.meta())?))?;
+    let head = convert::to_snapshot_head(vote, file.meta())?;
+    let mut reader = blocking(move || shelf.reader(&file)).await?;
+    send(Part::Head(head)).await?;
     let (mut chunks, mut bytes) = (0, 0);
-    while let Some(chunk) = reader.next_chunk()? {
+    loop {
+        let (chunk, rest) = blocking(move || reader.next_chunk().map(|chunk| (chunk, reader))).await?;
+        let Some(chunk) = chunk else { break };
+        reader = rest;
         chunks += 1;
         bytes += u64::try_from(chunk.len()).map_err(io::Error::other)?;
-        send(Part::Chunk(chunk))?;
+        send(Part::Chunk(chunk)).await?;
     }
-    send(Part::End(wire::SnapshotEnd { chunks, bytes }))
+    send(Part::End(wire::SnapshotEnd { chunks, bytes })).await
 }
 
 /// Ends when no part has been taken for `limit`.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use types::NodeId;
@@ -17,6 +16,7 @@ use types::NodeId;
 use super::ClientTls;
 use crate::envelope::Owner;
 use crate::member::Member;
+use crate::system::TcpStream;
 
 /// The connections of this node to its peers; clones share them.
 #[derive(Clone)]

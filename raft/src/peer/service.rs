@@ -17,6 +17,7 @@ use crate::apply::Applier;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::machine::Machine;
 use crate::snapshot::{Shelf, SnapshotFile, SnapshotWriter};
+use crate::system::blocking;
 use crate::type_config::{Snapshot, SnapshotMeta, TypeConfig};
 
 /// The rpc of the peer port.
@@ -88,7 +89,7 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         tracing::info!(%from, last = ?meta.last_log_id, "receiving a snapshot");
         let shelf = self.shelf.clone();
         let begun = meta.clone();
-        let (writer, file) = blocking(move || shelf.begin(&begun)).await?;
+        let (writer, file) = blocking(move || shelf.begin(&begun)).await.map_err(not_stored)?;
         let received = receive(&mut parts, writer).await;
         let reply = match received {
             Ok(()) => self.install(vote, meta, file.clone()).await,
@@ -146,10 +147,10 @@ async fn receive(parts: &mut Streaming<wire::SnapshotPart>, mut writer: Snapshot
             Some(Part::Chunk(chunk)) => {
                 received.chunks += 1;
                 received.bytes += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                writer = blocking(move || writer.write(&chunk).map(|()| writer)).await?;
+                writer = blocking(move || writer.write(&chunk).map(|()| writer)).await.map_err(not_stored)?;
             }
             Some(Part::End(announced)) if announced == received => {
-                return blocking(move || writer.finish()).await.map(drop);
+                return blocking(move || writer.finish()).await.map(drop).map_err(not_stored);
             }
             Some(Part::End(_)) => return Err(Status::data_loss("the snapshot is not as long as announced")),
             Some(Part::Head(_)) => return Err(Status::invalid_argument("the snapshot has two heads")),
@@ -158,9 +159,9 @@ async fn receive(parts: &mut Streaming<wire::SnapshotPart>, mut writer: Snapshot
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
-    done.map_err(|error| Status::internal(format!("the snapshot was not stored: {error}")))
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn not_stored(error: io::Error) -> Status {
+    Status::internal(format!("the snapshot was not stored: {error}"))
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {

@@ -1,8 +1,10 @@
 //! Files that are either the old or the new one after a crash: temporary file, fsync, rename, fsync of the folder.
 
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+
+use crate::system::fs::{self, File};
+use crate::system::sync_folder;
 
 /// Replaces a small file; blocks until it is on the disk.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -22,5 +24,5 @@ pub(crate) fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
 /// Syncs the folder that holds `path`: a new or removed name is on the disk only after that.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    sync_folder(folder)
 }

@@ -1,7 +1,6 @@
 //! The snapshot file: magic, then sealed records, each bound to the snapshot's position and its own number
 //! (docs/spec/raft-files.md). The last one is marked as such and counts the others, so that a cut is noticed.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use types::limits::SNAPSHOT_CHUNK_BYTES;
 
 use crate::codec;
 use crate::envelope::{Envelope, FileKind, Owner};
+use crate::system::fs::File;
 use crate::type_config::{SnapshotMeta, log_id_parts};
 
 /// First bytes of the file: name and version.

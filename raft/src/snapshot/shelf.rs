@@ -4,7 +4,6 @@
 //! below files that were read back.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::durable;
 use super::file::{Cipher, SnapshotReader, SnapshotWriter, place_of};
+use crate::system::fs;
 use crate::type_config::SnapshotMeta;
 
 /// How many snapshots are kept.

@@ -54,6 +54,7 @@ impl Exit {
             | Reason::LeaseExpired
             | Reason::NoQuorum
             | Reason::NoAuthority
+            | Reason::Draining
             | Reason::AuditUnavailable => Self::Unavailable,
             Reason::Unimplemented | Reason::Internal => Self::Failed,
         }

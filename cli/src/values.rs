@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use prost_types::{Duration, Timestamp};
-use types::{Millis, NameError, NamespaceName, Time};
+use types::{Millis, NameError, NamespaceName, NodeId, Time};
 
 /// Parses a duration such as `90d`, `1h`, `30s`, `1h30m` or `500ms`.
 ///
@@ -30,6 +30,16 @@ pub(crate) fn duration(text: &str) -> Result<Millis, String> {
         rest = tail;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(Millis(total)) }
+}
+
+/// Parses a member: `2`, `node-2` or `nodes/2`.
+///
+/// # Errors
+/// When it is none of these.
+pub(crate) fn node(text: &str) -> Result<NodeId, String> {
+    let number = text.strip_prefix("node-").or_else(|| text.strip_prefix("nodes/")).unwrap_or(text);
+    let number = number.parse().ok().filter(|number| *number != 0);
+    number.map(NodeId).ok_or_else(|| format!("`{text}` is not a node: use its number, for example 2 or node-2"))
 }
 
 /// A duration as the wire has it.

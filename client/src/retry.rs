@@ -71,14 +71,17 @@ fn judge_refusal(reason: Reason, status: &Status) -> Verdict {
     match reason {
         Reason::Sealed => Verdict::Sealed,
         Reason::NotInitialized => Verdict::NotInitialized(error),
-        Reason::LeaseExpired | Reason::NoQuorum | Reason::NoAuthority | Reason::AuditUnavailable | Reason::Stale => {
-            Verdict::Elsewhere {
-                why: error.to_string(),
-                refusal: Some(error),
-                not_before: status.get_details_retry_info().and_then(|info| info.retry_delay),
-                nobody_home: false,
-            }
-        }
+        Reason::LeaseExpired
+        | Reason::NoQuorum
+        | Reason::NoAuthority
+        | Reason::AuditUnavailable
+        | Reason::Draining
+        | Reason::Stale => Verdict::Elsewhere {
+            why: error.to_string(),
+            refusal: Some(error),
+            not_before: status.get_details_retry_info().and_then(|info| info.retry_delay),
+            nobody_home: false,
+        },
         _ => Verdict::Final(error),
     }
 }

@@ -26,6 +26,8 @@ const ADMIN: &[Action] = &[
     Action::ListAuthorities,
     Action::GetClusterStatus,
     Action::CreateJoinToken,
+    Action::TransferLeader,
+    Action::DrainNode,
     Action::CreateNamespace,
     Action::UpdateNamespace,
     Action::GetNamespace,

@@ -299,6 +299,23 @@ impl<M: Machine> RaftHandle<M> {
         Ok(())
     }
 
+    /// The other voters, those that lack the least first: whom to hand leadership to. Only the leader knows what they
+    /// lack; elsewhere there are none.
+    #[must_use]
+    pub fn successors(&self) -> Vec<NodeId> {
+        let status = self.status();
+        let lag = |id: &NodeId| status.lag.get(id).copied().flatten();
+        let others = status.members.voters.iter().filter(|id| **id != status.node);
+        let mut others: Vec<_> = others.filter_map(|id| lag(id).map(|behind| (behind, *id))).collect();
+        others.sort_unstable();
+        others.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Whether this member may call an election when it misses the leader. One that is about to stop must not.
+    pub fn let_campaign(&self, may: bool) {
+        self.inner.raft.runtime_config().elect(may);
+    }
+
     /// Takes a snapshot of the applied state and waits until it is on the disk and was read back.
     ///
     /// # Errors

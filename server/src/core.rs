@@ -24,6 +24,8 @@ use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::trust::TrustDesk;
 use crate::wire::status;
 
+/// A pause between two attempts at finding the leader.
+const HAND_OVER: Duration = Duration::from_millis(5);
 /// How long the node's tasks may take to end when it closes.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,30 @@ pub(crate) struct AppliedEntry {
     pub reply: Result<Reply, Refusal>,
     /// Where it stands in the log.
     pub index: u64,
+}
+
+/// Why an entry was not acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) enum NotAcknowledged {
+    /// This node does not lead any more; the entry may have been committed all the same.
+    LedByAnother,
+    /// Anything else.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for NotAcknowledged {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<NotAcknowledged> for Refusal {
+    fn from(why: NotAcknowledged) -> Self {
+        match why {
+            NotAcknowledged::LedByAnother => no_leader(),
+            NotAcknowledged::Refused(refusal) => refusal,
+        }
+    }
 }
 
 /// A state to read from: the one after some entry, held for as long as the request needs it.
@@ -148,15 +174,28 @@ impl Core {
     ///
     /// # Errors
     /// Why the entry was not acknowledged; what `apply` refused is in the answer.
-    pub(crate) async fn propose(&self, proposal: &Proposal) -> Result<AppliedEntry, Refusal> {
+    pub(crate) async fn propose(&self, proposal: &Proposal) -> Result<AppliedEntry, NotAcknowledged> {
         let payload = postcard::to_stdvec(proposal)
             .map_err(|_| Refusal::new(Reason::Internal, "the change could not be encoded"))?;
-        let proposed = self
-            .raft
-            .propose(payload, limits::CALL_TIMEOUT.to_std())
-            .await
-            .map_err(|error| lost(&error, self.stop.is_cancelled()))?;
-        Ok(AppliedEntry { reply: decode_reply(&proposed.reply), index: proposed.index })
+        match self.raft.propose(payload, limits::CALL_TIMEOUT.to_std()).await {
+            Ok(proposed) => Ok(AppliedEntry { reply: decode_reply(&proposed.reply), index: proposed.index }),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown { .. }) if !self.stop.is_cancelled() => {
+                Err(NotAcknowledged::LedByAnother)
+            }
+            Err(error) => Err(NotAcknowledged::Refused(lost(&error, self.stop.is_cancelled()))),
+        }
+    }
+
+    /// Waits a moment for a leader to be known.
+    pub(crate) async fn await_leader(&self, patience: Duration) {
+        let mut status = self.raft.watch_status();
+        let known = async {
+            // A hand-over takes some ten milliseconds, in which the old leader is still the one that is known.
+            tokio::time::sleep(HAND_OVER).await;
+            // A closed channel is a node that stops: whoever asks next is told.
+            let _ = status.wait_for(|status| status.leader.is_some() || status.role == Role::Stopped).await;
+        };
+        let _ = tokio::time::timeout(patience, known).await;
     }
 
     /// Proposes a command of this node itself, by way of the leader when that is another.
@@ -166,7 +205,7 @@ impl Core {
     pub(crate) async fn propose_own(&self, command: Command) -> Result<Reply, Refusal> {
         if self.leads() {
             let proposal = own_proposal(self.node, command);
-            return self.propose(&proposal).await?.reply;
+            return self.propose(&proposal).await.map_err(Refusal::from)?.reply;
         }
         let encoded = postcard::to_stdvec(&command)
             .map_err(|_| Refusal::new(Reason::Internal, "the command could not be encoded"))?;
@@ -184,7 +223,15 @@ impl Core {
     /// # Errors
     /// [`Reason::NoQuorum`] when none is known.
     pub(crate) fn leader(&self) -> Result<MemberServiceClient<tonic::transport::Channel>, Refusal> {
-        let channel = self.raft.leader().and_then(|leader| self.raft.channel(leader)).ok_or_else(no_leader)?;
+        self.member(self.raft.leader().ok_or_else(no_leader)?)
+    }
+
+    /// A member's service.
+    ///
+    /// # Errors
+    /// [`Reason::NoQuorum`] when there is no member of that number.
+    pub(crate) fn member(&self, id: NodeId) -> Result<MemberServiceClient<tonic::transport::Channel>, Refusal> {
+        let channel = self.raft.channel(id).ok_or_else(no_leader)?;
         Ok(MemberServiceClient::new(channel)
             .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))

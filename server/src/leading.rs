@@ -10,7 +10,7 @@ use kms::RotationCause;
 use raft::Member;
 use state::command::AuthorityStep;
 use state::{Command, State};
-use types::{NodeId, Reason};
+use types::{NodeId, Reason, Refusal};
 
 use crate::api::next_version;
 use crate::core::{Core, own_proposal};
@@ -95,7 +95,7 @@ impl Leading {
         for due in state.rotations_due(state.time()).take(ROTATIONS_PER_TICK) {
             let command = next_version(state, &self.core.keyring, due.namespace, due.name, RotationCause::Schedule);
             let proposed = match command {
-                Ok(command) => self.core.propose(&own_proposal(self.core.node, command)).await,
+                Ok(command) => self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from),
                 Err(refusal) => Err(refusal),
             };
             match proposed.and_then(|applied| applied.reply) {
@@ -117,8 +117,8 @@ impl Leading {
                 _ => continue,
             };
             let command = Command::AdvanceAuthority { authority, step };
-            if let Err(refusal) = self.core.propose(&own_proposal(self.core.node, command)).await.and_then(|a| a.reply)
-            {
+            let proposed = self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from);
+            if let Err(refusal) = proposed.and_then(|applied| applied.reply) {
                 tracing::debug!(%authority, ?step, %refusal, "an authority's step was refused");
             }
         }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::core::{Core, no_leader, own_proposal};
 use crate::node::{Node, Phase};
 use crate::request::authn::Proof;
+use crate::request::mutation::NotCarriedOut;
 use crate::wire::status::status;
 
 /// A node admitted by token takes the root key within this time, or is admitted again.
@@ -49,6 +50,7 @@ pub(crate) fn hello(node: &Node) -> wire::HelloResponse {
                 role: role.into(),
                 leader: status.leader.map_or(0, |leader| leader.0),
                 term: status.term,
+                draining: node.is_draining(),
             }
         }
         Phase::Sealed(membership) | Phase::Admitted(membership) => wire::HelloResponse {
@@ -116,23 +118,25 @@ impl Member {
         if speaks_for != Some(member) {
             return Err(Refusal::new(Reason::PermissionDenied, "a member proposes only what concerns itself"));
         }
-        let applied = core.propose(&own_proposal(member, command)).await?;
+        let applied = core.propose(&own_proposal(member, command)).await.map_err(Refusal::from)?;
         let reply = postcard::to_stdvec(&applied.reply)
             .map_err(|_| Refusal::new(Reason::Internal, "the reply could not be encoded"))?;
         Ok(wire::ProposeResponse { reply, index: applied.index })
     }
 
-    async fn forwarded(&self, request: Request<wire::ForwardRequest>) -> Result<wire::ForwardResponse, Refusal> {
-        let (core, _) = self.caller(&request)?;
-        if !core.leads() {
-            return Err(no_leader());
-        }
+    async fn forwarded(&self, request: Request<wire::ForwardRequest>) -> Result<wire::ForwardResponse, Status> {
+        let (core, _) = self.caller(&request).map_err(|refusal| status(&refusal))?;
         let wire::ForwardRequest { action, request, caller_certificates, source } = request.into_inner();
-        let action = Action::parse(&action)
-            .ok_or_else(|| Refusal::new(Reason::Unimplemented, "the leader does not know this call"))?;
+        let action = Action::parse(&action).ok_or_else(|| {
+            status(&Refusal::new(Reason::Unimplemented, "the member that was asked does not know this call"))
+        })?;
         let proof = Proof::forwarded(caller_certificates, source.parse::<SocketAddr>().ok());
-        let (response, index) = api::forwarded(&self.node, &core, action, &request, &proof).await?;
-        Ok(wire::ForwardResponse { response, index })
+        match api::forwarded(&self.node, &core, action, &request, &proof).await {
+            Ok((response, index)) => Ok(wire::ForwardResponse { response, index }),
+            Err(NotCarriedOut::Answered(refusal)) => Err(status(&refusal)),
+            // Without a reason of ours: the member that asked has no answer yet and looks for the leader.
+            Err(NotCarriedOut::LedByAnother) => Err(Status::unavailable("this node does not lead")),
+        }
     }
 
     async fn leaves(&self, request: &Request<wire::FetchLeavesRequest>) -> Result<wire::FetchLeavesResponse, Refusal> {
@@ -168,7 +172,7 @@ impl MemberService for Member {
     }
 
     async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {
-        answer(self.forwarded(request).await)
+        self.forwarded(request).await.map(Response::new)
     }
 
     async fn release_root(

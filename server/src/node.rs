@@ -5,7 +5,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chancery_client::tls::{CertificateSlot, Identity, PinSet};
 use crypto::sign::P256Signer;
@@ -13,7 +13,7 @@ use raft::Role;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use types::{Reason, Refusal};
+use types::{Action, Reason, Refusal};
 
 use crate::config::{Config, SealKind};
 use crate::core::Core;
@@ -61,6 +61,8 @@ pub(crate) struct Node {
     /// The peer port while Raft does not serve it.
     pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
+    /// Cancelled while clients are sent elsewhere.
+    draining: Mutex<CancellationToken>,
     /// From the start until the node has opened, when its seal lets it do so by itself.
     starting: AtomicBool,
 }
@@ -101,6 +103,7 @@ impl Node {
             failed_unseals: AtomicU64::new(0),
             sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
+            draining: Mutex::default(),
             starting: AtomicBool::new(opens_by_itself),
         })
     }
@@ -137,6 +140,21 @@ impl Node {
         }
     }
 
+    /// What an open node works with, for a call that a client makes.
+    ///
+    /// # Errors
+    /// As [`Node::core`]; when the log has stopped; [`Reason::Draining`] for what another node can answer.
+    pub(crate) fn serving(&self, action: Action) -> Result<Arc<Core>, Refusal> {
+        let core = self.core()?;
+        core.check_alive()?;
+        // What is about this very node is answered to the end.
+        let of_this_node = matches!(action, Action::GetClusterStatus | Action::DrainNode | Action::Seal);
+        if !of_this_node {
+            self.check_not_draining()?;
+        }
+        Ok(core)
+    }
+
     /// Whether the node would serve a request now.
     ///
     /// # Errors
@@ -144,7 +162,39 @@ impl Node {
     pub(crate) fn ready(&self) -> Result<(), Refusal> {
         let core = self.core()?;
         core.check_alive()?;
+        self.check_not_draining()?;
         core.lease.check(Clocks::now())
+    }
+
+    fn check_not_draining(&self) -> Result<(), Refusal> {
+        if self.is_draining() {
+            let text = "this node is about to stop and takes no new calls: ask another";
+            return Err(Refusal::new(Reason::Draining, text));
+        }
+        Ok(())
+    }
+
+    /// Whether clients are sent elsewhere.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining().is_cancelled()
+    }
+
+    /// Cancelled when clients are to go elsewhere: streams end then.
+    pub(crate) fn draining(&self) -> CancellationToken {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends clients elsewhere, until [`Node::take_back`] or the end of the process.
+    pub(crate) fn drain(&self) {
+        self.draining().cancel();
+    }
+
+    /// Takes calls again.
+    pub(crate) fn take_back(&self) {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        if draining.is_cancelled() {
+            *draining = CancellationToken::new();
+        }
     }
 
     /// Why the node's log has stopped by itself, if it has.

@@ -145,6 +145,10 @@ actions! {
     SearchRecords = "AuditService"."Search", Read;
     /// Read the head and proofs of an audit log.
     GetHead = "AuditService"."GetHeads", Read;
+    /// Hand leadership to another voter.
+    TransferLeader = "ClusterService"."TransferLeader", Use;
+    /// Send a node's callers elsewhere, as before a restart, or take it back.
+    DrainNode = "ClusterService"."DrainNode", Use;
 }
 
 #[cfg(test)]

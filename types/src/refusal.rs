@@ -80,6 +80,8 @@ reasons! {
     Unimplemented = "UNIMPLEMENTED";
     /// A fault of ours; the log has more.
     Internal = "INTERNAL";
+    /// The node is about to stop and takes no new calls: another one answers.
+    Draining = "DRAINING";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

@@ -249,6 +249,20 @@ impl ClusterService for Node {
     ) -> Result<Response<wire::RedeemNodeTokenResponse>, Status> {
         Err(Status::unimplemented("no agent asks this"))
     }
+
+    async fn transfer_leader(
+        &self,
+        _request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
+    async fn drain_node(
+        &self,
+        _request: Request<wire::DrainNodeRequest>,
+    ) -> Result<Response<wire::DrainNodeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
 }
 
 /// A TLS connection that knows whose key is at its other end.

@@ -8,13 +8,14 @@ use chancery_client::proto::cluster::v1::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use types::{AgentName, Millis};
+use types::{AgentName, Millis, NodeId};
 use zeroize::Zeroizing;
 
+use super::members;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Show, Table};
-use crate::values::{duration, from_wire_time, minute, now, to_wire_duration};
+use crate::values::{duration, from_wire_time, minute, node, now, to_wire_duration};
 use crate::views::{or_dash, rfc3339};
 
 /// The verbs of `cluster`.
@@ -24,6 +25,21 @@ pub(crate) enum ClusterCommand {
     Status,
     /// Make a one-time join token
     Token(TokenArgs),
+    /// Hand leadership to another voter
+    TransferLeader {
+        /// Who is to lead, for example 2 or node-2; the voter that lacks the least when absent
+        #[arg(value_name = "NODE", value_parser = node)]
+        node: Option<NodeId>,
+    },
+    /// Send a node's callers elsewhere and take leadership from it, before it is stopped
+    Drain {
+        /// Which, for example 2 or node-2
+        #[arg(value_name = "NODE", value_parser = node)]
+        node: NodeId,
+        /// Take it back: it answers calls again, as it does after a restart
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 /// Arguments of `cluster token`.
@@ -92,6 +108,7 @@ struct NodeView {
     role: &'static str,
     reachable: bool,
     sealed: bool,
+    draining: bool,
     applied_index: u64,
     lag: u64,
     authority_state: String,
@@ -111,6 +128,8 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
             context.print(&StatusView::from(answer))
         }
         ClusterCommand::Token(args) => token(args, context).await,
+        ClusterCommand::TransferLeader { node } => members::transfer_leader(node, context).await,
+        ClusterCommand::Drain { node, undo } => members::drain(node, undo, context).await,
     }
 }
 
@@ -178,6 +197,7 @@ impl From<NodeStatus> for NodeView {
             role,
             reachable: wire.reachable,
             sealed: wire.sealed,
+            draining: wire.draining,
             applied_index: wire.applied_index,
             lag: wire.lag,
             authority_expire_time: rfc3339(wire.authority_expire_time.as_ref()),
@@ -197,6 +217,7 @@ impl Show for StatusView {
             let seal = match (node.reachable, node.sealed) {
                 (false, _) => "unreachable",
                 (true, true) => "sealed",
+                (true, false) if node.draining => "draining",
                 (true, false) => "unsealed",
             };
             table.row([

@@ -14,6 +14,7 @@ pub(crate) mod entry;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod man;
+pub(crate) mod members;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod pages;

@@ -10,12 +10,12 @@ use proto::cluster::v1::namespace_service_client::NamespaceServiceClient;
 use proto::cluster::v1::operator_service_client::OperatorServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use proto::cluster::v1::{
-    Binding, ClusterStatus, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest,
-    EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest, GrantRoleRequest,
-    ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest,
-    ListOperatorsResponse, Namespace, Operator, RedeemNodeTokenRequest, RedeemNodeTokenResponse, RevokeOperatorRequest,
-    RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, UnsealRequest, UpdateNamespaceRequest,
-    WhoAmIRequest, WhoAmIResponse,
+    Binding, ClusterStatus, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest,
+    DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest,
+    GrantRoleRequest, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse,
+    ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, RedeemNodeTokenRequest, RedeemNodeTokenResponse,
+    RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, TransferLeaderRequest,
+    TransferLeaderResponse, UnsealRequest, UpdateNamespaceRequest, WhoAmIRequest, WhoAmIResponse,
 };
 
 use super::service;
@@ -29,6 +29,10 @@ service! {
     mutate create_join_token(CreateJoinTokenRequest) -> CreateJoinTokenResponse = create_join_token;
     /// Admits the node whose identity key this client uses.
     mutate redeem_node_token(RedeemNodeTokenRequest) -> RedeemNodeTokenResponse = redeem_node_token;
+    /// Hands leadership to another voter.
+    local transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse = transfer_leader;
+    /// Sends a node's callers elsewhere, or takes it back.
+    local drain_node(DrainNodeRequest) -> DrainNodeResponse = drain_node;
     /// Who is calling.
     read who_am_i(WhoAmIRequest) -> WhoAmIResponse = who_am_i;
 }

@@ -18,6 +18,9 @@ pub struct HelloResponse {
     pub leader: u64,
     #[prost(uint64, tag = "7")]
     pub term: u64,
+    /// It takes no new calls of clients because it is about to stop.
+    #[prost(bool, tag = "8")]
+    pub draining: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -41,7 +44,7 @@ pub struct ForwardResponse {
     /// The encoded response; it may hold a join token.
     #[prost(bytes = "vec", tag = "1")]
     pub response: ::prost::alloc::vec::Vec<u8>,
-    /// The log index at which the change was applied: the asking member waits for it.
+    /// The log index at which the change was applied: the asking member waits for it. Zero when nothing was changed.
     #[prost(uint64, tag = "2")]
     pub index: u64,
 }
@@ -244,8 +247,8 @@ pub mod member_service_client {
                 .insert(GrpcMethod::new("chancery.member.v1.MemberService", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs a caller's mutation on the leader. The leader trusts the member for what the caller proved to it, and checks
-        /// the principal's status itself.
+        /// Runs a caller's mutation on the leader, or another request on the member that can answer it. That one trusts the
+        /// asking member for what the caller proved to it, and checks the principal's status itself.
         pub async fn forward(
             &mut self,
             request: impl tonic::IntoRequest<super::ForwardRequest>,
@@ -396,8 +399,8 @@ pub mod member_service_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloResponse>, tonic::Status>;
-        /// Runs a caller's mutation on the leader. The leader trusts the member for what the caller proved to it, and checks
-        /// the principal's status itself.
+        /// Runs a caller's mutation on the leader, or another request on the member that can answer it. That one trusts the
+        /// asking member for what the caller proved to it, and checks the principal's status itself.
         async fn forward(
             &self,
             request: tonic::Request<super::ForwardRequest>,

@@ -12,6 +12,7 @@ use state::{Command, Reply, State};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use types::{Action, AgentName, Principal, Reason, Refusal, limits};
 
@@ -195,7 +196,8 @@ impl Query for wire::WatchRequest {
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(Self::Answer, Detail), Refusal> {
         let agent = calling_agent(desk.caller)?;
         let (sender, receiver) = mpsc::channel(1);
-        let watch = Watch { core: desk.node.core()?, agent, caller: desk.caller.clone(), sender };
+        let draining = desk.node.draining();
+        let watch = Watch { core: desk.node.core()?, draining, agent, caller: desk.caller.clone(), sender };
         desk.core.tasks.spawn(watch.run());
         Ok((Box::pin(ReceiverStream::new(receiver)), Detail::new()))
     }
@@ -204,6 +206,8 @@ impl Query for wire::WatchRequest {
 /// One agent's stream.
 struct Watch {
     core: Arc<Core>,
+    /// Ends the stream in good order, so that the agent goes to another node before this one stops.
+    draining: CancellationToken,
     agent: AgentName,
     caller: Caller,
     sender: mpsc::Sender<Result<wire::WatchResponse, Status>>,
@@ -245,6 +249,7 @@ impl Watch {
             };
             tokio::select! {
                 () = self.core.stop.cancelled() => return,
+                () = self.draining.cancelled() => return,
                 () = self.sender.closed() => return,
                 changed = changed => if changed.is_err() { return },
             }

@@ -9,6 +9,7 @@ use proto::audit::v1::audit_service_server::AuditService;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use types::{Action, Principal, Reason, Refusal, limits};
 
@@ -158,7 +159,8 @@ impl Query for wire::TailRequest {
         let (sender, receiver) = mpsc::channel(limits::PAGE_SIZE_DEFAULT);
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX).min(limits::PAGE_SIZE_MAX);
         let caller = desk.caller.principal.clone();
-        let tail = Tail { core: desk.node.core()?, caller, limit, follow: self.follow, sender };
+        let draining = desk.node.draining();
+        let tail = Tail { core: desk.node.core()?, draining, caller, limit, follow: self.follow, sender };
         desk.core.tasks.spawn(tail.run());
         Ok((Box::pin(ReceiverStream::new(receiver)), Detail::new().count("limit", limit as u64)))
     }
@@ -167,6 +169,7 @@ impl Query for wire::TailRequest {
 /// One follower of the logs: the newest records of both in the order of their times, then each as it comes.
 struct Tail {
     core: Arc<Core>,
+    draining: CancellationToken,
     caller: Principal,
     limit: usize,
     follow: bool,
@@ -243,6 +246,7 @@ impl Tail {
         let any = futures::future::select_all(heads.iter_mut().map(|head| Box::pin(head.changed())));
         tokio::select! {
             () = self.core.stop.cancelled() => false,
+            () = self.draining.cancelled() => false,
             () = self.sender.closed() => false,
             (changed, ..) = any => changed.is_ok(),
         }

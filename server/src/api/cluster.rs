@@ -18,9 +18,11 @@ use super::Api;
 use super::agents::{read_token, token_bearer};
 use super::macros::request_fields;
 use crate::core::{Core, StateView};
+use crate::node::Node;
 use crate::request::authn::{Caller, Proof};
 use crate::request::mutation::{self, Mutation};
 use crate::request::query::{self, Consistency, Query};
+use crate::request::relay;
 use crate::request::target::Target;
 use crate::trust;
 use crate::wire::status::status;
@@ -59,6 +61,20 @@ impl ClusterService for Api {
 
     async fn who_am_i(&self, request: Request<wire::WhoAmIRequest>) -> Result<Response<wire::WhoAmIResponse>, Status> {
         query::serve(&self.node, request).await
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        relay::serve(&self.node, request).await
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<wire::DrainNodeRequest>,
+    ) -> Result<Response<wire::DrainNodeResponse>, Status> {
+        relay::serve(&self.node, request).await
     }
 
     /// Public by design: it is signed, holds nothing but public keys and addresses, and is how trust begins.
@@ -219,7 +235,8 @@ impl Query for wire::GetStatusRequest {
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::ClusterStatus, Detail), Refusal> {
-        let asked = desk.state.nodes().map(|(id, node)| async move { (id, node, hello(desk, id).await) });
+        let asked =
+            desk.state.nodes().map(|(id, node)| async move { (id, node, hello(desk.node, desk.core, id).await) });
         let found = join_all(asked).await;
         let nodes: Vec<_> =
             found.iter().map(|(id, node, hello)| node_status(&desk.state, *id, &node.info, hello.as_ref())).collect();
@@ -248,12 +265,11 @@ fn is_voter(core: &Core, node: u64) -> bool {
 }
 
 /// What a member says of itself; `None` when it says nothing in time.
-async fn hello(desk: &query::Desk<'_>, id: NodeId) -> Option<member::HelloResponse> {
-    if id == desk.core.node {
-        return Some(crate::member::hello(desk.node));
+pub(super) async fn hello(node: &Node, core: &Core, id: NodeId) -> Option<member::HelloResponse> {
+    if id == core.node {
+        return Some(crate::member::hello(node));
     }
-    let channel = desk.core.raft.channel(id)?;
-    let mut client = member::member_service_client::MemberServiceClient::new(channel);
+    let mut client = core.member(id).ok()?;
     let mut request = Request::new(member::HelloRequest {});
     request.set_timeout(HELLO);
     let answer = tokio::time::timeout(HELLO, client.hello(request)).await.ok()?;
@@ -285,5 +301,6 @@ fn node_status(state: &State, id: NodeId, info: &NodeInfo, hello: Option<&member
             time::timestamp(ends)
         }),
         spki_sha256: info.spki.to_hex(),
+        draining: hello.is_some_and(|hello| hello.draining),
     }
 }

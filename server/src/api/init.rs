@@ -55,6 +55,20 @@ impl ClusterService for Local {
         elsewhere()
     }
 
+    async fn transfer_leader(
+        &self,
+        _request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn drain_node(
+        &self,
+        _request: Request<wire::DrainNodeRequest>,
+    ) -> Result<Response<wire::DrainNodeResponse>, Status> {
+        elsewhere()
+    }
+
     async fn who_am_i(&self, _request: Request<wire::WhoAmIRequest>) -> Result<Response<wire::WhoAmIResponse>, Status> {
         elsewhere()
     }

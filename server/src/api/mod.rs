@@ -12,6 +12,7 @@ mod health;
 mod init;
 mod keys;
 mod macros;
+mod members;
 mod namespaces;
 mod operators;
 mod routes;

@@ -16,8 +16,10 @@ use super::init::Local;
 use crate::core::Core;
 use crate::node::Node;
 use crate::request::authn::Proof;
-use crate::request::mutation::{Mutation, carry_out, recognise};
+use crate::request::mutation::{Mutation, NotCarriedOut, carry_out, recognise};
+use crate::request::query::{self, Query};
 use crate::request::record::note_stranger;
+use crate::request::relay::Relayed;
 
 /// One service with the bounds that all have.
 macro_rules! bounded {
@@ -61,26 +63,32 @@ pub(crate) fn admin_routes(node: &Arc<Node>) -> Routes {
         .add_service(bounded!(cluster::seal_service_server::SealServiceServer::<Api>, api))
 }
 
-/// Carries out a mutation that another member has forwarded: the same way as one that arrived here.
+/// Carries out a mutation that another member has forwarded, or a query that it could not answer: the same way as one that
+/// arrived here.
 ///
 /// # Errors
-/// The refusal that the caller is to see.
+/// The refusal that the caller is to see, or that another node leads.
 pub(crate) async fn forwarded(
     node: &Arc<Node>,
     core: &Core,
     action: Action,
     request: &[u8],
     proof: &Proof,
-) -> Result<(Vec<u8>, u64), Refusal> {
+) -> Result<(Vec<u8>, u64), NotCarriedOut> {
     macro_rules! table {
-        ($($message:ty),* $(,)?) => {
+        (mutations: $($mutation:ty),*; queries: $($query:ty),*;) => {
             match action {
-                $(<$message as Mutation>::ACTION => run::<$message>(node, core, request, proof).await,)*
-                _ => Err(Refusal::new(Reason::Unimplemented, "this call is not one that is forwarded")),
+                $(<$mutation as Mutation>::ACTION => run::<$mutation>(node, core, request, proof).await,)*
+                $(<$query as Query>::ACTION => ask::<$query>(node, core, request, proof).await,)*
+                _ => Err(NotCarriedOut::Answered(Refusal::new(
+                    Reason::Unimplemented,
+                    "this call is not one that is forwarded",
+                ))),
             }
         };
     }
     table!(
+        mutations:
         kms::CreateKeyRequest,
         kms::UpdateKeyRequest,
         kms::RotateKeyRequest,
@@ -99,15 +107,42 @@ pub(crate) async fn forwarded(
         cluster::EnrolOperatorRequest,
         cluster::RevokeOperatorRequest,
         cluster::GrantRoleRequest,
-        cluster::RevokeRoleRequest,
+        cluster::RevokeRoleRequest;
+        queries:
+        ca::IssueX509SvidRequest,
+        cluster::TransferLeaderRequest,
+        cluster::DrainNodeRequest;
     )
 }
 
-async fn run<M: Mutation>(node: &Node, core: &Core, request: &[u8], proof: &Proof) -> Result<(Vec<u8>, u64), Refusal> {
-    let message = M::decode(request)
-        .map_err(|_| Refusal::new(Reason::InvalidArgument, "the forwarded request cannot be read"))?;
+async fn run<M: Mutation>(
+    node: &Arc<Node>,
+    core: &Core,
+    request: &[u8],
+    proof: &Proof,
+) -> Result<(Vec<u8>, u64), NotCarriedOut> {
+    if !core.leads() {
+        return Err(NotCarriedOut::LedByAnother);
+    }
+    let message: M = read(request)?;
     let caller = recognise(core, &message, proof).await;
-    let caller = caller.inspect_err(|refusal| note_stranger(node, M::ACTION, proof.source, refusal))?;
-    let (answer, index) = carry_out(node, core, message, caller).await?;
+    let caller = caller.inspect_err(|refusal| note_stranger(node, M::ACTION, proof.source, refusal));
+    let (answer, index) = carry_out(node, core, message, caller.map_err(NotCarriedOut::Answered)?).await?;
     Ok((answer.encode_to_vec(), index))
+}
+
+async fn ask<Q: Relayed>(
+    node: &Arc<Node>,
+    core: &Core,
+    request: &[u8],
+    proof: &Proof,
+) -> Result<(Vec<u8>, u64), NotCarriedOut> {
+    let answer = query::carry_out(node, core, read::<Q>(request)?, proof).await;
+    answer.map(|answer| (answer.encode_to_vec(), 0)).map_err(NotCarriedOut::Answered)
+}
+
+fn read<M: prost::Message + Default>(request: &[u8]) -> Result<M, NotCarriedOut> {
+    M::decode(request).map_err(|_| {
+        NotCarriedOut::Answered(Refusal::new(Reason::InvalidArgument, "the forwarded request cannot be read"))
+    })
 }

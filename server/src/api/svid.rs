@@ -1,5 +1,5 @@
-//! `SvidService`: issuance. The node's own authority signs, under the node's lease; there is no log entry for each
-//! certificate, but an audit record with its serial.
+//! `SvidService`: issuance. The node's own authority signs, under the node's lease; a node without one that may sign passes
+//! the order on to a member that has. There is no log entry for each certificate, but an audit record with its serial.
 
 use ::ca::{Authority, AuthorityState, DnsName, Grant, IssueError, Issued, Issuer, RequestedKey, Serial, SvidOrder};
 use audit::Detail;
@@ -13,6 +13,7 @@ use super::Api;
 use crate::core::{Core, StateView, judging_time};
 use crate::request::authn::Caller;
 use crate::request::query::{self, Query};
+use crate::request::relay::{self, Relayed};
 use crate::request::target::Target;
 use crate::wire::name;
 use crate::wire::time::timestamp;
@@ -23,7 +24,24 @@ impl SvidService for Api {
         &self,
         request: Request<wire::IssueX509SvidRequest>,
     ) -> Result<Response<wire::IssueX509SvidResponse>, Status> {
-        query::serve(&self.node, request).await
+        relay::serve(&self.node, request).await
+    }
+}
+
+impl Relayed for wire::IssueX509SvidRequest {
+    /// A learner has no authority, a voter that just came has none that may sign: they ask those that have. The leader
+    /// comes first, for it is known to be up.
+    fn members(&self, core: &Core) -> Vec<NodeId> {
+        let state = core.state();
+        if own_active(&state, core.node).is_ok_and(|authority| core.authority.signer(&authority.key).is_some()) {
+            return vec![core.node];
+        }
+        let signs = |authority: &&Authority| authority.state == AuthorityState::Active && authority.node != core.node;
+        let mut members: Vec<NodeId> = state.authorities().filter(signs).map(|authority| authority.node).collect();
+        let leader = core.raft.leader();
+        members.sort_unstable_by_key(|id| (Some(*id) != leader, *id));
+        members.dedup();
+        members
     }
 }
 

@@ -5,7 +5,7 @@
 //! leader decides again, at most [`limits::DECISIONS_MAX`] times.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use proto::member::v1::ForwardRequest;
@@ -18,10 +18,13 @@ use super::decide::decide;
 use super::record::Entry;
 use super::target::Target;
 use crate::clock;
-use crate::core::{Core, StateView, no_leader};
+use crate::core::{Core, NotAcknowledged, StateView, no_leader};
 use crate::keyring::Keyring;
 use crate::node::Node;
 use crate::wire::status::{refusal, status};
+
+/// How long a request is held while nobody leads: an election takes less.
+const LEADERLESS: Duration = Duration::from_secs(3);
 
 /// What a mutation is planned with: nothing here changes while it is planned.
 #[derive(Debug)]
@@ -83,27 +86,49 @@ pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) ->
     let entry = Entry { node, action: M::ACTION, started: Instant::now() };
     let proof = Proof::of(&request);
     let answered = async {
-        let core = node.core()?;
-        core.check_alive()?;
+        let core = node.serving(M::ACTION)?;
         let mut message = request.into_inner();
         fix_request_id(&mut message);
-        if !core.leads() {
-            // A stranger's message does not travel to the leader.
-            let known = recognise(&core, &message, &proof).await;
-            known.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
-            return match forward(&core, &message, &proof).await {
-                Ok(answer) => Ok(answer),
-                Err(Unforwarded::Answered(refusal)) => Err(refusal),
-                Err(Unforwarded::Lost(refusal)) => record_lost(&entry, &core, message, &proof, refusal).await,
-            };
-        }
+        // A stranger's message does not travel to the leader.
         let caller = recognise(&core, &message, &proof).await;
         let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
-        carry_out(node, &core, message, caller).await.map(|(answer, _)| answer)
+        find_leader(node, &core, &entry, message, caller, &proof).await
     };
     let answer: Result<M::Answer, Refusal> = answered.await;
     entry.count(&answer);
     answer.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+/// Has a mutation carried out by whoever leads. While leadership moves it is tried again here, which its request id makes
+/// harmless: a caller that had to come back by itself would wait longer than the hand-over takes.
+async fn find_leader<M: Mutation>(
+    node: &Arc<Node>,
+    core: &Core,
+    entry: &Entry<'_>,
+    message: M,
+    caller: Caller,
+    proof: &Proof,
+) -> Result<M::Answer, Refusal> {
+    let by = Instant::now() + LEADERLESS;
+    loop {
+        let lost = if core.leads() {
+            match carry_out(node, core, message.clone(), caller.clone()).await {
+                Ok((answer, _)) => return Ok(answer),
+                Err(NotCarriedOut::Answered(refusal)) => return Err(refusal),
+                Err(NotCarriedOut::LedByAnother) => no_leader(),
+            }
+        } else {
+            match forward(core, &message, proof).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unforwarded::Answered(refusal)) => return Err(refusal),
+                Err(Unforwarded::Lost(refusal)) => refusal,
+            }
+        };
+        if Instant::now() >= by || core.check_alive().is_err() {
+            return record_lost(entry, core, message, caller, lost).await;
+        }
+        core.await_leader(by.saturating_duration_since(Instant::now())).await;
+    }
 }
 
 /// Who calls, as this leader knows. One that was just elected, or deposed, may not know what was acknowledged elsewhere: it
@@ -159,14 +184,20 @@ async fn record_lost<M: Mutation>(
     entry: &Entry<'_>,
     core: &Core,
     mut message: M,
-    proof: &Proof,
+    caller: Caller,
     refusal: Refusal,
 ) -> Result<M::Answer, Refusal> {
-    let caller = message.caller(&core.state(), proof);
-    let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
     let target = message.target(&caller);
     let request_id = parse_request::<M>(&mut message).ok().map(|request| request.id);
     entry.close(core, &caller, target.as_ref().ok(), request_id, Err(refusal)).await
+}
+
+/// Why a mutation was not carried out on this node.
+pub(crate) enum NotCarriedOut {
+    /// It was refused, and that is recorded.
+    Answered(Refusal),
+    /// This node leads no more. Nothing is recorded: the new leader is to be asked.
+    LedByAnother,
 }
 
 /// Carries a mutation out on this node, which must lead. Also returns the entry's index, zero when nothing was proposed.
@@ -175,7 +206,7 @@ pub(crate) async fn carry_out<M: Mutation>(
     core: &Core,
     mut message: M,
     caller: Caller,
-) -> Result<(M::Answer, u64), Refusal> {
+) -> Result<(M::Answer, u64), NotCarriedOut> {
     let record = Entry { node, action: M::ACTION, started: Instant::now() };
     let parsed = parse_request::<M>(&mut message);
     let target = message.target(&caller);
@@ -188,7 +219,8 @@ pub(crate) async fn carry_out<M: Mutation>(
         (Err(refusal), _) => Outcome::Refused(refusal),
         (_, Err(refusal)) => Outcome::Refused(refusal.clone()),
     };
-    match planned {
+    let answered = match planned {
+        Outcome::LedByAnother => return Err(NotCarriedOut::LedByAnother),
         Outcome::Recorded(answer, index) => answer.map(|answer| (answer, index)),
         // Refused before `apply`, so the record is made here; a valid dry run is an answer like any other.
         Outcome::Refused(refusal) => {
@@ -204,7 +236,8 @@ pub(crate) async fn carry_out<M: Mutation>(
             let answer = Ok((answer, detail));
             record.close(core, &caller, target.as_ref().ok(), request_id, answer).await.map(|answer| (answer, 0))
         }
-    }
+    };
+    answered.map_err(NotCarriedOut::Answered)
 }
 
 /// What became of a mutation, by who has recorded it.
@@ -217,6 +250,8 @@ enum Outcome<A> {
     Repeated(Result<A, Refusal>, u64),
     /// Nothing was to be proposed.
     DryRun(A),
+    /// This node leads no more: what was proposed, if anything, the new leader knows.
+    LedByAnother,
 }
 
 /// Decides, admits and applies, again while the basis moves under it.
@@ -251,7 +286,8 @@ async fn repeat_while_stale<M: Mutation>(
         }
         let applied = match core.propose(&admitted.0).await {
             Ok(applied) => applied,
-            Err(refusal) => return Outcome::Refused(refusal),
+            Err(NotAcknowledged::LedByAnother) => return Outcome::LedByAnother,
+            Err(NotAcknowledged::Refused(refusal)) => return Outcome::Refused(refusal),
         };
         match applied.reply {
             Err(refusal) if refusal.reason == Reason::Stale => {}

@@ -63,35 +63,43 @@ pub(crate) trait Query: Send + Sized {
 
 /// Takes a query through every stage.
 pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Result<Response<Q::Answer>, Status> {
-    let entry = Entry { node, action: Q::ACTION, started: Instant::now() };
     let proof = Proof::of(&request);
-    let answered = async {
-        let core = node.core()?;
-        core.check_alive()?;
-        let authenticated = authenticated::<Q>(&core, &proof).await;
-        let (caller, mut state, fresh) = authenticated.inspect_err(|refusal| {
-            entry.note_stranger(proof.source, refusal);
-            entry.count(&Err::<(), _>(refusal.clone()));
-        })?;
-        let query = request.into_inner();
-        let mut target = query.target(&state, &caller);
-        // Only for whoever may do this: the wait must not tell an outsider what exists, nor load the leader for it.
-        if let Ok(allowed) = &target
-            && decide(&state, &caller.principal, Q::ACTION, allowed).is_ok()
-            && query.wants_newer(&state)
-            && let Ok(newer) = core.fresh_state().await
-        {
-            state = newer;
-            target = query.target(&state, &caller);
-        }
-        let answer = match &target {
-            Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
-            Ok(target) => decided(Desk { node, core: &core, state, caller: &caller }, query, target).await,
-            Err(refusal) => Err(refusal.clone()),
-        };
-        entry.close(&core, &caller, target.as_ref().ok(), None, answer).await
+    let answered = match node.serving(Q::ACTION) {
+        Ok(core) => carry_out(node, &core, request.into_inner(), &proof).await,
+        Err(refusal) => Err(refusal),
     };
-    answered.await.map(Response::new).map_err(|refusal: Refusal| status(&refusal))
+    answered.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+/// Answers a query on this node, whether it arrived here or at another member.
+pub(crate) async fn carry_out<Q: Query>(
+    node: &Arc<Node>,
+    core: &Core,
+    query: Q,
+    proof: &Proof,
+) -> Result<Q::Answer, Refusal> {
+    let entry = Entry { node, action: Q::ACTION, started: Instant::now() };
+    let authenticated = authenticated::<Q>(core, proof).await;
+    let (caller, mut state, fresh) = authenticated.inspect_err(|refusal| {
+        entry.note_stranger(proof.source, refusal);
+        entry.count(&Err::<(), _>(refusal.clone()));
+    })?;
+    let mut target = query.target(&state, &caller);
+    // Only for whoever may do this: the wait must not tell an outsider what exists, nor load the leader for it.
+    if let Ok(allowed) = &target
+        && decide(&state, &caller.principal, Q::ACTION, allowed).is_ok()
+        && query.wants_newer(&state)
+        && let Ok(newer) = core.fresh_state().await
+    {
+        state = newer;
+        target = query.target(&state, &caller);
+    }
+    let answer = match &target {
+        Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
+        Ok(target) => decided(Desk { node, core, state, caller: &caller }, query, target).await,
+        Err(refusal) => Err(refusal.clone()),
+    };
+    entry.close(core, &caller, target.as_ref().ok(), None, answer).await
 }
 
 /// Wire → Authenticated. Whoever presents nothing does not make us ask the leader. Without a quorum the caller is recognised

@@ -51,7 +51,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::NoQuorum
         | Reason::NoAuthority
         | Reason::NotInitialized
-        | Reason::AuditUnavailable => Code::Unavailable,
+        | Reason::AuditUnavailable
+        | Reason::Draining => Code::Unavailable,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Internal => Code::Internal,
     }

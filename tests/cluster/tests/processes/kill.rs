@@ -25,17 +25,17 @@ const PAUSE: Duration = Duration::from_millis(15);
 
 /// What the tasks share.
 #[derive(Default)]
-struct Shared {
-    stop: AtomicBool,
-    writes: AtomicU64,
-    reads: AtomicU64,
+pub(crate) struct Shared {
+    pub(crate) stop: AtomicBool,
+    pub(crate) writes: AtomicU64,
+    pub(crate) reads: AtomicU64,
     /// The newest acknowledged write: key and version.
     newest: Mutex<Option<(String, u32)>>,
-    errors: Mutex<Vec<String>>,
+    pub(crate) errors: Mutex<Vec<String>>,
 }
 
 /// A write that was acknowledged.
-struct Acknowledged {
+pub(crate) struct Acknowledged {
     request: Request,
     version: u32,
 }
@@ -119,7 +119,7 @@ async fn retries_change_nothing(own: &[Client; 3], acknowledged: &BTreeMap<Strin
 
 /// The versions of a key on one node are 1, 2, 3 … without a gap, and as many as were acknowledged: every write of
 /// these tests is.
-async fn check_versions(client: &Client, key: &str, writes: &[Acknowledged]) -> Result<(), String> {
+pub(crate) async fn check_versions(client: &Client, key: &str, writes: &[Acknowledged]) -> Result<(), String> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = kms::ListKeyVersionsRequest { parent: key.to_owned(), page_size: 1_000, page_token };
@@ -140,7 +140,7 @@ async fn check_versions(client: &Client, key: &str, writes: &[Acknowledged]) -> 
 }
 
 impl Shared {
-    fn report(&self) -> String {
+    pub(crate) fn report(&self) -> String {
         let (writes, reads) = (self.writes.load(Ordering::Relaxed), self.reads.load(Ordering::Relaxed));
         format!("{writes} writes, {reads} reads, errors: {:?}", self.errors.lock().expect("whole"))
     }
@@ -155,7 +155,7 @@ impl Shared {
 }
 
 /// Decrypts over and over: the client goes to another node, and its caller sees nothing of it.
-async fn start_readers(client: &Client, shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+pub(crate) async fn start_readers(client: &Client, shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
     let name = create_key(client, "read").await;
     let request = kms::EncryptRequest { name, plaintext: b"attack at dawn".to_vec(), ..Default::default() };
     let ciphertext = client.crypto().encrypt(request).await.expect("encrypts").ciphertext;
@@ -175,7 +175,7 @@ async fn start_readers(client: &Client, shared: &Arc<Shared>) -> Vec<JoinHandle<
 
 /// Creates keys and rotates them, one request after the other, and remembers what was acknowledged. Every fourth
 /// request is sent twice at once: both are answered with the one version that they made.
-async fn write(client: Client, writer: usize, shared: Arc<Shared>) -> BTreeMap<String, Vec<Acknowledged>> {
+pub(crate) async fn write(client: Client, writer: usize, shared: Arc<Shared>) -> BTreeMap<String, Vec<Acknowledged>> {
     let mut acknowledged: BTreeMap<String, Vec<Acknowledged>> = BTreeMap::new();
     for n in 0.. {
         if !shared.runs() {

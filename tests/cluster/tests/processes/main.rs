@@ -10,4 +10,5 @@ mod canary;
 mod errors;
 mod kill;
 mod restart;
+mod rolling;
 mod support;

@@ -97,14 +97,23 @@ impl Cluster {
         self.client_to(&self.root, &[node]).await
     }
 
+    /// A client of one node that gives up soon: for what the node refuses and another would answer.
+    pub(crate) async fn impatient(&self, node: usize) -> Client {
+        self.connect(&self.root, &[node], Duration::from_secs(2)).await
+    }
+
     /// A client of those nodes, as that operator.
     pub(crate) async fn client_to(&self, operator: &Operator, nodes: &[usize]) -> Client {
+        self.connect(operator, nodes, CALL).await
+    }
+
+    async fn connect(&self, operator: &Operator, nodes: &[usize], deadline: Duration) -> Client {
         let config = Config {
             endpoints: nodes.iter().map(|index| self.nodes[*index].api()).collect(),
             identity: operator.identity(),
             cluster_key_hash: self.key_hash,
             trust_cache: None,
-            deadline: CALL,
+            deadline,
         };
         Client::connect(config).await.expect("connects")
     }

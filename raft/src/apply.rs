@@ -61,11 +61,6 @@ impl<M: Machine> Applier<M> {
         self.views.clone()
     }
 
-    /// The last applied entry.
-    pub(crate) fn applied(&self) -> Option<LogId> {
-        self.applied
-    }
-
     /// Replaces the state with a snapshot's.
     fn load(&mut self, file: &SnapshotFile) -> io::Result<()> {
         let mut reader = self.shelf.reader(file)?;

@@ -35,6 +35,8 @@ pub struct Config {
     pub log_chunk_bytes: usize,
     /// How often the witness file follows the log.
     pub witness_interval: Duration,
+    /// How long a member whose snapshots are damaged asks the others for one before it gives up.
+    pub repair_patience: Duration,
 }
 
 /// Largest payload of one entry: the API's largest message, with room for what the leader adds.
@@ -43,6 +45,8 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX + 256 * 1_
 pub(crate) const PEER_MESSAGE_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// A batch of entries is cut once it has passed this size.
 pub(crate) const BATCH_BYTES: usize = limits::MESSAGE_BYTES_MAX / 2;
+/// How long a member may take to begin its answer when no openraft timeout applies.
+pub(crate) const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Entries read from the log at a time for `apply`.
 pub(crate) const APPLY_BATCH: u64 = 256;
 
@@ -62,6 +66,7 @@ impl Config {
             snapshot_log_bytes_min: limits::SNAPSHOT_LOG_BYTES_MIN,
             log_chunk_bytes: 32 * 1_024 * 1_024,
             witness_interval: Duration::from_secs(1),
+            repair_patience: Duration::from_secs(60),
         }
     }
 

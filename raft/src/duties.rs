@@ -103,9 +103,10 @@ impl<M: Machine> Duties<M> {
         }
     }
 
+    /// Also when one was found damaged: two have to be there.
     async fn snapshot_if_grown(&self, growth: &mut Growth) {
         let appended = self.log.appended_bytes();
-        if appended.saturating_sub(growth.since) < growth.wait_for {
+        if appended.saturating_sub(growth.since) < growth.wait_for && !self.shelf.has_lost_one() {
             return;
         }
         // Counted from here even if it fails, so that a full disk is not hammered.

@@ -34,13 +34,15 @@ pub enum OpenError {
         /// Why.
         source: Tampered,
     },
-    /// No snapshot is readable although the log below one is gone.
-    #[error("no snapshot in `{}` reaches up to entry {purged}, below which the log is gone; let this node rejoin under a new id", folder.display())]
+    /// No snapshot is readable although the log below one is gone, and no member gave one.
+    #[error("no snapshot in `{}` reaches up to entry {purged}, below which the log is gone, and no member gave one: {why}; start this node again when another member can be reached, or let it rejoin under a new id", folder.display())]
     NoSnapshot {
         /// The snapshot folder.
         folder: PathBuf,
         /// The last entry that the log no longer holds.
         purged: u64,
+        /// Why none came from the other members.
+        why: String,
     },
     /// The settings contradict each other.
     #[error("raft settings: {0}")]

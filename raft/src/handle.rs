@@ -21,14 +21,14 @@ use crate::config::{Config, PAYLOAD_BYTES_MAX};
 use crate::duties::Duties;
 use crate::envelope::{Envelope, Owner};
 use crate::error::{ChangeError, OpenError, ProposeError, ReadError};
-use crate::log::{self, LogStore, Released};
+use crate::log::Released;
 use crate::machine::{Machine, View};
 use crate::member::{Member, Members};
-use crate::peer::{self, Gate, NetworkFactory, PeerService, Peering, Pool, serve_peers};
-use crate::snapshot::{Cipher, Shelf};
+use crate::opening::{self, Disk};
+use crate::peer::{self, Gate, Inbox, NetworkFactory, PeerService, Peering, Pool, serve_peers};
+use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
-use crate::system::blocking;
-use crate::type_config::{LogId, Payload, TypeConfig};
+use crate::type_config::{Payload, TypeConfig};
 
 /// A learner within this many entries of the leader has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 64;
@@ -94,14 +94,12 @@ impl<M: Machine> RaftHandle<M> {
     ) -> Result<Self, OpenError> {
         let settings = config.openraft().map_err(|error| OpenError::Config(error.to_string()))?;
         let (members, _) = watch::channel(Arc::new(Members::default()));
-        let disk_config = config.clone();
-        let from_disk = members.clone();
-        let opened = blocking(move || Ok(open_disk(&disk_config, machine, envelope, from_disk))).await;
-        let Disk { log, shelf, applier } = opened.map_err(|error| OpenError::Fatal(error.to_string()))??;
-        let views = applier.views();
-
         let owner = Owner { cluster: config.cluster, node: config.node };
         let pool = Pool::new(owner, Arc::clone(&peering.client_tls), config.election_min);
+        let opened = opening::open(&config, machine, envelope, members.clone(), &pool, &peering.seed);
+        let Disk { log, shelf, applier } = opened.await?;
+        let views = applier.views();
+
         let network = NetworkFactory { pool: pool.clone(), shelf: shelf.clone(), open_timeout: config.election_max };
         let raft = Raft::new(config.node.0, settings, network, log.clone(), applier)
             .await
@@ -455,36 +453,6 @@ impl<M: Machine> RaftHandle<M> {
     }
 }
 
-/// What the disk held.
-struct Disk<M: Machine> {
-    log: LogStore,
-    shelf: Shelf,
-    applier: Applier<M>,
-}
-
-/// Opens log and snapshots and loads the newest good one; blocks.
-fn open_disk<M: Machine>(
-    config: &Config,
-    machine: M,
-    envelope: Arc<dyn Envelope>,
-    members: watch::Sender<Arc<Members>>,
-) -> Result<Disk<M>, OpenError> {
-    let folder = config.snapshot_folder();
-    let log = log::open(config, Arc::clone(&envelope))?;
-    let owner = Owner { cluster: config.cluster, node: config.node };
-    let read = |what: &'static str| OpenError::io(format!("{what} `{}`", folder.display()));
-    let shelf =
-        Shelf::open(folder.clone(), Cipher { owner, envelope }).map_err(read("cannot open the snapshots in"))?;
-    let newest = shelf.newest_good().map_err(read("cannot read the snapshots in"))?;
-    let applier = Applier::start(machine, shelf.clone(), newest.as_ref(), members)
-        .map_err(read("cannot load the newest snapshot in"))?;
-    let purged: Option<LogId> = log.purged();
-    match purged {
-        Some(purged) if applier.applied() < Some(purged) => Err(OpenError::NoSnapshot { folder, purged: purged.index }),
-        _ => Ok(Disk { log, shelf, applier }),
-    }
-}
-
 fn serve<M: Machine>(
     raft: &Raft<TypeConfig, Applier<M>>,
     owner: Owner,
@@ -492,9 +460,9 @@ fn serve<M: Machine>(
     peering: Peering,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<M> {
-    let Peering { listener, server_tls, client_tls: _, key_of, trust, routes } = peering;
+    let Peering { listener, server_tls, client_tls: _, key_of, trust, seed: _, routes } = peering;
     let gate = Gate::new(owner, raft.metrics(), trust);
-    let service = PeerService { raft: raft.clone(), gate, shelf: shelf.clone() };
+    let service = PeerService { raft: raft.clone(), gate, shelf: shelf.clone(), inbox: Inbox::new(shelf.clone()) };
     let routes = routes.add_service(service.into_server());
     async move {
         let served = serve_peers(listener, server_tls, key_of, routes, stop.cancelled_owned()).await;

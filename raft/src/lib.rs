@@ -20,10 +20,13 @@ mod apply;
 mod codec;
 mod duties;
 mod log;
+mod opening;
 mod snapshot;
 mod system;
 mod type_config;
 
+#[cfg(test)]
+mod damage_test;
 #[cfg(test)]
 mod log_test;
 #[cfg(test)]

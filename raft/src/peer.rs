@@ -1,15 +1,20 @@
 //! The peer port: members talk to each other over TLS connections that are pinned to node keys.
 //!
-//! `listener` accepts, `service` answers, `network` asks, `pool` keeps the connections, `gate` checks on every call that
+//! `listener` accepts, `service` answers, `network` asks, `snapshots`, `outbox` and `inbox` carry snapshots, `fetch` asks for
+//! one when this node's own are damaged, `pool` keeps the connections, `gate` checks on every call that
 //! cluster, sender and receiver are who they say, `convert` is the only place where wire types meet openraft's. TLS
 //! configurations are handed in; certificates are not looked into here.
 
 mod convert;
+mod fetch;
 mod gate;
+mod inbox;
 mod listener;
 mod network;
+mod outbox;
 mod pool;
 mod service;
+mod snapshots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +22,12 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use types::{NodeId, SpkiHash};
 
-use crate::member::Member;
+use crate::member::{Member, Members};
 use crate::system::TcpListener;
 
+pub(crate) use fetch::fetch;
 pub(crate) use gate::{Gate, stamp};
+pub(crate) use inbox::Inbox;
 pub use listener::serve_peers;
 pub(crate) use network::{NetworkFactory, client};
 pub(crate) use pool::Pool;
@@ -47,6 +54,9 @@ pub struct Peering {
     pub key_of: KeyOf,
     /// Members that the log has not named yet.
     pub trust: Trust,
+    /// Members as this node last knew them: whom it asks for a snapshot when none of its own reads, before its log can
+    /// tell it.
+    pub seed: Members,
     /// The server's own services between members, answered on the same port. They find a [`PeerInfo`] in the request's
     /// extensions and check it themselves.
     pub routes: tonic::service::Routes,

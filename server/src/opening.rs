@@ -145,6 +145,7 @@ fn peering(node: &Arc<Node>, seed: Members) -> Result<Peering, OpeningError> {
         server_tls: Arc::new(server_tls),
         client_tls: Arc::new(client_tls),
         key_of: Arc::new(key_of),
+        seed: seed.clone(),
         trust: Arc::new(move |id, spki| seed.get(id).is_some_and(|member| member.spki == *spki)),
         routes: tonic::service::Routes::new(member),
     })

@@ -107,9 +107,9 @@ pub struct VoteReply {
     #[prost(message, optional, tag = "3")]
     pub last: ::core::option::Option<LogId>,
 }
-/// What a snapshot is, before its chunks.
+/// What a snapshot is, before anything of it is sent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotHead {
+pub struct SnapshotOffer {
     /// The leader's vote.
     #[prost(message, optional, tag = "1")]
     pub ballot: ::core::option::Option<Ballot>,
@@ -119,8 +119,66 @@ pub struct SnapshotHead {
     /// Members, in the stored form of docs/spec/raft-files.md.
     #[prost(bytes = "vec", tag = "3")]
     pub members: ::prost::alloc::vec::Vec<u8>,
+    /// Bytes that it takes on the sender's disk, so that a receiver without room can say so.
+    #[prost(uint64, tag = "4")]
+    pub disk_bytes: u64,
 }
-/// What a snapshot was, after its chunks; a receiver that counts otherwise refuses it.
+/// What a receiver holds of a snapshot, from its first chunk on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotHeld {
+    /// The receiver's vote. When it is higher than the offer's, the sender is deposed and sends nothing.
+    #[prost(message, optional, tag = "1")]
+    pub ballot: ::core::option::Option<Ballot>,
+    /// Chunks that are on its disk.
+    #[prost(uint64, tag = "2")]
+    pub chunks: u64,
+    /// CRC-32 (IEEE 802.3) of their bytes, one after the other.
+    #[prost(fixed32, tag = "3")]
+    pub checksum: u32,
+}
+/// A question for any snapshot that is new enough.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotQuery {
+    /// The last entry that the asker's log no longer holds: the snapshot must reach it.
+    #[prost(message, optional, tag = "1")]
+    pub at_least: ::core::option::Option<LogId>,
+    /// The snapshot of which the asker holds a part, from an earlier attempt.
+    #[prost(message, optional, tag = "2")]
+    pub partly: ::core::option::Option<LogId>,
+    /// What it holds of that one.
+    #[prost(message, optional, tag = "3")]
+    pub held: ::core::option::Option<SnapshotHeld>,
+}
+/// What a snapshot is, before its chunks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotHead {
+    /// The leader's vote; absent when a member asked for the snapshot.
+    #[prost(message, optional, tag = "1")]
+    pub ballot: ::core::option::Option<Ballot>,
+    /// The last entry that the snapshot holds.
+    #[prost(message, optional, tag = "2")]
+    pub last: ::core::option::Option<LogId>,
+    /// Members, in the stored form of docs/spec/raft-files.md.
+    #[prost(bytes = "vec", tag = "3")]
+    pub members: ::prost::alloc::vec::Vec<u8>,
+    /// Chunks that are not sent because the receiver holds them; 0 begins anew whatever it holds.
+    #[prost(uint64, tag = "4")]
+    pub skip: u64,
+    /// CRC-32 of the chunks that are not sent, as the sender has them.
+    #[prost(fixed32, tag = "5")]
+    pub checksum: u32,
+}
+/// Some bytes of the state.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotChunk {
+    /// At most 1 MiB.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// Their CRC-32.
+    #[prost(fixed32, tag = "2")]
+    pub checksum: u32,
+}
+/// What a snapshot was, after its chunks, those included that were not sent; a receiver that counts otherwise refuses it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotEnd {
     /// Number of chunks.
@@ -129,6 +187,9 @@ pub struct SnapshotEnd {
     /// Bytes of all chunks.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+    /// CRC-32 of all chunks.
+    #[prost(fixed32, tag = "3")]
+    pub checksum: u32,
 }
 /// One part of a snapshot.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -145,9 +206,9 @@ pub mod snapshot_part {
         /// The first part.
         #[prost(message, tag = "1")]
         Head(super::SnapshotHead),
-        /// The parts in between, at most 1 MiB each.
-        #[prost(bytes, tag = "2")]
-        Chunk(::prost::alloc::vec::Vec<u8>),
+        /// The parts in between.
+        #[prost(message, tag = "2")]
+        Chunk(super::SnapshotChunk),
         /// The last part.
         #[prost(message, tag = "3")]
         End(super::SnapshotEnd),
@@ -387,7 +448,31 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("chancery.raft.v1.PeerService", "PreVote"));
             self.inner.unary(req, path, codec).await
         }
-        /// A whole snapshot: one head, chunks, one end.
+        /// The leader says which snapshot it is about to send; the receiver says how much of it is on its disk already.
+        pub async fn offer_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SnapshotOffer>,
+        ) -> std::result::Result<tonic::Response<super::SnapshotHeld>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.raft.v1.PeerService/OfferSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.raft.v1.PeerService", "OfferSnapshot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A snapshot, or what is missing of it: one head, chunks, one end.
         pub async fn install_snapshot(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::SnapshotPart>,
@@ -410,6 +495,33 @@ pub mod peer_service_client {
                     GrpcMethod::new("chancery.raft.v1.PeerService", "InstallSnapshot"),
                 );
             self.inner.client_streaming(req, path, codec).await
+        }
+        /// A member whose own snapshots are damaged asks any other for one, before it takes part again.
+        pub async fn fetch_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SnapshotQuery>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SnapshotPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.raft.v1.PeerService/FetchSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.raft.v1.PeerService", "FetchSnapshot"),
+                );
+            self.inner.server_streaming(req, path, codec).await
         }
         /// The leader hands over: the receiver calls an election at once.
         pub async fn transfer_leader(
@@ -496,11 +608,30 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::VoteRequest>,
         ) -> std::result::Result<tonic::Response<super::VoteReply>, tonic::Status>;
-        /// A whole snapshot: one head, chunks, one end.
+        /// The leader says which snapshot it is about to send; the receiver says how much of it is on its disk already.
+        async fn offer_snapshot(
+            &self,
+            request: tonic::Request<super::SnapshotOffer>,
+        ) -> std::result::Result<tonic::Response<super::SnapshotHeld>, tonic::Status>;
+        /// A snapshot, or what is missing of it: one head, chunks, one end.
         async fn install_snapshot(
             &self,
             request: tonic::Request<tonic::Streaming<super::SnapshotPart>>,
         ) -> std::result::Result<tonic::Response<super::SnapshotReply>, tonic::Status>;
+        /// Server streaming response type for the FetchSnapshot method.
+        type FetchSnapshotStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SnapshotPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A member whose own snapshots are damaged asks any other for one, before it takes part again.
+        async fn fetch_snapshot(
+            &self,
+            request: tonic::Request<super::SnapshotQuery>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchSnapshotStream>,
+            tonic::Status,
+        >;
         /// The leader hands over: the receiver calls an election at once.
         async fn transfer_leader(
             &self,
@@ -726,6 +857,51 @@ pub mod peer_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/chancery.raft.v1.PeerService/OfferSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct OfferSnapshotSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::SnapshotOffer>
+                    for OfferSnapshotSvc<T> {
+                        type Response = super::SnapshotHeld;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SnapshotOffer>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::offer_snapshot(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OfferSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/chancery.raft.v1.PeerService/InstallSnapshot" => {
                     #[allow(non_camel_case_types)]
                     struct InstallSnapshotSvc<T: PeerService>(pub Arc<T>);
@@ -769,6 +945,52 @@ pub mod peer_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.raft.v1.PeerService/FetchSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchSnapshotSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::ServerStreamingService<super::SnapshotQuery>
+                    for FetchSnapshotSvc<T> {
+                        type Response = super::SnapshotPart;
+                        type ResponseStream = T::FetchSnapshotStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SnapshotQuery>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_snapshot(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -144,6 +144,16 @@ impl LogStore {
         self.shared.synced.record(None, &Err(io::Error::new(error.kind(), error.to_string())));
     }
 
+    /// Drops the end of the log if it holds another entry than `committed` at that place, which was then never committed.
+    pub(crate) async fn drop_conflicting(&mut self, committed: LogId) -> io::Result<()> {
+        let held = self.read(committed.index, committed.index.saturating_add(1), 1)?;
+        let Some(before) = committed.index.checked_sub(1).filter(|_| held.iter().any(|e| e.log_id != committed)) else {
+            return Ok(());
+        };
+        let keep = self.read(before, committed.index, 1)?.first().map(|entry| entry.log_id).or(self.purged());
+        self.truncate_after(keep).await
+    }
+
     fn seal(&self, entry: &Entry) -> io::Result<(Place, Sealed)> {
         let place = Place::from(&entry.log_id);
         let plain = codec::encode_payload(&entry.payload)?;

@@ -2,10 +2,13 @@
 //!
 //! raft-log on its own would cut both with a warning. Whether the readable part may be trusted is `open`'s to say.
 
-use std::io;
+use std::fs;
+use std::io::{self, BufReader};
+use std::path::Path;
 use std::sync::Arc;
 
-use raft_log::{Dump, DumpApi, RaftLog, RaftLogAction, WALRecord};
+use raft_log::codeq::Decode;
+use raft_log::{Dump, DumpApi, RaftLog, RaftLogAction, RaftLogRecord, WALRecord};
 use types::limits;
 
 use super::open::damaged;
@@ -17,8 +20,20 @@ use crate::error::OpenError;
 /// The write-ahead log.
 pub(super) type Wal = RaftLog<LogTypes>;
 
-/// Opens or makes the files. A tail that does not read is cut only after `check` has accepted what precedes it; blocks.
-pub(super) fn open(config: &Config, check: impl FnOnce(&Seen) -> Result<(), OpenError>) -> Result<Wal, OpenError> {
+/// Opens or makes the files. What does not read at the end is cut only after `check` has accepted what precedes it, and
+/// what is missing at the beginning is noticed; blocks.
+pub(super) fn open(config: &Config, check: impl Fn(&Seen) -> Result<(), OpenError>) -> Result<Wal, OpenError> {
+    // raft-log removes a last file whose first record does not read, even where it must not cut, and cannot cope with any
+    // other: so judge before it does.
+    if !last_file_begins(config)? {
+        check(&readable(config).map_err(|why| damaged(config, why))?)?;
+    }
+    let log = open_files(config, check)?;
+    check_beginning(config, &log)?;
+    Ok(log)
+}
+
+fn open_files(config: &Config, check: impl Fn(&Seen) -> Result<(), OpenError>) -> Result<Wal, OpenError> {
     let folder = config.log_folder();
     match RaftLog::open(wal_config(config, false)) {
         Ok(log) => Ok(log),
@@ -46,6 +61,45 @@ fn wal_config(config: &Config, cut_torn_tail: bool) -> Arc<raft_log::Config> {
     Arc::new(settings)
 }
 
+/// Whether the last file of the log begins with a record that reads, or there is no file. The others must.
+fn last_file_begins(config: &Config) -> Result<bool, OpenError> {
+    let folder = config.log_folder();
+    let failed = |error| OpenError::io(format!("cannot read the log folder `{}`", folder.display()))(error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    let last = files.pop();
+    for path in files {
+        if !begins(&path).map_err(failed)? {
+            return Err(damaged(config, format!("`{}` does not begin as it should", path.display())));
+        }
+    }
+    last.map_or(Ok(true), |last| begins(&last).map_err(failed))
+}
+
+fn begins(path: &Path) -> io::Result<bool> {
+    Ok(RaftLogRecord::<LogTypes>::decode(BufReader::new(fs::File::open(path)?)).is_ok())
+}
+
+/// Refuses a log whose first files are gone: raft-log knows from a later file where it begins, and does not look for it.
+fn check_beginning(config: &Config, log: &Wal) -> Result<(), OpenError> {
+    let state = log.log_state();
+    if state.last() <= state.purged() {
+        return Ok(());
+    }
+    let first = state.purged().map_or(0, |place| place.index + 1);
+    match log.read(first, first.saturating_add(1)).next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(damaged(config, format!("entry {first} cannot be read: {error}"))),
+        None => Err(damaged(config, format!("it should begin with entry {first}, which is missing"))),
+    }
+}
+
 /// Where the readable part of the log ends, without changing a byte.
 fn readable(config: &Config) -> Result<Seen, String> {
     let dump = Dump::<LogTypes>::new(wal_config(config, false)).map_err(|error| error.to_string())?;
@@ -66,7 +120,7 @@ fn readable(config: &Config) -> Result<Seen, String> {
     walked.map(|()| ends).map_err(|error| error.to_string())
 }
 
-fn follow(ends: &mut Seen, record: raft_log::RaftLogRecord<LogTypes>) {
+fn follow(ends: &mut Seen, record: RaftLogRecord<LogTypes>) {
     match record {
         WALRecord::Action(RaftLogAction::SaveVote(vote)) => ends.vote = Some(vote),
         WALRecord::Action(RaftLogAction::Append(place, _)) => ends.synced = Some(place),

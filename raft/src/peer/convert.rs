@@ -103,19 +103,28 @@ pub(super) fn from_vote_reply(reply: wire::VoteReply) -> Result<VoteResponse<Typ
     Ok(VoteResponse { vote: from_ballot(ballot)?, vote_granted: granted, last_log_id: last.map(from_log_id) })
 }
 
-pub(super) fn to_snapshot_head(vote: &Vote, meta: &SnapshotMeta) -> std::io::Result<wire::SnapshotHead> {
-    Ok(wire::SnapshotHead {
+pub(super) fn to_snapshot_offer(
+    vote: &Vote,
+    meta: &SnapshotMeta,
+    disk_bytes: u64,
+) -> std::io::Result<wire::SnapshotOffer> {
+    Ok(wire::SnapshotOffer {
         ballot: Some(to_ballot(vote)),
         last: meta.last_log_id.as_ref().map(to_log_id),
         members: codec::encode_membership(&meta.last_membership)?,
+        disk_bytes,
     })
 }
 
-pub(super) fn from_snapshot_head(head: wire::SnapshotHead) -> Result<(Vote, SnapshotMeta), Status> {
-    let wire::SnapshotHead { ballot, last, members } = head;
+pub(super) fn from_snapshot_offer(offer: wire::SnapshotOffer) -> Result<(Vote, SnapshotMeta, u64), Status> {
+    let wire::SnapshotOffer { ballot, last, members, disk_bytes } = offer;
+    Ok((from_ballot(ballot)?, from_snapshot_meta(last, &members)?, disk_bytes))
+}
+
+pub(super) fn from_snapshot_meta(last: Option<wire::LogId>, members: &[u8]) -> Result<SnapshotMeta, Status> {
     let last_membership =
-        codec::decode_membership(&members).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    Ok((from_ballot(ballot)?, SnapshotMeta { last_log_id: last.map(from_log_id), last_membership }))
+        codec::decode_membership(members).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    Ok(SnapshotMeta { last_log_id: last.map(from_log_id), last_membership })
 }
 
 pub(super) fn to_transfer(request: &TransferLeaderRequest<TypeConfig>) -> wire::TransferLeaderRequest {

@@ -3,24 +3,18 @@
 //! Appends are one pipelined stream; every unary call ends within openraft's time for it. Errors are told apart only as
 //! far as openraft acts on them: timed out, or unreachable (which backs off).
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
-use openraft::network::{Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
+use openraft::errors::{RPCError, Timeout, Unreachable};
+use openraft::network::{Backoff, NetBackoff, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory};
 use proto::raft::v1 as wire;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use types::NodeId;
@@ -31,12 +25,8 @@ use super::gate::stamp;
 use super::pool::Pool;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::member::Member;
-use crate::snapshot::{Shelf, SnapshotFile};
-use crate::system::blocking;
-use crate::type_config::{Snapshot, TypeConfig, Vote};
-
-/// Parts of a snapshot that wait for the connection.
-const SNAPSHOT_PARTS_AHEAD: usize = 2;
+use crate::snapshot::Shelf;
+use crate::type_config::TypeConfig;
 
 /// Makes a [`Network`] per member and purpose.
 #[derive(Clone)]
@@ -49,11 +39,11 @@ pub(crate) struct NetworkFactory {
 
 /// One member, reached over one connection.
 pub(crate) struct Network {
-    target: NodeId,
-    channel: Channel,
+    pub(super) target: NodeId,
+    pub(super) channel: Channel,
     /// Votes, reads and hand-overs never queue behind entries.
     control: Channel,
-    factory: NetworkFactory,
+    pub(super) factory: NetworkFactory,
 }
 
 impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
@@ -72,7 +62,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
 }
 
 impl Network {
-    fn stamp<T>(&self, message: T) -> tonic::Request<T> {
+    pub(super) fn stamp<T>(&self, message: T) -> tonic::Request<T> {
         stamp(self.factory.pool.owner(), self.target, message)
     }
 
@@ -94,7 +84,7 @@ impl Network {
         }
     }
 
-    fn failed(&self, action: RPCTypes, timeout: Duration, status: &Status) -> RPCError<TypeConfig> {
+    pub(super) fn failed(&self, action: RPCTypes, timeout: Duration, status: &Status) -> RPCError<TypeConfig> {
         match status.code() {
             Code::DeadlineExceeded => self.timed_out(action, timeout).into(),
             // Transport failures arrive as `Unknown` as well as `Unavailable`; a refusal will not go away soon either.
@@ -102,7 +92,7 @@ impl Network {
         }
     }
 
-    fn timed_out(&self, action: RPCTypes, timeout: Duration) -> Timeout<TypeConfig> {
+    pub(super) fn timed_out(&self, action: RPCTypes, timeout: Duration) -> Timeout<TypeConfig> {
         Timeout { action, id: self.factory.pool.owner().node.0, target: self.target.0, timeout }
     }
 }
@@ -192,85 +182,6 @@ impl NetTransferLeader<TypeConfig> for Network {
         let reply = self.within(RPCTypes::TransferLeader, &option, call).await?;
         convert::from_transfer_reply(reply)
             .map_err(|status| self.failed(RPCTypes::TransferLeader, option.soft_ttl(), &status))
-    }
-}
-
-impl NetSnapshot<TypeConfig> for Network {
-    type SnapshotData = SnapshotFile;
-
-    async fn full_snapshot(
-        &mut self,
-        vote: Vote,
-        snapshot: Snapshot<SnapshotFile>,
-        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let (parts, receiver) = mpsc::channel(SNAPSHOT_PARTS_AHEAD);
-        let shelf = self.factory.shelf.clone();
-        let reading = tokio::spawn(async move { send_parts(shelf, &vote, snapshot.snapshot, &parts).await });
-        let progress = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&progress);
-        let parts = ReceiverStream::new(receiver).inspect(move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
-        });
-        let mut client = client(self.channel.clone());
-        let call = client.install_snapshot(self.stamp(parts));
-        let reply = tokio::select! {
-            reply = call => reply,
-            closed = cancel => return Err(closed.into()),
-            () = stalled(&progress, option.hard_ttl()) => {
-                return Err(self.timed_out(RPCTypes::InstallSnapshot, option.hard_ttl()).into());
-            }
-        };
-        let answered = reply
-            .and_then(|reply| convert::from_ballot(reply.into_inner().ballot))
-            .map_err(|status| self.failed(RPCTypes::InstallSnapshot, option.soft_ttl(), &status));
-        match (answered, reading.await) {
-            (Ok(vote), _) => Ok(SnapshotResponse::new(vote)),
-            // Our own file did not read: the member saw a stream that broke off.
-            (Err(_), Ok(Err(error))) => Err(Unreachable::from_string(error).into()),
-            (Err(error), _) => Err(error.into()),
-        }
-    }
-}
-
-/// Reads a snapshot into parts, at the pace at which they are taken. Ends early when nobody takes them any more.
-async fn send_parts(
-    shelf: Shelf,
-    vote: &Vote,
-    file: SnapshotFile,
-    parts: &mpsc::Sender<wire::SnapshotPart>,
-) -> io::Result<()> {
-    use wire::snapshot_part::Part;
-    let send = async |part| {
-        let part = wire::SnapshotPart { part: Some(part) };
-        parts.send(part).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    };
-    let head = convert::to_snapshot_head(vote, file.meta())?;
-    let mut reader = blocking(move || shelf.reader(&file)).await?;
-    send(Part::Head(head)).await?;
-    let (mut chunks, mut bytes) = (0, 0);
-    loop {
-        let (chunk, rest) = blocking(move || reader.next_chunk().map(|chunk| (chunk, reader))).await?;
-        let Some(chunk) = chunk else { break };
-        reader = rest;
-        chunks += 1;
-        bytes += u64::try_from(chunk.len()).map_err(io::Error::other)?;
-        send(Part::Chunk(chunk)).await?;
-    }
-    send(Part::End(wire::SnapshotEnd { chunks, bytes })).await
-}
-
-/// Ends when no part has been taken for `limit`.
-async fn stalled(progress: &AtomicU64, limit: Duration) {
-    let mut seen = progress.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(limit).await;
-        let now = progress.load(Ordering::Relaxed);
-        if now == seen {
-            return;
-        }
-        seen = now;
     }
 }
 

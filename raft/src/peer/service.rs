@@ -6,25 +6,31 @@ use std::io;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
+use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ReadPolicy};
 use proto::raft::v1 as wire;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::peer_service_server::PeerServiceServer;
 
 use super::convert;
 use super::gate::Gate;
+use super::inbox::{Inbox, Received};
+use super::outbox::{self, Held, PARTS_AHEAD};
 use crate::apply::Applier;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::machine::Machine;
-use crate::snapshot::{Shelf, SnapshotFile, SnapshotWriter};
+use crate::snapshot::Shelf;
 use crate::system::blocking;
-use crate::type_config::{Snapshot, SnapshotMeta, TypeConfig};
+use crate::type_config::{Snapshot, TypeConfig};
 
 /// The rpc of the peer port.
 pub(crate) struct PeerService<M: Machine> {
     pub(crate) raft: Raft<TypeConfig, Applier<M>>,
     pub(crate) gate: Gate,
     pub(crate) shelf: Shelf,
+    pub(crate) inbox: Inbox,
 }
 
 impl<M: Machine> PeerService<M> {
@@ -75,29 +81,63 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         Ok(Response::new(convert::to_vote_reply(&response)))
     }
 
+    async fn offer_snapshot(
+        &self,
+        request: Request<wire::SnapshotOffer>,
+    ) -> Result<Response<wire::SnapshotHeld>, Status> {
+        self.gate.admit(&request)?;
+        let (vote, meta, _disk_bytes) = convert::from_snapshot_offer(request.into_inner())?;
+        let own = self.raft.metrics().borrow_watched().vote;
+        let ballot = Some(convert::to_ballot(&own));
+        // A deposed leader must not drop what the present one has sent.
+        if own > vote {
+            return Ok(Response::new(wire::SnapshotHeld { ballot, chunks: 0, checksum: 0 }));
+        }
+        let held = self.inbox.held(meta).await?;
+        Ok(Response::new(wire::SnapshotHeld { ballot, chunks: held.chunks, checksum: held.checksum }))
+    }
+
     async fn install_snapshot(
         &self,
         request: Request<Streaming<wire::SnapshotPart>>,
     ) -> Result<Response<wire::SnapshotReply>, Status> {
-        use wire::snapshot_part::Part;
         let from = self.gate.admit(&request)?;
-        let mut parts = request.into_inner();
-        let Some(Part::Head(head)) = parts.message().await?.and_then(|part| part.part) else {
-            return Err(convert::missing("the head of the snapshot"));
-        };
-        let (vote, meta) = convert::from_snapshot_head(head)?;
-        tracing::info!(%from, last = ?meta.last_log_id, "receiving a snapshot");
-        let shelf = self.shelf.clone();
-        let begun = meta.clone();
-        let (writer, file) = blocking(move || shelf.begin(&begun)).await.map_err(not_stored)?;
-        let received = receive(&mut parts, writer).await;
-        let reply = match received {
-            Ok(()) => self.install(vote, meta, file.clone()).await,
-            Err(status) => Err(status),
-        };
+        let Received { ballot, file } = self.inbox.receive(&mut request.into_inner()).await?;
+        let vote = ballot.ok_or_else(|| convert::missing("the leader's ballot"))?;
+        tracing::info!(%from, last = ?file.meta().last_log_id, "installing a snapshot");
+        let snapshot = Snapshot { meta: file.meta().clone(), snapshot: file.clone() };
+        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped);
         // Installed, it has another name by now; refused or failed, it must go.
         Shelf::discard(&file);
-        reply
+        Ok(Response::new(wire::SnapshotReply { ballot: Some(convert::to_ballot(&response?.vote)) }))
+    }
+
+    type FetchSnapshotStream = ReceiverStream<Result<wire::SnapshotPart, Status>>;
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<wire::SnapshotQuery>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let from = self.gate.admit(&request)?;
+        let wire::SnapshotQuery { at_least, partly, held } = request.into_inner();
+        let at_least = at_least.map(convert::from_log_id);
+        let shelf = self.shelf.clone();
+        let newest = blocking(move || shelf.newest()).await.map_err(unread)?;
+        let Some(file) = newest.filter(|file| file.meta().last_log_id >= at_least) else {
+            self.raft.trigger().snapshot().await.map_err(stopped)?;
+            return Err(Status::unavailable("its newest snapshot is too old; a newer one is being written"));
+        };
+        tracing::info!(%from, last = ?file.meta().last_log_id, "handing out a snapshot");
+        let same = partly.map(convert::from_log_id) == file.meta().last_log_id;
+        let held = held.filter(|_| same).map(Held::from).unwrap_or_default();
+        let (parts, receiver) = mpsc::channel(PARTS_AHEAD);
+        let shelf = self.shelf.clone();
+        tokio::spawn(async move {
+            if let Err(error) = outbox::send(shelf, file, None, held, parts).await {
+                tracing::warn!(%error, "a snapshot was not handed out");
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn transfer_leader(
@@ -125,43 +165,9 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
     }
 }
 
-impl<M: Machine> PeerService<M> {
-    async fn install(
-        &self,
-        vote: crate::type_config::Vote,
-        meta: SnapshotMeta,
-        file: SnapshotFile,
-    ) -> Result<Response<wire::SnapshotReply>, Status> {
-        let snapshot = Snapshot { meta, snapshot: file };
-        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
-        Ok(Response::new(wire::SnapshotReply { ballot: Some(convert::to_ballot(&response.vote)) }))
-    }
-}
-
-/// Writes the chunks to a file and syncs it, if they are what the sender counted.
-async fn receive(parts: &mut Streaming<wire::SnapshotPart>, mut writer: SnapshotWriter) -> Result<(), Status> {
-    use wire::snapshot_part::Part;
-    let mut received = wire::SnapshotEnd { chunks: 0, bytes: 0 };
-    loop {
-        match parts.message().await?.and_then(|part| part.part) {
-            Some(Part::Chunk(chunk)) => {
-                received.chunks += 1;
-                received.bytes += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                writer = blocking(move || writer.write(&chunk).map(|()| writer)).await.map_err(not_stored)?;
-            }
-            Some(Part::End(announced)) if announced == received => {
-                return blocking(move || writer.finish()).await.map(drop).map_err(not_stored);
-            }
-            Some(Part::End(_)) => return Err(Status::data_loss("the snapshot is not as long as announced")),
-            Some(Part::Head(_)) => return Err(Status::invalid_argument("the snapshot has two heads")),
-            None => return Err(Status::data_loss("the snapshot broke off")),
-        }
-    }
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
-fn not_stored(error: io::Error) -> Status {
-    Status::internal(format!("the snapshot was not stored: {error}"))
+fn unread(error: io::Error) -> Status {
+    Status::internal(format!("the snapshots cannot be read: {error}"))
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {

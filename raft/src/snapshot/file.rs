@@ -1,16 +1,17 @@
 //! The snapshot file: magic, then sealed records, each bound to the snapshot's position and its own number
 //! (docs/spec/raft-files.md). The last one is marked as such and counts the others, so that a cut is noticed.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use types::limits::SNAPSHOT_CHUNK_BYTES;
 
+use super::sum::Sum;
 use crate::codec;
 use crate::envelope::{Envelope, FileKind, Owner};
-use crate::system::fs::File;
+use crate::system::fs::{File, OpenOptions};
 use crate::type_config::{SnapshotMeta, log_id_parts};
 
 /// First bytes of the file: name and version.
@@ -57,6 +58,8 @@ pub(crate) struct SnapshotReader {
     cipher: Cipher,
     place: [u64; 2],
     records: u64,
+    /// Bytes of the file that have been read and opened.
+    offset: u64,
     seen: End,
     /// Bytes of the current chunk that have not been read.
     current: io::Cursor<Vec<u8>>,
@@ -95,6 +98,22 @@ impl SnapshotWriter {
         Ok(writer)
     }
 
+    /// Goes on with a file whose first `length` bytes hold the head and these chunks; what follows them is cut off.
+    pub(super) fn resume(path: &Path, cipher: Cipher, meta: &SnapshotMeta, length: u64, held: Sum) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Self {
+            out: BufWriter::new(file),
+            cipher,
+            place: place_of(meta),
+            buffer: Vec::new(),
+            // The head is record 0.
+            records: held.chunks + 1,
+            end: End { chunks: held.chunks, bytes: held.bytes },
+        })
+    }
+
     /// Adds bytes of the state.
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -103,7 +122,7 @@ impl SnapshotWriter {
             self.buffer.extend_from_slice(now);
             bytes = later;
             if self.buffer.len() == SNAPSHOT_CHUNK_BYTES {
-                self.chunk()?;
+                self.buffered_chunk()?;
             }
         }
         Ok(())
@@ -112,7 +131,7 @@ impl SnapshotWriter {
     /// Ends the file and syncs it. It still has to be given its name.
     pub(crate) fn finish(mut self) -> io::Result<End> {
         if !self.buffer.is_empty() {
-            self.chunk()?;
+            self.buffered_chunk()?;
         }
         let end = postcard::to_stdvec(&self.end).map_err(io::Error::other)?;
         self.record(Part::End, &end)?;
@@ -121,11 +140,17 @@ impl SnapshotWriter {
         Ok(self.end)
     }
 
-    fn chunk(&mut self) -> io::Result<()> {
-        let chunk = std::mem::take(&mut self.buffer);
-        self.record(Part::Chunk, &chunk)?;
+    /// Adds one chunk as it is, at most [`SNAPSHOT_CHUNK_BYTES`].
+    pub(crate) fn chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.record(Part::Chunk, chunk)?;
         self.end.chunks += 1;
         self.end.bytes += u64::try_from(chunk.len()).map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    fn buffered_chunk(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.buffer);
+        self.chunk(&chunk)?;
         self.buffer = chunk;
         self.buffer.clear();
         Ok(())
@@ -157,6 +182,7 @@ impl SnapshotReader {
             cipher,
             place,
             records: 0,
+            offset: MAGIC.len() as u64,
             seen: End::default(),
             current: io::Cursor::default(),
             done: false,
@@ -197,6 +223,11 @@ impl SnapshotReader {
         }
     }
 
+    /// Where the last record that was read ends in the file.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Reads to the end; an error means that the file must not be relied on.
     pub(crate) fn verify(mut self) -> io::Result<End> {
         while self.next_chunk()?.is_some() {}
@@ -206,8 +237,8 @@ impl SnapshotReader {
     fn record(&mut self) -> io::Result<(Part, Vec<u8>)> {
         let mut frame = [0; 5];
         self.input.read_exact(&mut frame)?;
-        let [part, length @ ..] = frame;
-        let part = match part {
+        let [kind, length @ ..] = frame;
+        let part = match kind {
             0 => Part::Head,
             1 => Part::Chunk,
             2 => Part::End,
@@ -222,6 +253,7 @@ impl SnapshotReader {
         let aad = self.cipher.aad(self.place, self.records, part);
         let plain = self.cipher.envelope.open(FileKind::Snapshot, &aad, &sealed).map_err(damaged)?;
         self.records += 1;
+        self.offset += u64::try_from(frame.len() + sealed.len()).map_err(io::Error::other)?;
         Ok((part, plain))
     }
 }

@@ -1,4 +1,5 @@
-//! The folder of snapshots: at most two, named by position, the newest good one first.
+//! The folder of snapshots: at most two, named by position, the newest good one first; beside them at most one that is
+//! being received.
 //!
 //! A file that does not read is set aside under another name, never deleted and never counted: the log is purged only
 //! below files that were read back.
@@ -6,16 +7,21 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::durable;
 use super::file::{Cipher, SnapshotReader, SnapshotWriter, place_of};
+use super::incoming::Incoming;
 use crate::system::fs;
 use crate::type_config::SnapshotMeta;
 
 /// How many snapshots are kept.
 const KEPT: usize = 2;
+/// How the names of complete snapshots end.
+const COMPLETE: &str = "snapshot";
+/// How the name of one that is being received ends.
+const INCOMING: &str = "incoming";
 
 /// The snapshots of this member; clones share it. All methods block.
 #[derive(Clone)]
@@ -29,6 +35,8 @@ struct Shared {
     temporaries: AtomicU64,
     /// Positions that were read back since they were written or since this process started.
     verified: Mutex<BTreeSet<Position>>,
+    /// One was set aside since somebody last asked: another is wanted.
+    lost: AtomicBool,
 }
 
 /// A snapshot file that is complete and synced: on the shelf, or received and not yet installed.
@@ -46,6 +54,10 @@ struct Position {
 }
 
 impl SnapshotFile {
+    pub(super) fn new(path: PathBuf, meta: SnapshotMeta) -> Self {
+        Self { path, meta }
+    }
+
     pub(crate) fn meta(&self) -> &SnapshotMeta {
         &self.meta
     }
@@ -66,8 +78,8 @@ impl Shelf {
                 fs::remove_file(&path)?;
             }
         }
-        let (temporaries, verified) = (AtomicU64::new(0), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { folder, cipher, temporaries, verified }) })
+        let (temporaries, verified, lost) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
+        Ok(Self { shared: Arc::new(Shared { folder, cipher, temporaries, verified, lost }) })
     }
 
     /// The newest snapshot that reads to its end. Newer ones that do not are set aside.
@@ -81,11 +93,45 @@ impl Shelf {
         Ok(None)
     }
 
-    /// The newest snapshot, without reading it to its end.
+    /// The newest snapshot, read no further than its head. Newer ones whose head does not read are set aside.
     pub(crate) fn newest(&self) -> io::Result<Option<SnapshotFile>> {
-        let Some(position) = self.positions()?.last().copied() else { return Ok(None) };
-        let (_, meta) = self.reader_at(position)?;
-        Ok(Some(SnapshotFile { path: self.path(position), meta }))
+        for position in self.positions()?.into_iter().rev() {
+            match self.reader_at(position) {
+                Ok((_, meta)) => return Ok(Some(SnapshotFile { path: self.path(position), meta })),
+                Err(error) => self.set_aside(position, &error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins to receive that snapshot, or goes on with what has arrived of it. A part of any other is dropped: it was
+    /// superseded.
+    pub(crate) fn incoming(&self, meta: &SnapshotMeta) -> io::Result<Incoming> {
+        let path = self.path(Position::of(meta)).with_extension(INCOMING);
+        for (other, _) in self.incomings()? {
+            if other != path {
+                fs::remove_file(&other)?;
+            }
+        }
+        Incoming::open(path, self.shared.cipher.clone(), meta)
+    }
+
+    /// What an earlier attempt to receive a snapshot has left, if it reads.
+    pub(crate) fn partly_received(&self) -> io::Result<Option<Incoming>> {
+        let Some((path, position)) = self.incomings()?.pop() else { return Ok(None) };
+        let place = [position.term, position.next_index];
+        Ok(Incoming::resume(path, self.shared.cipher.clone(), place).ok())
+    }
+
+    /// Whether a snapshot was set aside since this was last asked.
+    pub(crate) fn has_lost_one(&self) -> bool {
+        self.shared.lost.swap(false, Ordering::Relaxed)
+    }
+
+    /// Sets a snapshot aside that did not read; without effect on one that has no place on the shelf.
+    pub(crate) fn give_up(&self, file: &SnapshotFile, error: &io::Error) -> io::Result<()> {
+        let position = Position::of(&file.meta);
+        if self.path(position) == file.path && file.path.exists() { self.set_aside(position, error) } else { Ok(()) }
     }
 
     /// Begins a snapshot under a temporary name.
@@ -101,7 +147,11 @@ impl Shelf {
         let position = Position::of(&file.meta);
         self.reader(file)?.verify()?;
         let path = self.path(position);
-        durable::publish(&file.path, &path)?;
+        if let Err(error) = durable::publish(&file.path, &path) {
+            // It may have its name, but perhaps not durably: the log must not be purged below it.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         self.mark_verified(position);
         self.trim()?;
         Ok(SnapshotFile { path, meta: file.meta.clone() })
@@ -150,6 +200,8 @@ impl Shelf {
     fn set_aside(&self, position: Position, error: &io::Error) -> io::Result<()> {
         let path = self.path(position);
         tracing::error!(%error, path = %path.display(), "a snapshot does not read; it is set aside as .damaged");
+        self.shared.lost.store(true, Ordering::Relaxed);
+        self.shared.verified.lock().unwrap_or_else(PoisonError::into_inner).remove(&position);
         durable::publish(&path, &path.with_extension("damaged"))
     }
 
@@ -159,20 +211,37 @@ impl Shelf {
         for position in positions.into_iter().take(surplus) {
             fs::remove_file(self.path(position))?;
         }
+        let newest = self.positions()?.last().copied();
+        for (path, position) in self.incomings()? {
+            if Some(position) <= newest {
+                fs::remove_file(path)?;
+            }
+        }
         durable::sync_folder_of(&self.shared.folder.join("any"))
     }
 
     fn positions(&self) -> io::Result<Vec<Position>> {
         let mut positions = Vec::new();
         for entry in fs::read_dir(&self.shared.folder)? {
-            positions.extend(Position::parse(&entry?.path()));
+            positions.extend(Position::parse(&entry?.path(), COMPLETE));
         }
         positions.sort_unstable();
         Ok(positions)
     }
 
+    /// Snapshots that are being received: one, unless a crash came between two.
+    fn incomings(&self) -> io::Result<Vec<(PathBuf, Position)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.shared.folder)? {
+            let path = entry?.path();
+            found.extend(Position::parse(&path, INCOMING).map(|position| (path, position)));
+        }
+        found.sort_unstable_by_key(|(_, position)| *position);
+        Ok(found)
+    }
+
     fn path(&self, position: Position) -> PathBuf {
-        self.shared.folder.join(format!("{:020}-{:020}.snapshot", position.next_index, position.term))
+        self.shared.folder.join(format!("{:020}-{:020}.{COMPLETE}", position.next_index, position.term))
     }
 
     fn mark_verified(&self, position: Position) {
@@ -190,8 +259,8 @@ impl Position {
         Self { next_index, term }
     }
 
-    fn parse(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.strip_suffix(".snapshot")?;
+    fn parse(path: &Path, extension: &str) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(extension)?.strip_suffix('.')?;
         let (next_index, term) = name.split_once('-')?;
         Some(Self { next_index: next_index.parse().ok()?, term: term.parse().ok()? })
     }

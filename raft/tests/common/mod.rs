@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers")]
 
+pub mod proxy;
 pub mod tls;
 
 use std::collections::BTreeMap;
@@ -133,6 +134,7 @@ impl Seat {
             client_tls: Arc::new(move |_, member: &Member| identity.client(member.spki)),
             key_of: Arc::new(|certificate| ca::spki_hash_of_cert(certificate).ok()),
             trust: Arc::new(move |id, spki| trusted.0.get(&id) == Some(spki)),
+            seed: Members::default(),
             routes: tonic::service::Routes::default(),
         }
     }
@@ -143,6 +145,16 @@ impl Seat {
 
     pub async fn open_with(&self, config: Config, known: &Known) -> Result<RaftHandle<Book>, OpenError> {
         RaftHandle::open(config, Book::default(), Sealer::with_key(self.envelope_key), self.peering(known)).await
+    }
+
+    pub async fn open_among(
+        &self,
+        config: Config,
+        known: &Known,
+        seed: Members,
+    ) -> Result<RaftHandle<Book>, OpenError> {
+        let peering = Peering { seed, ..self.peering(known) };
+        RaftHandle::open(config, Book::default(), Sealer::with_key(self.envelope_key), peering).await
     }
 
     pub async fn open(&self, known: &Known) -> RaftHandle<Book> {

@@ -55,7 +55,8 @@ impl Exit {
             | Reason::NoQuorum
             | Reason::NoAuthority
             | Reason::Draining
-            | Reason::AuditUnavailable => Self::Unavailable,
+            | Reason::AuditUnavailable
+            | Reason::FencePending => Self::Unavailable,
             Reason::Unimplemented | Reason::Internal => Self::Failed,
         }
     }
@@ -105,6 +106,8 @@ mod tests {
             8 AUDIT_UNAVAILABLE
             1 UNIMPLEMENTED
             1 INTERNAL
+            8 DRAINING
+            8 FENCE_PENDING
         "#]]
         .assert_eq(&table);
     }

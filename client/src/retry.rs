@@ -76,7 +76,8 @@ fn judge_refusal(reason: Reason, status: &Status) -> Verdict {
         | Reason::NoAuthority
         | Reason::AuditUnavailable
         | Reason::Draining
-        | Reason::Stale => Verdict::Elsewhere {
+        | Reason::Stale
+        | Reason::FencePending => Verdict::Elsewhere {
             why: error.to_string(),
             refusal: Some(error),
             not_before: status.get_details_retry_info().and_then(|info| info.retry_delay),
@@ -134,7 +135,8 @@ mod tests {
                 | Reason::NoQuorum
                 | Reason::NoAuthority
                 | Reason::AuditUnavailable
-                | Reason::Stale => "elsewhere",
+                | Reason::Stale
+                | Reason::FencePending => "elsewhere",
                 _ => "final",
             };
             // The code is of no consequence when there is a reason.

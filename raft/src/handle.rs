@@ -28,7 +28,7 @@ use crate::opening::{self, Disk};
 use crate::peer::{self, Gate, Inbox, NetworkFactory, PeerService, Peering, Pool, serve_peers};
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
-use crate::type_config::{Payload, TypeConfig};
+use crate::type_config::{Payload, TypeConfig, log_id_parts};
 
 /// A learner within this many entries of the leader has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 64;
@@ -47,6 +47,8 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Proposed {
     /// Where it stands in the log.
     pub index: u64,
+    /// The term in which it was proposed and committed.
+    pub term: u64,
     /// What [`Machine::apply`] returned for it.
     pub reply: Vec<u8>,
 }
@@ -180,6 +182,28 @@ impl<M: Machine> RaftHandle<M> {
         };
         self.await_applied(index, by.saturating_duration_since(Instant::now())).await?;
         Ok(index)
+    }
+
+    /// Waits until a quorum has confirmed, after the call, that this node leads, and until it has applied what was
+    /// committed by then; returns its term. Never asks another node: to know that some node leads is not enough for
+    /// whoever grants what only the leader may.
+    ///
+    /// # Errors
+    /// When this node does not lead, or no quorum says so in time.
+    pub async fn confirm_leadership(&self, deadline: Duration) -> Result<u64, ReadError> {
+        let by = Instant::now() + deadline;
+        let asked = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let asked = tokio::time::timeout_at(by, asked).await.map_err(|_| ReadError::NoQuorum)?;
+        let linearizer = asked.map_err(|error| match error {
+            RaftError::Fatal(fatal) => ReadError::Fatal(fatal.to_string()),
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => ReadError::NoQuorum,
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(_)) => ReadError::NoLeader,
+        })?;
+        let read = linearizer.read_log_id();
+        // What a leader reads at is its first entry or a later one, so its leader is this one (Raft §6.4).
+        let (term, index) = (**read.committed_leader_id(), read.index());
+        self.await_applied(index, by.saturating_duration_since(Instant::now())).await?;
+        Ok(term)
     }
 
     /// Waits until this node has applied that entry.
@@ -367,7 +391,10 @@ impl<M: Machine> RaftHandle<M> {
     async fn propose_once_led(&self, payload: Payload) -> Result<Proposed, ProposeError> {
         loop {
             let error = match self.inner.raft.client_write(payload.clone()).await {
-                Ok(response) => return Ok(Proposed { index: response.log_id.index, reply: response.data.0 }),
+                Ok(response) => {
+                    let (term, index) = log_id_parts(&response.log_id);
+                    return Ok(Proposed { index, term, reply: response.data.0 });
+                }
                 Err(RaftError::Fatal(fatal)) => return Err(ProposeError::Fatal(fatal.to_string())),
                 Err(RaftError::APIError(error)) => error,
             };

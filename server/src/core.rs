@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Event, Head};
-use proto::member::v1::ProposeRequest;
 use proto::member::v1::member_service_client::MemberServiceClient;
+use proto::member::v1::{ProposeRequest, RenewLeaseRequest};
 use raft::{ProposeError, RaftHandle, Role};
 use state::{Command, Proposal, Reply, State};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use types::{ClusterId, NodeId, Principal, Reason, Refusal, Time, limits};
 use crate::audit_store::AuditStore;
 use crate::authority::AuthorityDesk;
 use crate::clock;
+use crate::fence::{Fences, GrantName};
 use crate::keyring::Keyring;
 use crate::lease::Lease;
 use crate::machine::{Applied, StateMachine, decode_reply};
@@ -28,6 +29,9 @@ use crate::wire::status;
 const HAND_OVER: Duration = Duration::from_millis(5);
 /// How long the node's tasks may take to end when it closes.
 const STRAGGLERS: Duration = Duration::from_secs(5);
+
+/// How long a node that stops tries to give its lease back.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// An open node's inside.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct Core {
     pub keyring: Keyring,
     /// The right to serve and sign.
     pub lease: Lease,
+    /// What it knows of the others' leases while it leads.
+    pub(crate) fences: Fences,
     /// This node's own authorities.
     pub authority: AuthorityDesk,
     pub(crate) trust: TrustDesk,
@@ -57,6 +63,8 @@ pub(crate) struct AppliedEntry {
     pub reply: Result<Reply, Refusal>,
     /// Where it stands in the log.
     pub index: u64,
+    /// The term of the leader that committed it.
+    pub term: u64,
 }
 
 /// Why an entry was not acknowledged.
@@ -96,7 +104,8 @@ impl std::ops::Deref for StateView {
 }
 
 /// Evidence that this node has applied everything that was acknowledged before it asked: no lease begins without it,
-/// because a node that was away would serve what was disabled meanwhile. Only [`Core::catch_up`] gives it.
+/// because a node that was away would serve what was disabled meanwhile. Only [`Core::catch_up`] and
+/// [`Core::leads_and_caught_up`] give it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaughtUp(());
 
@@ -112,6 +121,17 @@ impl Core {
     /// [`Reason::NoQuorum`] when no quorum confirms the leader in time.
     pub(crate) async fn catch_up(&self) -> Result<CaughtUp, Refusal> {
         self.fresh_state().await.map(|_| CaughtUp(()))
+    }
+
+    /// Waits until a quorum confirms that this node leads, which has then applied everything that was acknowledged before
+    /// the call. A leader grants itself a lease on nothing less: one that was deposed would find out from its successor
+    /// what to apply, and hold a lease that the successor knows nothing of.
+    ///
+    /// # Errors
+    /// [`Reason::NoQuorum`] when it does not lead.
+    pub(crate) async fn leads_and_caught_up(&self) -> Result<CaughtUp, Refusal> {
+        let confirmed = self.raft.confirm_leadership(limits::CALL_TIMEOUT.to_std()).await;
+        confirmed.map(|_| CaughtUp(())).map_err(|_| no_leader())
     }
 
     /// The applied state of this node, as it is now.
@@ -178,7 +198,7 @@ impl Core {
         let payload = postcard::to_stdvec(proposal)
             .map_err(|_| Refusal::new(Reason::Internal, "the change could not be encoded"))?;
         match self.raft.propose(payload, limits::CALL_TIMEOUT.to_std()).await {
-            Ok(proposed) => Ok(AppliedEntry { reply: decode_reply(&proposed.reply), index: proposed.index }),
+            Ok(raft::Proposed { index, term, reply }) => Ok(AppliedEntry { reply: decode_reply(&reply), index, term }),
             Err(ProposeError::NotLeader { .. } | ProposeError::Unknown { .. }) if !self.stop.is_cancelled() => {
                 Err(NotAcknowledged::LedByAnother)
             }
@@ -237,10 +257,29 @@ impl Core {
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
     }
 
+    /// Tells the leader that this node holds no lease any more, so that no fence waits for one; the lease has been given up.
+    async fn give_lease_back(&self, held: GrantName) {
+        let Ok(mut leader) = self.leader() else { return };
+        if self.leads() {
+            return;
+        }
+        let word = RenewLeaseRequest {
+            gives_back: true,
+            held_term: held.term,
+            held_grant: held.number,
+            ..RenewLeaseRequest::default()
+        };
+        // Nobody depends on it: without the word, fences wait until the lease has run out.
+        let told = tokio::time::timeout(FAREWELL, leader.renew_lease(word)).await;
+        tracing::debug!(?told, "the lease was given back");
+    }
+
     /// Stops everything that runs for this core and waits for it.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
+        let held = self.lease.name();
         self.lease.give_up();
+        self.give_lease_back(held).await;
         self.tasks.close();
         self.raft.shutdown().await;
         if tokio::time::timeout(STRAGGLERS, self.tasks.wait()).await.is_err() {

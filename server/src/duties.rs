@@ -18,15 +18,17 @@ use types::{Millis, Reason, Refusal, Time, limits};
 
 use crate::api::with_issuer;
 use crate::clock;
-use crate::core::{Core, judging_time};
+use crate::core::{CaughtUp, Core, judging_time};
+use crate::fence::{GrantName, Granted};
 use crate::lease::Clocks;
 use crate::membership::write_members;
 use crate::node::Node;
 
 /// How often the questions are asked when nothing changes.
 const TICK: Duration = Duration::from_millis(250);
-/// A lease is renewed once this part of it has passed.
-const LEASE_PART: u64 = 3;
+/// A lease is renewed once this part of it has passed, or this time.
+const LEASE_PART: u32 = 3;
+const LEASE_RENEWED: Duration = Duration::from_secs(10);
 /// How often refused calls of strangers are recorded.
 const STRANGERS: Duration = Duration::from_secs(60);
 /// Life of the node's own server certificate.
@@ -114,31 +116,51 @@ impl Duties {
     /// Renews the lease when a third of it has passed; a leader asks itself.
     async fn keep_lease(&self, memory: &mut Memory) {
         let now = Clocks::now();
-        let waits = memory.lease.map_or(Duration::ZERO, |lease| lease / u32::try_from(LEASE_PART).unwrap_or(3));
+        let waits = memory.lease.map_or(Duration::ZERO, |lease| (lease / LEASE_PART).min(LEASE_RENEWED));
         let recent = memory.asked_for_lease.is_some_and(|asked| now.boot.saturating_sub(asked.boot) < waits);
         if recent && self.core.lease.check(now).is_ok() {
             return;
         }
-        let granted =
-            if self.core.leads() { Ok(limits::NODE_LEASE_DEFAULT.to_std()) } else { self.ask_for_lease().await };
-        let Ok(length) = granted else { return };
-        // A leader, too, leads only if a quorum says so.
-        if let Ok(caught_up) = self.core.catch_up().await {
-            self.core.lease.renew(now, length, caught_up);
-            memory.asked_for_lease = Some(now);
-            memory.lease = Some(length);
+        match self.be_granted(now).await {
+            Ok((granted, caught_up)) => {
+                self.core.lease.renew(now, granted, caught_up);
+                memory.asked_for_lease = Some(now);
+                memory.lease = Some(granted.length);
+            }
+            Err(refusal) => tracing::debug!(%refusal, "the lease could not be renewed now"),
         }
     }
 
-    async fn ask_for_lease(&self) -> Result<Duration, Refusal> {
+    async fn be_granted(&self, now: Clocks) -> Result<(Granted, CaughtUp), Refusal> {
+        if self.core.leads() {
+            let caught_up = self.core.leads_and_caught_up().await?;
+            let length = limits::NODE_LEASE_DEFAULT.to_std();
+            return Ok((Granted { length, name: GrantName::default() }, caught_up));
+        }
+        let granted = self.ask_for_lease(now).await?;
+        Ok((granted, self.core.catch_up().await?))
+    }
+
+    async fn ask_for_lease(&self, now: Clocks) -> Result<Granted, Refusal> {
         let mut leader = self.core.leader()?;
-        let applied_index = self.core.raft.status().applied.unwrap_or(0);
-        let mut request = tonic::Request::new(RenewLeaseRequest { applied_index });
+        // The name first: whatever is left is then at least of that grant or of a later one.
+        let held = self.core.lease.name();
+        let left = self.core.lease.left(now).as_millis();
+        let word = RenewLeaseRequest {
+            applied_index: self.core.raft.state().applied,
+            // Rounded up: what is left is never more than what the leader is told.
+            held_ms: u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1),
+            held_term: held.term,
+            held_grant: held.number,
+            gives_back: false,
+        };
+        let mut request = tonic::Request::new(word);
         request.set_timeout(Duration::from_secs(2));
         let granted = leader.renew_lease(request).await;
-        let granted = granted.map_err(|status| Refusal::new(Reason::NoQuorum, status.message()))?;
+        let granted = granted.map_err(|status| Refusal::new(Reason::NoQuorum, status.message()))?.into_inner();
         // Never more than what was configured, whatever the leader says.
-        Ok(Duration::from_millis(granted.into_inner().lease_ms).min(limits::NODE_LEASE_DEFAULT.to_std()))
+        let length = Duration::from_millis(granted.lease_ms).min(limits::NODE_LEASE_DEFAULT.to_std());
+        Ok(Granted { length, name: GrantName { term: granted.term, number: granted.grant } })
     }
 
     /// Anchors this node's audit head and tells its clock, once a second.

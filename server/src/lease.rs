@@ -5,12 +5,13 @@
 //! its lease is never longer than the leader believes. Time is CLOCK_BOOTTIME, which goes on in suspend; the lease is
 //! void if wall and boot clock part by more than a second, for then one of them was changed.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use types::{Reason, Refusal};
 
 use crate::core::CaughtUp;
+use crate::fence::{GrantName, Granted};
 
 /// How far wall and boot clock may part while a lease runs.
 const CLOCKS_PART_MAX: Duration = Duration::from_secs(1);
@@ -27,13 +28,18 @@ pub(crate) struct Clocks {
 /// The lease of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Lease {
-    granted: Mutex<Option<Grant>>,
+    held: Mutex<Held>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Grant {
-    from: Clocks,
-    length: Duration,
+#[derive(Clone, Copy, Debug, Default)]
+enum Held {
+    /// Not yet.
+    #[default]
+    None,
+    /// From then, by that grant.
+    Granted { from: Clocks, granted: Granted },
+    /// Never again: the leader may have been told.
+    GivenUp,
 }
 
 impl Clocks {
@@ -57,18 +63,41 @@ impl Clocks {
 }
 
 impl Lease {
-    /// The leader has granted `length`, counted from `asked`: the clocks before the question was sent. What is served under
+    /// The leader has granted a lease, counted from `asked`: the clocks before the question was sent. What is served under
     /// it counts from there as well, so the node must have caught up since.
-    pub(crate) fn renew(&self, asked: Clocks, length: Duration, _: CaughtUp) {
-        if let Ok(mut granted) = self.granted.lock() {
-            *granted = Some(Grant { from: asked, length });
+    pub(crate) fn renew(&self, asked: Clocks, granted: Granted, _: CaughtUp) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::GivenUp) {
+            *held = Held::Granted { from: asked, granted };
         }
     }
 
-    /// Gives the lease up at once.
+    /// Gives the lease up at once and for good: what is granted from now on comes too late.
     pub(crate) fn give_up(&self) {
-        if let Ok(mut granted) = self.granted.lock() {
-            *granted = None;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::GivenUp;
+    }
+
+    /// What the leader called it; nothing for a node that holds none.
+    pub(crate) fn name(&self) -> GrantName {
+        match *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Granted { granted, .. } => granted.name,
+            Held::None | Held::GivenUp => GrantName::default(),
+        }
+    }
+
+    /// What is left of it at `now`. A lease that was seen to be void stays void, should the clocks ever agree again: the
+    /// leader may have been told that nothing is left.
+    pub(crate) fn left(&self, now: Clocks) -> Duration {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match *held {
+            Held::Granted { from, granted } if now.agree_since(from) => {
+                granted.length.saturating_sub(now.boot.saturating_sub(from.boot))
+            }
+            Held::Granted { .. } => {
+                *held = Held::None;
+                Duration::ZERO
+            }
+            Held::None | Held::GivenUp => Duration::ZERO,
         }
     }
 
@@ -77,12 +106,7 @@ impl Lease {
     /// # Errors
     /// [`Reason::LeaseExpired`]: another node may answer.
     pub(crate) fn check(&self, now: Clocks) -> Result<(), Refusal> {
-        let granted = self.granted.lock().ok().and_then(|granted| *granted);
-        let holds = granted.is_some_and(|grant| {
-            now.agree_since(grant.from)
-                && now.boot.checked_sub(grant.from.boot).is_some_and(|elapsed| elapsed < grant.length)
-        });
-        if holds {
+        if self.left(now) > Duration::ZERO {
             return Ok(());
         }
         Err(Refusal::new(
@@ -96,6 +120,7 @@ impl Lease {
 mod tests {
     use super::*;
 
+    const THIRTY: Granted = Granted { length: Duration::from_secs(30), name: GrantName { term: 1, number: 1 } };
     const START: Clocks = Clocks { boot: Duration::from_secs(100), wall: Duration::from_secs(1_000_000) };
 
     fn later(boot_ms: u64, wall_ms: i64) -> Clocks {
@@ -110,7 +135,7 @@ mod tests {
     fn a_lease_runs_from_the_question_and_ends_on_time() {
         let lease = Lease::default();
         assert_eq!(lease.check(START).map_err(|r| r.reason), Err(Reason::LeaseExpired));
-        lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
         assert!(lease.check(START).is_ok());
         assert!(lease.check(later(29_999, 29_999)).is_ok());
         assert!(lease.check(later(30_000, 30_000)).is_err());
@@ -120,16 +145,21 @@ mod tests {
     fn a_clock_that_was_changed_voids_it() {
         for (boot, wall) in [(5_000, 6_500), (5_000, 3_500), (5_000, -3_600_000), (1_000, 3_600_000)] {
             let lease = Lease::default();
-            lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
+            lease.renew(START, THIRTY, CaughtUp::CLAIMED);
             assert!(lease.check(later(boot, wall)).is_err(), "{boot} {wall}");
+            // It was set right: too late.
+            assert!(lease.check(later(boot, i64::try_from(boot).expect("fits"))).is_err(), "{boot} {wall}");
         }
     }
 
     #[test]
     fn it_can_be_given_up() {
         let lease = Lease::default();
-        lease.renew(START, Duration::from_secs(30), CaughtUp::CLAIMED);
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
         lease.give_up();
+        assert!(lease.check(START).is_err());
+        // The answer to a question that was under way.
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
         assert!(lease.check(START).is_err());
     }
 }

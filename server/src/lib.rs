@@ -13,6 +13,7 @@ pub mod config;
 mod core;
 mod duties;
 mod envelope;
+mod fence;
 mod folder;
 mod formation;
 mod health;

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use audit::{Detail, Event, LogName, Text};
 use proto::member::v1 as wire;
@@ -16,6 +17,7 @@ use types::{Action, Millis, NodeId, Principal, Reason, Refusal, limits};
 use crate::api;
 use crate::clock;
 use crate::core::{Core, no_leader, own_proposal};
+use crate::fence::Granted;
 use crate::node::{Node, Phase};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
@@ -95,14 +97,32 @@ impl Member {
         Ok(wire::ReleaseRootResponse { root, epoch: 1 })
     }
 
-    /// Grants a lease while this node leads and a quorum confirms that it does.
+    /// Grants a lease while this node leads and a quorum confirms that it does, or takes one back.
     async fn grant(&self, request: &Request<wire::RenewLeaseRequest>) -> Result<wire::RenewLeaseResponse, Refusal> {
-        let (core, _) = self.caller(request)?;
+        let (core, member) = self.caller(request)?;
         if !core.leads() {
             return Err(no_leader());
         }
-        core.fresh_state().await?;
-        Ok(wire::RenewLeaseResponse { lease_ms: limits::NODE_LEASE_DEFAULT.0, term: core.raft.status().term })
+        if request.get_ref().gives_back {
+            core.lease_given_back(member, request.get_ref());
+            return Ok(wire::RenewLeaseResponse::default());
+        }
+        let Granted { length, name } = core.grant_lease(member, request.get_ref()).await?;
+        let lease_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        Ok(wire::RenewLeaseResponse { lease_ms, term: name.term, grant: name.number })
+    }
+
+    /// Answers when this node has applied an entry.
+    async fn applied(
+        &self,
+        request: &Request<wire::AwaitAppliedRequest>,
+    ) -> Result<wire::AwaitAppliedResponse, Refusal> {
+        let (core, _) = self.caller(request)?;
+        let wire::AwaitAppliedRequest { index, wait_ms } = *request.get_ref();
+        let wait = Duration::from_millis(wait_ms).min(limits::CALL_TIMEOUT.to_std());
+        // In time or not: what counts is what this node has applied when it answers.
+        let _ = core.raft.await_applied(index, wait).await;
+        Ok(wire::AwaitAppliedResponse { applied_index: core.raft.state().applied })
     }
 
     /// Runs a member's own command; each speaks for itself only.
@@ -187,6 +207,13 @@ impl MemberService for Member {
         request: Request<wire::RenewLeaseRequest>,
     ) -> Result<Response<wire::RenewLeaseResponse>, Status> {
         answer(self.grant(&request).await)
+    }
+
+    async fn await_applied(
+        &self,
+        request: Request<wire::AwaitAppliedRequest>,
+    ) -> Result<Response<wire::AwaitAppliedResponse>, Status> {
+        answer(self.applied(&request).await)
     }
 
     async fn fetch_leaves(

@@ -16,6 +16,7 @@ use crate::authority::AuthorityDesk;
 use crate::core::Core;
 use crate::duties::Duties;
 use crate::envelope::StorageEnvelope;
+use crate::fence::Fences;
 use crate::keyring::Keyring;
 use crate::leading::Leading;
 use crate::lease::Lease;
@@ -93,6 +94,7 @@ impl Opened {
             raft: raft.clone(),
             keyring,
             lease: Lease::default(),
+            fences: Fences::default(),
             authority,
             trust: TrustDesk::default(),
             audit: audit.clone(),

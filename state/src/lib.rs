@@ -11,6 +11,7 @@ pub mod apply;
 mod clock;
 pub mod command;
 mod describe;
+mod fence;
 mod handlers;
 pub mod outcome;
 pub mod queries;

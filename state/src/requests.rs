@@ -49,7 +49,8 @@ pub(crate) fn remember(state: &mut State, proposal: &Proposal, outcome: &Result<
         return;
     }
     forget_outdated(state);
-    state.put_request((id, proposal.actor.clone()), Request { body, outcome: outcome.clone(), index });
+    let fenced = outcome.is_ok() && proposal.command.takes_away();
+    state.put_request((id, proposal.actor.clone()), Request { body, outcome: outcome.clone(), index, fenced });
     while state.request_table().len() > REQUEST_IDS_MAX {
         let Some(lowest) = state.indexes().shares.lowest_of_the_largest() else { break };
         state.remove_request(&lowest);

@@ -154,4 +154,6 @@ pub struct Request {
     pub outcome: Result<Reply, Refusal>,
     /// The entry that answered it.
     pub index: u64,
+    /// It took a right away: the answer is given only when no node can serve the state before it.
+    pub fenced: bool,
 }

@@ -91,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1101 bytes
-        sha256 b8bf3a1695b426408c7516fafbe593840b1b11b62f9e4085caa994e75ca9a4bb
+        1102 bytes
+        sha256 acff4a5f79b800649f2ec2b7624d180c0cebb00ff6d1d427bdb32e6e0810d583
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

@@ -82,6 +82,8 @@ reasons! {
     Internal = "INTERNAL";
     /// The node is about to stop and takes no new calls: another one answers.
     Draining = "DRAINING";
+    /// The change is committed, but a node may still serve the state before it: the same request waits for its end.
+    FencePending = "FENCE_PENDING";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

@@ -64,14 +64,42 @@ pub struct RenewLeaseRequest {
     /// What the asking node has applied.
     #[prost(uint64, tag = "1")]
     pub applied_index: u64,
+    /// Milliseconds that are left of the lease it holds now; zero when it holds none.
+    #[prost(uint64, tag = "2")]
+    pub held_ms: u64,
+    /// The name of that lease, as it was granted.
+    #[prost(uint64, tag = "3")]
+    pub held_term: u64,
+    #[prost(uint64, tag = "4")]
+    pub held_grant: u64,
+    /// It stops and gives its lease back; no lease is granted.
+    #[prost(bool, tag = "5")]
+    pub gives_back: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseResponse {
     /// Milliseconds from when the asking node sent the request.
     #[prost(uint64, tag = "1")]
     pub lease_ms: u64,
+    /// The name of the grant: the leader's term and a number in it.
     #[prost(uint64, tag = "2")]
     pub term: u64,
+    #[prost(uint64, tag = "3")]
+    pub grant: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitAppliedRequest {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Answer after so many milliseconds in any case.
+    #[prost(uint64, tag = "2")]
+    pub wait_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitAppliedResponse {
+    /// What the answering node has applied: any state that it serves from now on is at least as new.
+    #[prost(uint64, tag = "1")]
+    pub applied_index: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FetchLeavesRequest {
@@ -327,6 +355,33 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Answers as soon as this node has applied an entry, or when the time is up: how the leader ends its fences.
+        pub async fn await_applied(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AwaitAppliedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AwaitAppliedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.member.v1.MemberService/AwaitApplied",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.member.v1.MemberService", "AwaitApplied"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Leaves of the cluster's audit log, for a member that lacks them.
         pub async fn fetch_leaves(
             &mut self,
@@ -419,6 +474,14 @@ pub mod member_service_server {
             request: tonic::Request<super::RenewLeaseRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Answers as soon as this node has applied an entry, or when the time is up: how the leader ends its fences.
+        async fn await_applied(
+            &self,
+            request: tonic::Request<super::AwaitAppliedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AwaitAppliedResponse>,
             tonic::Status,
         >;
         /// Leaves of the cluster's audit log, for a member that lacks them.
@@ -675,6 +738,51 @@ pub mod member_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.member.v1.MemberService/AwaitApplied" => {
+                    #[allow(non_camel_case_types)]
+                    struct AwaitAppliedSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::AwaitAppliedRequest>
+                    for AwaitAppliedSvc<T> {
+                        type Response = super::AwaitAppliedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AwaitAppliedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::await_applied(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AwaitAppliedSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

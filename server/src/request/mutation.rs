@@ -19,6 +19,7 @@ use super::record::Entry;
 use super::target::Target;
 use crate::clock;
 use crate::core::{Core, NotAcknowledged, StateView, no_leader};
+use crate::fence::Judge;
 use crate::keyring::Keyring;
 use crate::node::Node;
 use crate::wire::status::{refusal, status};
@@ -244,7 +245,7 @@ pub(crate) async fn carry_out<M: Mutation>(
 enum Outcome<A> {
     /// `apply` made the record with the change, or with its refusal.
     Recorded(Result<A, Refusal>, u64),
-    /// Nothing was proposed.
+    /// Nothing was proposed, or what was is behind a fence: an answer that `apply` knows nothing of.
     Refused(Refusal),
     /// The same request was answered before: nothing was proposed, and the answer is the same.
     Repeated(Result<A, Refusal>, u64),
@@ -254,14 +255,27 @@ enum Outcome<A> {
     LedByAnother,
 }
 
+impl<A> From<NotAcknowledged> for Outcome<A> {
+    fn from(why: NotAcknowledged) -> Self {
+        match why {
+            NotAcknowledged::LedByAnother => Self::LedByAnother,
+            NotAcknowledged::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
 /// Decides, admits and applies, again while the basis moves under it.
 async fn repeat_while_stale<M: Mutation>(
     core: &Core,
     request: &Authenticated<M>,
     target: &Target,
 ) -> Outcome<M::Answer> {
-    if let Some(repeated) = request.repeated(core, target) {
-        return repeated;
+    if let Some((fence, repeated)) = request.repeated(core, target) {
+        // Nobody is told earlier by asking again, whichever node leads by now.
+        return match fence {
+            Some(index) => core.fence(index, Judge::Confirmed).await.map_or_else(Outcome::from, |()| repeated),
+            None => repeated,
+        };
     }
     let (mut confirmed, mut left) = (false, limits::DECISIONS_MAX);
     while left > 0 {
@@ -286,8 +300,7 @@ async fn repeat_while_stale<M: Mutation>(
         }
         let applied = match core.propose(&admitted.0).await {
             Ok(applied) => applied,
-            Err(NotAcknowledged::LedByAnother) => return Outcome::LedByAnother,
-            Err(NotAcknowledged::Refused(refusal)) => return Outcome::Refused(refusal),
+            Err(why) => return why.into(),
         };
         match applied.reply {
             Err(refusal) if refusal.reason == Reason::Stale => {}
@@ -295,6 +308,11 @@ async fn repeat_while_stale<M: Mutation>(
             Ok(reply) => {
                 let state = core.state();
                 let answer = request.message.answer(&request.desk(core, &state), &reply);
+                if admitted.0.command.takes_away()
+                    && let Err(unfenced) = core.fence(applied.index, Judge::Since(applied.term)).await
+                {
+                    return unfenced.into();
+                }
                 return Outcome::Recorded(answer, applied.index);
             }
         }
@@ -307,8 +325,9 @@ async fn repeat_while_stale<M: Mutation>(
 
 impl<M: Mutation> Authenticated<M> {
     /// The answer to a retry of a request that was answered before, as far as this node knows. Asked before anything is
-    /// drawn or compared: what the first attempt changed must not make the second fail.
-    fn repeated(&self, core: &Core, target: &Target) -> Option<Outcome<M::Answer>> {
+    /// drawn or compared: what the first attempt changed must not make the second fail. Also returns where the fence stands
+    /// that the answer waits for.
+    fn repeated(&self, core: &Core, target: &Target) -> Option<(Option<u64>, Outcome<M::Answer>)> {
         if self.message.validate_only() {
             return None;
         }
@@ -316,7 +335,7 @@ impl<M: Mutation> Authenticated<M> {
         let known = state.remembered(&self.caller.principal, self.request.id)?;
         let reply = (known.body == self.request.body).then(|| known.outcome.clone())?;
         let answer = reply.and_then(|reply| self.message.answer(&self.desk(core, &state), &reply));
-        Some(Outcome::Repeated(answer, known.index))
+        Some((known.fenced.then_some(known.index), Outcome::Repeated(answer, known.index)))
     }
 
     /// Asks policy, and keeps the state that its answer rests on.

@@ -53,6 +53,7 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::NotInitialized
         | Reason::AuditUnavailable
         | Reason::Draining => Code::Unavailable,
+        Reason::FencePending => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Internal => Code::Internal,
     }
@@ -61,7 +62,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
 /// How long to wait before the same request may succeed.
 const fn retry_after(reason: Reason) -> Option<Duration> {
     match reason {
-        Reason::Stale => Some(Duration::from_millis(50)),
+        // The next attempt waits by itself.
+        Reason::Stale | Reason::FencePending => Some(Duration::from_millis(50)),
         Reason::NoQuorum | Reason::LeaseExpired | Reason::NoAuthority => Some(Duration::from_millis(500)),
         _ => None,
     }

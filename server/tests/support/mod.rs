@@ -3,9 +3,10 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chancery_client::tls::{Identity, unix_channel};
+use chancery_client::tls::{self, Connector, Identity, PinSet, PinnedServers, unix_channel};
 use chancery_client::trust::TrustCache;
 use chancery_client::{Address, Client, Config as ClientConfig};
 use crypto::sign::P256Signer;
@@ -14,6 +15,7 @@ use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use server::Config;
 use server::config::{SealKind, Settings};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -35,6 +37,14 @@ struct Node {
     ports: Vec<u16>,
     seal: SealKind,
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
+    /// Its own, so that it can be killed with everything that it has started.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl Cluster {
@@ -143,6 +153,31 @@ impl Cluster {
         SealServiceClient::new(unix_channel(&self.nodes[index].dir.join("admin.sock")).await.expect("connects"))
     }
 
+    /// A client of one node only.
+    pub(crate) async fn client_of_node(&self, index: usize) -> Client {
+        self.client_to(&[index]).await
+    }
+
+    /// A connection to one node as the first operator, without the client's retries and fail-over.
+    pub(crate) fn channel(&self, index: usize) -> Channel {
+        let key = std::fs::read(self.nodes[index].dir.join("identity.key")).expect("reads");
+        let signer = P256Signer::from_pkcs8(&key).expect("a key");
+        let pinned = PinSet::new([ca::spki_hash(&signer.spki_der())]);
+        let tls = tls::client_config(&self.operator, PinnedServers::new(pinned)).expect("a configuration");
+        let address = Address::parse(&format!("127.0.0.1:{}", self.nodes[index].ports[0])).expect("an address");
+        tls::channel(Connector::new(address, Arc::new(tls))).expect("a channel")
+    }
+
+    /// Ends a node without a word to anybody, as a power cut would: its tasks are dropped where they stand.
+    pub(crate) async fn kill(&mut self, index: usize) {
+        self.nodes[index].kill();
+        let address = ("127.0.0.1", self.nodes[index].ports[0]);
+        until("the node to be dead", Duration::from_secs(10), || async {
+            tokio::net::TcpStream::connect(address).await.is_err()
+        })
+        .await;
+    }
+
     async fn client_to(&self, nodes: &[usize]) -> Client {
         self.client_of(nodes, self.operator.clone()).await
     }
@@ -207,7 +242,14 @@ impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
         let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let ports = held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-        Self { dir, ports, seal, running: None }
+        Self { dir, ports, seal, running: None, runtime: None }
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 
     fn start(&mut self, token: Option<String>) {
@@ -220,7 +262,11 @@ impl Node {
         settings.audit.reserve_bytes = Some(1024 * 1024);
         let stop = CancellationToken::new();
         let config = Config::resolve(settings).expect("complete");
-        let task = tokio::spawn(server::run(config, token, stop.clone()));
+        self.kill();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let task = runtime.spawn(server::run(config, token, stop.clone()));
+        self.runtime = Some(runtime);
         self.running = Some((stop, task));
     }
 }

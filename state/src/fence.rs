@@ -1,0 +1,52 @@
+//! Which changes take a right away. They are acknowledged only when no node can serve the state before them: the leader
+//! puts up a fence (docs/spec/lease.md §2). A new command cannot be added without saying what it is.
+
+use crate::command::{AuthorityStep, Command};
+
+impl Command {
+    /// Whether somebody may do less after it than before, so that a node which has not applied it would serve too much.
+    #[must_use]
+    pub const fn takes_away(&self) -> bool {
+        match self {
+            // A key or a version stops being usable.
+            Self::SetKeyEnabled { enabled: false, .. }
+            // A principal stops being recognised.
+            | Self::RevokeOperator { .. }
+            | Self::RevokeAgent { .. }
+            // An enrolment may be prolonged with an earlier end.
+            | Self::EnrolOperator { .. }
+            | Self::RevokeRole(_)
+            // An identity is no longer issued, or to others, or with other names.
+            | Self::DeleteEntry { .. }
+            | Self::UpdateEntry { .. }
+            // A DNS suffix may be taken back.
+            | Self::UpdateNamespace { .. } => true,
+
+            // These only add.
+            Self::Init { .. }
+            | Self::CreateNamespace { .. }
+            | Self::GrantRole(_)
+            | Self::CreateJoinToken { .. }
+            | Self::CreateKey { .. }
+            | Self::SetKeyEnabled { enabled: true, .. }
+            | Self::CreateEntry { .. }
+            // The versions before stay usable.
+            | Self::AddKeyVersion { .. }
+            // When a key rotates next is nobody's right.
+            | Self::UpdateKey { .. }
+            // A node's or agent's own word.
+            | Self::RedeemNodeToken { .. }
+            | Self::AckBundle { .. }
+            | Self::PublishAuthority { .. }
+            | Self::ReportNode(_)
+            // Nobody is answered: whoever leads does it, and each node judges its own authority by its own clock as well.
+            | Self::AdvanceAuthority {
+                step: AuthorityStep::Activate | AuthorityStep::Drain | AuthorityStep::Retire,
+                ..
+            }
+            // An agent's new key replaces its old one. The agent is waiting for an identity, and no admin for an end: an
+            // admin who wants one bans the agent.
+            | Self::RedeemAgentToken { .. } => false,
+        }
+    }
+}

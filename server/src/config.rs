@@ -45,7 +45,7 @@ pub struct Listener {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SealSettings {
-    /// `file` (development only: the key lies beside the data) or `passphrase`.
+    /// `file` (development only: the key lies beside the data), `passphrase` or `shamir`.
     #[serde(rename = "type")]
     pub kind: Option<SealKind>,
     /// The passphrase seal reads its passphrase here at start; without it the node waits for `chancery seal unseal`.
@@ -61,6 +61,8 @@ pub enum SealKind {
     File,
     /// A passphrase through argon2id.
     Passphrase,
+    /// A key in shares, some of which have to meet.
+    Shamir,
 }
 
 /// The audit log's room on the disk.
@@ -275,7 +277,7 @@ impl Config {
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
         let Settings { data_dir, api, peer, health, seal, audit, log } = settings;
         let kind = seal.kind.unwrap_or_default();
-        if kind == SealKind::File && seal.passphrase_file.is_some() {
+        if kind != SealKind::Passphrase && seal.passphrase_file.is_some() {
             return Err(ConfigError::PassphraseWithoutSeal);
         }
         Ok(Self {

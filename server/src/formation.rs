@@ -2,13 +2,14 @@
 //! Joining is in `join.rs`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use audit::{Detail, Event, Text};
 use chancery_client::private_file::FileError;
-use crypto::LockedSecret;
 use crypto::sign::P256Signer;
+use crypto::{LockedSecret, SecretBytes};
 use proto::cluster::v1::{InitRequest, InitResponse};
 use raft::{Member, Members};
 use state::command::NodeInfo;
@@ -27,7 +28,7 @@ use crate::machine::decode_reply;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
 use crate::opening::{Opened, OpeningError, open_raft};
-use crate::seal::{self, SealError};
+use crate::seal::{self, NewSeal, Offer, SealError};
 use crate::wire::{name, time};
 
 /// The number of the node that forms the cluster.
@@ -37,7 +38,8 @@ const FIRST: NodeId = NodeId(1);
 ///
 /// # Errors
 /// `ALREADY_INITIALIZED`, what the request lacks, or why the disk refused.
-pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitResponse, Refusal> {
+pub(crate) async fn form(node: &Arc<Node>, mut request: InitRequest) -> Result<InitResponse, Refusal> {
+    let mut passphrase = SecretBytes::from_vec(std::mem::take(&mut request.seal_passphrase));
     let _turn = node.turning.lock().await;
     if !matches!(node.phase(), Phase::Empty) {
         return Err(Refusal::new(Reason::AlreadyInitialized, "this node belongs to a cluster already"));
@@ -47,15 +49,11 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
         let text = "this folder has served a cluster and its node.json is missing: restore it, or use an empty folder";
         return Err(Refusal::new(Reason::AlreadyInitialized, text));
     }
-    let InitRequest { trust_domain, operator_name, operator_spki, seal_passphrase } = request;
-    let mut passphrase = crypto::SecretBytes::from_vec(seal_passphrase);
-    if node.config.seal == SealKind::File && !passphrase.is_empty() {
-        let text = "this node has the file seal, which takes no passphrase: start it with the passphrase seal first";
-        return Err(Refusal::new(Reason::InvalidArgument, text));
-    }
+    let InitRequest { trust_domain, operator_name, operator_spki, seal_shares, seal_threshold, .. } = request;
     if let (true, Some(path)) = (passphrase.is_empty(), &node.config.passphrase_file) {
         passphrase = read_passphrase(path)?;
     }
+    check_seal(node.config.seal, &passphrase, seal_shares, seal_threshold)?;
     let trust_domain = TrustDomain::parse(&trust_domain)
         .map_err(|error| Refusal::new(Reason::InvalidArgument, format!("`{trust_domain}`: {error}")))?;
     let operator = if operator_name.is_empty() { "root" } else { &operator_name };
@@ -66,7 +64,15 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
     }
     let cluster = ClusterId(crypto::entropy::array());
     let root = crypto::entropy::locked().map_err(|error| internal(&error))?;
-    seal::seal(&node.folder, node.config.seal, passphrase.expose(), cluster, &root).map_err(|error| refused(&error))?;
+    let (with, shares) = match node.config.seal {
+        SealKind::File => (NewSeal::File, Vec::new()),
+        SealKind::Passphrase => (NewSeal::Passphrase(passphrase.expose()), Vec::new()),
+        SealKind::Shamir => {
+            let (quorum, shares) = draw_shares(cluster, seal_threshold, seal_shares)?;
+            (NewSeal::Quorum(quorum), shares)
+        }
+    };
+    seal::seal(&node.folder, with, cluster, &root).map_err(|error| refused(&error))?;
     let first = First { cluster, trust_domain, operator, operator_spki: ca::spki_hash(&operator_spki) };
     let core = open_first(node, first.clone(), root).await.map_err(|error| internal(&error))??;
     let state = core.state();
@@ -77,10 +83,41 @@ pub(crate) async fn form(node: &Arc<Node>, request: InitRequest) -> Result<InitR
         cluster_key_hash: ca::spki_hash(&row.spki).to_hex(),
         operator: format!("operators/{}", first.operator),
         operator_expire_time: time::timestamp(expires),
+        seal_shares: shares.iter().map(|share| String::from_utf8_lossy(share.expose()).into_owned()).collect(),
     };
     node.turn(Phase::Open(core));
     tracing::info!(cluster = %cluster, "the cluster was formed");
     Ok(response)
+}
+
+/// Refuses what the node's seal has no use for, before anything is made.
+fn check_seal(kind: SealKind, passphrase: &SecretBytes, shares: u32, threshold: u32) -> Result<(), Refusal> {
+    let text = match kind {
+        SealKind::File if !passphrase.is_empty() => {
+            "this node has the file seal, which takes no passphrase: start it with the passphrase seal first"
+        }
+        SealKind::Shamir if !passphrase.is_empty() => {
+            "this node has the shamir seal, which takes no passphrase: start it with the passphrase seal first"
+        }
+        SealKind::Shamir if shares == 0 => {
+            "this node has the shamir seal: say where its shares go, `chancery init --seal-shares-dir DIR`"
+        }
+        SealKind::File | SealKind::Passphrase if shares != 0 || threshold != 0 => {
+            "this node's seal has no shares: start it with the shamir seal first"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(Reason::InvalidArgument, text))
+}
+
+fn draw_shares(cluster: ClusterId, threshold: u32, shares: u32) -> Result<(seal::Quorum, Vec<SecretBytes>), Refusal> {
+    let refused = |text: String| Refusal::new(Reason::InvalidArgument, text);
+    let most = limits::SEAL_SHARES_MAX;
+    let narrow = |count: u32| u8::try_from(count).ok().filter(|count| *count <= most);
+    let (Some(threshold), Some(shares)) = (narrow(threshold), narrow(shares)) else {
+        return Err(refused(format!("a seal has at most {most} shares")));
+    };
+    seal::draw(cluster, threshold, shares).map_err(|fault| refused(fault.to_string()))
 }
 
 /// What a cluster is formed with.
@@ -182,20 +219,28 @@ fn init_command(node: &Node, first: First, keyring: &Keyring) -> Command {
     }
 }
 
-/// Unseals the node: opens the root key with the passphrase, or, for a node that was just admitted, takes it from a peer and
-/// seals it with the passphrase.
+/// What somebody brings to a sealed node.
+pub(crate) enum Brought {
+    /// A passphrase; empty for a seal that asks for nothing.
+    Passphrase(SecretBytes),
+    /// One share's text.
+    Share(SecretBytes),
+}
+
+/// Unseals the node: opens the root key with what was brought, or, for a node that was just admitted, takes it from a peer
+/// and seals it with the passphrase. With a share that does not yet suffice it stays sealed and keeps the share.
 ///
 /// # Errors
-/// `UNSEAL_FAILED` for a wrong passphrase; what is damaged otherwise.
-pub(crate) async fn unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Result<(), Refusal> {
-    let unsealed = try_unseal(node, passphrase, by).await;
+/// `UNSEAL_FAILED` for a wrong passphrase or share; what is damaged otherwise.
+pub(crate) async fn unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result<(), Refusal> {
+    let unsealed = try_unseal(node, brought, by).await;
     if unsealed.is_err() {
         node.failed_unseals.fetch_add(1, Ordering::Relaxed);
     }
     unsealed
 }
 
-async fn try_unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Result<(), Refusal> {
+async fn try_unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result<(), Refusal> {
     let _turn = node.turning.lock().await;
     let membership = match node.phase() {
         Phase::Open(_) => return Ok(()),
@@ -203,18 +248,42 @@ async fn try_unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Resul
             let text = "this node belongs to no cluster yet: there is nothing to unseal";
             return Err(Refusal::new(Reason::NotInitialized, text));
         }
-        Phase::Admitted(membership) => {
-            join::take_root(node, &membership, passphrase).await?;
-            membership
-        }
-        Phase::Sealed(membership) => {
-            check_votes(node, &membership)?;
-            membership
-        }
+        Phase::Admitted(membership) => return first_opening(node, membership, &brought, by).await,
+        Phase::Sealed(membership) => membership,
     };
-    let root = open_root(node, &membership, passphrase).await?;
+    check_votes(node, &membership)?;
+    let (root, how) = match brought {
+        Brought::Passphrase(words) => (open_root(node, &membership, words).await?, None),
+        Brought::Share(text) => match bring_share(node, &membership, &text)? {
+            Some((root, how)) => (root, Some(how)),
+            None => return Ok(()),
+        },
+    };
+    turn_open(node, membership, root, Opener { by, how }).await
+}
+
+/// A node that was just admitted takes the root key from a member, and seals it for its own disk.
+async fn first_opening(
+    node: &Arc<Node>,
+    membership: Membership,
+    brought: &Brought,
+    by: Principal,
+) -> Result<(), Refusal> {
+    let Brought::Passphrase(words) = brought else {
+        return Err(refused(&SealError::NoShares));
+    };
+    let root = join::take_root(node, &membership, words.expose()).await?;
+    turn_open(node, membership, root, Opener { by, how: None }).await
+}
+
+async fn turn_open(
+    node: &Arc<Node>,
+    membership: Membership,
+    root: LockedSecret,
+    opener: Opener,
+) -> Result<(), Refusal> {
     node.sealed_port.stop().await;
-    match open_up(node, membership, root, by).await {
+    match open_up(node, membership, root, opener).await {
         Ok(core) => node.turn(Phase::Open(core)),
         Err(refusal) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
@@ -225,16 +294,48 @@ async fn try_unseal(node: &Arc<Node>, passphrase: &[u8], by: Principal) -> Resul
     Ok(())
 }
 
+/// Keeps a share, and opens the root key when it was the last that lacked; says whose shares met.
+fn bring_share(
+    node: &Node,
+    membership: &Membership,
+    text: &SecretBytes,
+) -> Result<Option<(LockedSecret, String)>, Refusal> {
+    let cluster = membership.cluster();
+    let record = seal::read(&node.folder).map_err(|error| refused(&error))?;
+    let record = record.ok_or_else(no_seal_file)?;
+    let quorum = record.quorum().ok_or_else(|| refused(&SealError::NoShares))?;
+    let text = std::str::from_utf8(text.expose()).unwrap_or_default();
+    let share = quorum.recognise(cluster, text).map_err(|error| refused(&error.into()))?;
+    let mut shares = node.shares.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    shares.add(share, now);
+    if shares.count(now) < quorum.threshold {
+        return Ok(None);
+    }
+    let met = shares.take();
+    let numbers: Vec<_> = met.iter().map(|share| share.index.to_string()).collect();
+    let key = quorum.combine(&met).map_err(|_| refused(&SealError::DoesNotOpen))?;
+    let root = seal::unseal(&node.folder, &record, Offer::Private(&key), cluster);
+    let root = root.map_err(|error| refused(&error))?;
+    Ok(Some((root, format!("shares {}", numbers.join(", ")))))
+}
+
+/// Who opened the node, and with what.
+struct Opener {
+    by: Principal,
+    how: Option<String>,
+}
+
 /// Opens the node with its root key and records it; whatever fails, nothing of it goes on running.
 async fn open_up(
     node: &Arc<Node>,
     membership: Membership,
     root: LockedSecret,
-    by: Principal,
+    opener: Opener,
 ) -> Result<Arc<Core>, Refusal> {
     let opened = open_raft(node, membership, root).await.map_err(|error| internal(&error))?;
     let core = finish_or_stop(node, opened).await.map_err(|error| internal(&error))?;
-    match record_opening(node, &core, by).await {
+    match record_opening(node, &core, opener).await {
         Ok(()) => Ok(core),
         Err(refusal) => {
             core.close().await;
@@ -268,23 +369,39 @@ async fn finish_or_stop(node: &Arc<Node>, opened: Opened) -> Result<Arc<Core>, O
 }
 
 /// Records who opened the node and how often that had failed before: a sealed node has no log to record it in.
-async fn record_opening(node: &Node, core: &Core, by: Principal) -> Result<(), Refusal> {
-    let mut event = Event::allowed(clock::now(), by, Action::Unseal);
+async fn record_opening(node: &Node, core: &Core, opener: Opener) -> Result<(), Refusal> {
+    let mut event = Event::allowed(clock::now(), opener.by, Action::Unseal);
     event.resource = Text::clipped(&format!("nodes/{}", core.node.0));
     event.detail = Detail::new().count("failed_before", node.failed_unseals.swap(0, Ordering::Relaxed));
+    if let Some(how) = opener.how {
+        event.detail = event.detail.text("opened_by", &how);
+    }
     core.record(event).await
 }
 
-async fn open_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<LockedSecret, Refusal> {
+async fn open_root(
+    node: &Arc<Node>,
+    membership: &Membership,
+    passphrase: SecretBytes,
+) -> Result<LockedSecret, Refusal> {
     let record = seal::read(&node.folder).map_err(|error| refused(&error))?;
-    let record =
-        record.ok_or_else(|| Refusal::new(Reason::UnsealFailed, "seal.json is missing from the data folder"))?;
+    let record = record.ok_or_else(no_seal_file)?;
+    if let Some(quorum) = record.quorum().filter(|_| passphrase.is_empty()) {
+        let text =
+            format!("this node's seal needs {} shares: `chancery seal unseal --share-file FILE`", quorum.threshold);
+        return Err(Refusal::new(Reason::InvalidArgument, text));
+    }
     let cluster = membership.cluster();
-    let passphrase = crypto::SecretBytes::from_vec(passphrase.to_vec());
     let node = Arc::clone(node);
     // argon2id takes its time and its memory: not on a thread that answers others.
-    let opened = tokio::task::spawn_blocking(move || seal::unseal(&node.folder, &record, passphrase.expose(), cluster));
+    let opened = tokio::task::spawn_blocking(move || {
+        seal::unseal(&node.folder, &record, Offer::Passphrase(passphrase.expose()), cluster)
+    });
     opened.await.map_err(|error| internal(&error))?.map_err(|error| refused(&error))
+}
+
+fn no_seal_file() -> Refusal {
+    Refusal::new(Reason::UnsealFailed, "seal.json is missing from the data folder")
 }
 
 /// Seals the node: its tasks end, Raft stops, and every key leaves its memory.
@@ -306,18 +423,18 @@ pub(crate) async fn seal_node(node: &Arc<Node>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// `UNSEAL_FAILED` when it cannot be read or may be read by others.
-pub(crate) fn read_passphrase(path: &Path) -> Result<crypto::SecretBytes, Refusal> {
+pub(crate) fn read_passphrase(path: &Path) -> Result<SecretBytes, Refusal> {
     let content = chancery_client::private_file::read(path);
     let content = content.map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))?;
-    let content = crypto::SecretBytes::from_vec(content);
-    Ok(crypto::SecretBytes::from_vec(content.expose().trim_ascii_end().to_vec()))
+    let content = SecretBytes::from_vec(content);
+    Ok(SecretBytes::from_vec(content.expose().trim_ascii_end().to_vec()))
 }
 
 /// A refusal that tells a wrong passphrase from a broken disk.
 fn refused(error: &SealError) -> Refusal {
     match error {
-        SealError::DoesNotOpen => Refusal::new(Reason::UnsealFailed, error.to_string()),
-        SealError::PassphraseMissing | SealError::PassphraseTooShort => {
+        SealError::DoesNotOpen | SealError::Share(_) => Refusal::new(Reason::UnsealFailed, error.to_string()),
+        SealError::PassphraseMissing | SealError::PassphraseTooShort | SealError::NoShares | SealError::NoQuorum => {
             Refusal::new(Reason::InvalidArgument, error.to_string())
         }
         SealError::OtherCluster { .. } => Refusal::new(Reason::AlreadyInitialized, error.to_string()),

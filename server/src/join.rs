@@ -12,10 +12,11 @@ use proto::member::v1::member_service_client::MemberServiceClient;
 use raft::{Member, Members};
 use types::{NodeId, Reason, Refusal, SpkiHash, limits};
 
+use crate::config::SealKind;
 use crate::formation::internal;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
-use crate::seal;
+use crate::seal::{self, NewSeal, Quorum, SealError};
 
 /// How long a member is asked again for the root key: the one that was asked may not have applied the admission yet.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,22 +70,39 @@ pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal>
 ///
 /// # Errors
 /// When no member hands it out in time, or the seal refuses.
-pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<(), Refusal> {
-    let refused = |error: seal::SealError| Refusal::new(Reason::InvalidArgument, error.to_string());
-    seal::check_passphrase(node.config.seal, passphrase).map_err(refused)?;
+pub(crate) async fn take_root(
+    node: &Arc<Node>,
+    membership: &Membership,
+    passphrase: &[u8],
+) -> Result<LockedSecret, Refusal> {
+    let invalid = |error: &SealError| Refusal::new(Reason::InvalidArgument, error.to_string());
+    seal::check_passphrase(node.config.seal, passphrase).map_err(|error| invalid(&error))?;
     let members = read_members(&node.folder).map_err(|error| internal(&error))?;
-    let root = ask_members(node, membership, &members).await?;
-    seal::seal(&node.folder, node.config.seal, passphrase, membership.cluster(), &root)
-        .map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))
+    let Released { root, quorum } = ask_members(node, membership, &members).await?;
+    let with = match node.config.seal {
+        SealKind::File => NewSeal::File,
+        SealKind::Passphrase => NewSeal::Passphrase(passphrase),
+        SealKind::Shamir => NewSeal::Quorum(quorum.ok_or_else(|| invalid(&SealError::NoQuorum))?),
+    };
+    seal::seal(&node.folder, with, membership.cluster(), &root)
+        .map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))?;
+    Ok(root)
 }
 
-async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Members) -> Result<LockedSecret, Refusal> {
+/// What a member hands out.
+struct Released {
+    root: LockedSecret,
+    /// The shamir seal that it has itself.
+    quorum: Option<Quorum>,
+}
+
+async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Members) -> Result<Released, Refusal> {
     let started = tokio::time::Instant::now();
     let mut last = Refusal::new(Reason::NoQuorum, "no member could be asked for the root key");
     while started.elapsed() < PATIENCE {
         for (id, member) in members.all.iter().filter(|(id, _)| **id != membership.node()) {
             match ask(node, *id, member).await {
-                Ok(root) => return Ok(root),
+                Ok(released) => return Ok(released),
                 Err(refusal) => last = refusal,
             }
         }
@@ -93,7 +111,7 @@ async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Member
     Err(last)
 }
 
-async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<LockedSecret, Refusal> {
+async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<Released, Refusal> {
     use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
     let address = chancery_client::Address::parse(&member.address).map_err(|error| internal(&error))?;
     let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
@@ -104,9 +122,12 @@ async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<LockedSecr
     let answer = MemberServiceClient::new(channel).release_root(request).await.map_err(|status| {
         Refusal::new(Reason::NoQuorum, format!("{id} did not hand out the root key: {}", status.message()))
     })?;
-    let root = crypto::SecretBytes::from_vec(answer.into_inner().root);
+    let answer = answer.into_inner();
+    let root = crypto::SecretBytes::from_vec(answer.root);
     let bytes = root.expose().try_into().map_err(|_| Refusal::new(Reason::Internal, "the root key is malformed"))?;
-    LockedSecret::new(bytes).map_err(|error| internal(&error))
+    let root = LockedSecret::new(bytes).map_err(|error| internal(&error))?;
+    let quorum = serde_json::from_str::<Quorum>(&answer.seal_quorum).ok().filter(Quorum::is_sound);
+    Ok(Released { root, quorum })
 }
 
 /// What a client's error means for whoever starts this node.

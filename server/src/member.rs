@@ -21,6 +21,7 @@ use crate::fence::Granted;
 use crate::node::{Node, Phase};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
+use crate::seal;
 use crate::wire::status::status;
 
 /// A node admitted by token takes the root key within this time, or is admitted again.
@@ -94,7 +95,10 @@ impl Member {
         }
         core.record(event).await?;
         let root = core.keyring.dangerous_root().expose().to_vec();
-        Ok(wire::ReleaseRootResponse { root, epoch: 1 })
+        let record = seal::read(&self.node.folder).ok().flatten();
+        let quorum = record.as_ref().and_then(|record| record.quorum());
+        let seal_quorum = quorum.and_then(|quorum| serde_json::to_string(quorum).ok()).unwrap_or_default();
+        Ok(wire::ReleaseRootResponse { root, epoch: 1, seal_quorum })
     }
 
     /// Grants a lease while this node leads and a quorum confirms that it does, or takes one back.

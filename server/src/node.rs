@@ -22,6 +22,7 @@ use crate::lease::Clocks;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::request::strangers::Strangers;
+use crate::seal::Shares;
 use crate::sealed_port::SealedPort;
 
 /// A running node.
@@ -58,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) local_unseal: Arc<Semaphore>,
     /// Unseals that failed since the node was last open, for the record of the one that succeeds.
     pub(crate) failed_unseals: AtomicU64,
+    /// Shares of the seal that wait for others.
+    pub(crate) shares: Mutex<Shares>,
     /// The peer port while Raft does not serve it.
     pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
@@ -101,6 +104,7 @@ impl Node {
             remote_unseal: Arc::new(Semaphore::new(1)),
             local_unseal: Arc::new(Semaphore::new(1)),
             failed_unseals: AtomicU64::new(0),
+            shares: Mutex::default(),
             sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
             draining: Mutex::default(),

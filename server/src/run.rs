@@ -15,6 +15,7 @@ use types::Refusal;
 use crate::api::{admin_routes, api_routes};
 use crate::config::{Config, SealKind};
 use crate::folder::{Folder, FolderError};
+use crate::formation::Brought;
 use crate::membership::Membership;
 use crate::node::{Node, Parts, Phase};
 use crate::{clock, formation, health, join, net, seal};
@@ -158,13 +159,17 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
     let passphrase = match (node.config.seal, &node.config.passphrase_file) {
         (SealKind::File, _) => crypto::SecretBytes::from_vec(Vec::new()),
         (SealKind::Passphrase, Some(path)) => formation::read_passphrase(path)?,
-        (SealKind::Passphrase, None) => {
+        // A node that was just admitted is sealed for those who hold the shares, without them.
+        (SealKind::Shamir, _) if matches!(node.phase(), Phase::Admitted(_)) => {
+            crypto::SecretBytes::from_vec(Vec::new())
+        }
+        (SealKind::Passphrase | SealKind::Shamir, _) => {
             tracing::info!("this node is sealed: run `chancery seal unseal`");
             return Ok(());
         }
     };
     // The seal opens by itself: whoever started the process has unsealed it.
-    formation::unseal(node, passphrase.expose(), types::Principal::LocalAdmin).await
+    formation::unseal(node, Brought::Passphrase(passphrase), types::Principal::LocalAdmin).await
 }
 
 async fn serve(node: Arc<Node>, api: TcpListener, health_listener: TcpListener) -> Result<(), RunError> {

@@ -41,7 +41,7 @@ async fn an_opening_outlives_its_caller() {
     // No caller waits for its answer: argon2id alone takes longer than this.
     until("the node to open", SOON, || async {
         let mut local = cluster.local_seal(0).await;
-        let call = local.unseal(wire::UnsealRequest { passphrase: PASSPHRASE.to_vec() });
+        let call = local.unseal(wire::UnsealRequest { passphrase: PASSPHRASE.to_vec(), ..Default::default() });
         let answered = tokio::time::timeout(Duration::from_millis(10), call).await;
         !is_sealed(&cluster, 0).await || answered.is_ok_and(|answer| answer.is_ok())
     })
@@ -82,7 +82,8 @@ async fn guesses_are_refused_and_hold_nobody_up() {
     let guesses = (0..16).map(|_| {
         let seal = stranger.seal();
         async move {
-            let guess = wire::UnsealRequest { passphrase: b"a guess that is long enough".to_vec() };
+            let guess =
+                wire::UnsealRequest { passphrase: b"a guess that is long enough".to_vec(), ..Default::default() };
             seal.unseal(guess).await.expect_err("refuses").reason()
         }
     });
@@ -112,7 +113,7 @@ async fn a_joining_nodes_passphrase_is_chosen_on_its_own_machine() {
     })
     .await;
     let stranger = cluster.client_of_one(joined).await;
-    let chosen = wire::UnsealRequest { passphrase: b"chosen by a stranger".to_vec() };
+    let chosen = wire::UnsealRequest { passphrase: b"chosen by a stranger".to_vec(), ..Default::default() };
     let refused = stranger.seal().unseal(chosen).await.expect_err("refuses");
     assert_eq!(refused.reason(), Some(Reason::PermissionDenied));
     assert!(!cluster.dir(joined).join("seal.json").exists(), "nothing was sealed under the stranger's passphrase");
@@ -156,4 +157,46 @@ async fn a_node_that_was_away_serves_nothing_old() {
     let opened = back.crypto().decrypt(decrypt(&newest.ciphertext)).await.expect("decrypts");
     assert_eq!(opened.version, 2);
     cluster.stop_all().await;
+}
+
+/// The shamir seal: a node joins without anybody's share, and opens again when three of five have met at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_of_five_shares_open_every_node() {
+    let mut cluster = Cluster::form_sealed(2, SealKind::Shamir).await;
+    let other = Cluster::form_sealed(1, SealKind::Shamir).await;
+    assert_eq!(cluster.shares.len(), 5);
+    let bring = |index: usize, share: String| {
+        let local = cluster.local_seal(index);
+        async move { local.await.unseal(wire::UnsealRequest { share, ..Default::default() }).await }
+    };
+    let share = |at: usize| cluster.shares[at].clone();
+    for index in [1, 0] {
+        seal(&cluster, index).await;
+        for (at, given) in [(0, 1), (3, 2), (3, 2)] {
+            let status = bring(index, share(at)).await.expect("is taken").into_inner();
+            assert_eq!((status.sealed, status.shares_given, status.shares_needed), (true, given, 3));
+        }
+        // What is no share of this seal is told apart, and costs nothing that was brought before.
+        let damaged = share(1).replace(|c: char| c.is_ascii_digit(), "a").replacen("chsa.", "chs1.", 1);
+        for (wrong, why) in [(other.shares[0].clone(), "another cluster"), (damaged, "share")] {
+            let refused = bring(index, wrong).await.expect_err("refuses");
+            assert!(refused.message().contains(why), "{refused}");
+        }
+        let asked = cluster.local_seal(index).await.unseal(wire::UnsealRequest::default()).await.expect_err("refuses");
+        assert!(asked.message().contains("needs 3 shares"), "{asked}");
+        let status = bring(index, share(4)).await.expect("opens").into_inner();
+        assert_eq!((status.sealed, status.shares_needed), (false, 0));
+    }
+    create(&cluster.client().await, "orders").await;
+    // A restart asks for the shares again.
+    cluster.stop(1).await;
+    cluster.start(1).await;
+    until("the node to be sealed", SOON, || async { cluster.answers(1).await && is_sealed(&cluster, 1).await }).await;
+    for at in 0..3 {
+        let request = wire::UnsealRequest { share: cluster.shares[at].clone(), ..Default::default() };
+        cluster.local_seal(1).await.unseal(request).await.expect("is taken");
+    }
+    cluster.caught_up(1).await;
+    cluster.stop_all().await;
+    other.stop_all().await;
 }

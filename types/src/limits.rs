@@ -37,6 +37,8 @@ pub const ROTATION_FLOOR_MIN: Millis = Millis::from_secs(1);
 /// Longest rotation period.
 pub const ROTATION_PERIOD_MAX: Millis = Millis::from_days(3_650);
 
+/// Most shares of a seal.
+pub const SEAL_SHARES_MAX: u8 = 32;
 /// Most operators.
 pub const OPERATORS_MAX: usize = 10_000;
 /// Most bindings.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chancery_client::identity::{Folder, Profile, Protection};
+use chancery_client::private_file;
 use chancery_client::proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use chancery_client::proto::cluster::v1::{GetTrustDocumentRequest, InitRequest, InitResponse};
 use chancery_client::trust::TrustDocument;
@@ -42,7 +43,23 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "FILE")]
     seal_passphrase_file: Option<PathBuf>,
     #[command(flatten)]
+    shares: ShareArgs,
+    #[command(flatten)]
     key: KeyProtection,
+}
+
+/// The shares of a shamir seal.
+#[derive(Args, Debug)]
+struct ShareArgs {
+    /// New folder for the shares of a shamir seal, one file each: give every file to somebody else and delete it here
+    #[arg(long, value_name = "DIR")]
+    seal_shares_dir: Option<PathBuf>,
+    /// Into how many shares the seal's key is split
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "seal_shares_dir", value_parser = clap::value_parser!(u8).range(2..=i64::from(types::limits::SEAL_SHARES_MAX)))]
+    seal_shares: u8,
+    /// How many of the shares open a node
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "seal_shares_dir", value_parser = clap::value_parser!(u8).range(2..=i64::from(types::limits::SEAL_SHARES_MAX)))]
+    seal_threshold: u8,
 }
 
 /// How a new private key rests on disk.
@@ -60,6 +77,8 @@ struct Formed {
     operator: String,
     operator_expire_time: Option<String>,
     identity: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal_shares_dir: Option<PathBuf>,
     #[serde(skip)]
     until: String,
 }
@@ -67,7 +86,14 @@ struct Formed {
 impl Show for Formed {
     fn text(&self) -> String {
         let Self { cluster_id, operator, until, .. } = self;
-        format!("formed cluster {cluster_id}\n{operator} enrolled until {until} → {}", self.identity.display())
+        let shares = self.seal_shares_dir.as_ref().map(|dir| {
+            format!("\nshares of the seal → {}: hand each to somebody else, then delete the folder", dir.display())
+        });
+        let identity = self.identity.display();
+        format!(
+            "formed cluster {cluster_id}\n{operator} enrolled until {until} → {identity}{}",
+            shares.unwrap_or_default()
+        )
     }
 }
 
@@ -87,15 +113,28 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
         None => SecretBytes::from_vec(Vec::new()),
     };
     let seal_passphrase = seal_passphrase.expose().to_vec();
+    // Made before the cluster is: the shares are handed out once.
+    if let Some(dir) = &args.shares.seal_shares_dir {
+        let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Denied, error.to_string());
+        private_file::create_folder(dir).map_err(|error| refused(&error))?;
+        if dir.read_dir().map_err(|error| refused(&error))?.next().is_some() {
+            return Err(Failure::new(Exit::Conflict, format!("`{}` is not empty", dir.display()))
+                .hint("--seal-shares-dir with a folder that is not there yet"));
+        }
+    }
+    let split = args.shares.seal_shares_dir.is_some();
     let mut node = ClusterServiceClient::new(channel);
     let request = InitRequest {
         trust_domain: args.trust_domain.to_string(),
         operator_name: args.operator.to_string(),
         operator_spki: signer.spki_der(),
         seal_passphrase,
+        seal_shares: if split { args.shares.seal_shares.into() } else { 0 },
+        seal_threshold: if split { args.shares.seal_threshold.into() } else { 0 },
     };
     let answer = node.init(request).await.map_err(|status| refused(&status, args.seal_passphrase_file.is_some()))?;
-    let answer = answer.into_inner();
+    let mut answer = answer.into_inner();
+    keep_shares(args.shares.seal_shares_dir.as_deref(), std::mem::take(&mut answer.seal_shares));
     let profile = keep(&folder, &answer, context, &mut node).await?;
     context.print(&Formed {
         cluster_id: answer.cluster_id,
@@ -103,8 +142,22 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
         operator: profile.name,
         operator_expire_time: rfc3339(answer.operator_expire_time.as_ref()),
         identity: folder.path().to_owned(),
+        seal_shares_dir: args.shares.seal_shares_dir,
         until: answer.operator_expire_time.as_ref().map(|time| day(from_wire_time(time))).unwrap_or_default(),
     })
+}
+
+/// Writes each share to a file of its own. One that cannot be written is printed: it exists nowhere else.
+fn keep_shares(dir: Option<&Path>, shares: Vec<String>) {
+    for (number, share) in (1..).zip(shares) {
+        let share = SecretBytes::from_vec(share.into_bytes());
+        let path = dir.unwrap_or_else(|| Path::new(".")).join(format!("share-{number}.txt"));
+        let line = SecretBytes::from_vec([share.expose(), b"\n"].concat());
+        if let Err(error) = private_file::write_new(&path, line.expose()) {
+            note(&format!("{error}; share {number}, which is kept nowhere else:"));
+            note(&String::from_utf8_lossy(share.expose()));
+        }
+    }
 }
 
 /// Why no cluster was formed; a passphrase that the node has no use for is the likeliest mistake.

@@ -44,6 +44,9 @@ pub(crate) struct UnsealArgs {
     /// File of mode 0600 whose first line is the passphrase of the seal; asked for when left out
     #[arg(long, value_name = "FILE")]
     seal_passphrase_file: Option<PathBuf>,
+    /// File of mode 0600 whose first line is a share of a shamir seal; asked for when left out. Once for each share
+    #[arg(long, value_name = "FILE", conflicts_with = "seal_passphrase_file")]
+    share_file: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +60,9 @@ struct NodeSeal {
     initialized: Option<bool>,
     #[serde(skip_serializing_if = "String::is_empty")]
     seal_type: String,
+    /// Shares that wait there, and how many it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares: Option<[u32; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -70,7 +76,10 @@ impl Row for NodeSeal {
         let state = match (&self.error, self.sealed, self.initialized) {
             (Some(error), _, _) => error.clone(),
             (None, _, Some(false)) => "not initialized".to_owned(),
-            (None, Some(true), _) => "sealed".to_owned(),
+            (None, Some(true), _) => match self.shares {
+                Some([given, needed]) => format!("sealed, {given} of {needed} shares"),
+                None => "sealed".to_owned(),
+            },
             (None, _, _) => "unsealed".to_owned(),
         };
         let node = self.node.map_or_else(|| "-".to_owned(), |node| format!("node-{node}"));
@@ -101,7 +110,7 @@ pub(crate) async fn run(command: SealCommand, context: &Context) -> Result<(), F
 }
 
 async fn unseal(args: UnsealArgs, context: &Context) -> Result<(), Failure> {
-    let (mut rows, mut passphrase) = (Vec::new(), None);
+    let (mut rows, mut passphrase, mut share) = (Vec::new(), None, None);
     for node in &mut nodes(&args.at, context).await? {
         let status = match node.status().await {
             Ok(status) if status.sealed => status,
@@ -117,7 +126,12 @@ async fn unseal(args: UnsealArgs, context: &Context) -> Result<(), Failure> {
             passphrase = Some(asked.map_err(|why| Failure::new(Exit::Denied, why))?);
         }
         let words = passphrase.as_ref().map(|words| words.expose().to_vec()).unwrap_or_default();
-        rows.push(NodeSeal::new(node.name(), node.unseal(words).await));
+        if (args.share_file.is_some() || status.seal_type == "shamir") && share.is_none() {
+            let asked = passphrase::existing(args.share_file.as_deref(), "share of the seal: ");
+            share = Some(asked.map_err(|why| Failure::new(Exit::Denied, why))?);
+        }
+        let text = share.as_ref().map(|text| String::from_utf8_lossy(text.expose()).into_owned()).unwrap_or_default();
+        rows.push(NodeSeal::new(node.name(), node.unseal(words, text).await));
     }
     finish(context, rows)
 }
@@ -161,6 +175,7 @@ impl NodeSeal {
                 node: (status.node != 0).then_some(status.node),
                 sealed: Some(status.sealed),
                 initialized: Some(status.initialized),
+                shares: (status.shares_needed > 0).then_some([status.shares_given, status.shares_needed]),
                 seal_type: status.seal_type,
                 error: None,
             },
@@ -170,6 +185,7 @@ impl NodeSeal {
                 sealed: None,
                 initialized: None,
                 seal_type: String::new(),
+                shares: None,
                 error: Some(of_one_node(&error)),
             },
         }
@@ -191,8 +207,8 @@ impl Node {
         }
     }
 
-    async fn unseal(&mut self, passphrase: Vec<u8>) -> Result<SealStatus, Error> {
-        let request = UnsealRequest { passphrase };
+    async fn unseal(&mut self, passphrase: Vec<u8>, share: String) -> Result<SealStatus, Error> {
+        let request = UnsealRequest { passphrase, share };
         match self {
             Self::Api(_, client) => client.seal().unseal(request).await,
             Self::Socket(_, node) => answered(node.unseal(request).await),

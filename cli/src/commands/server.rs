@@ -73,6 +73,8 @@ pub(crate) enum Seal {
     File,
     /// A passphrase through argon2id
     Passphrase,
+    /// A key split into shares, some of which have to meet
+    Shamir,
 }
 
 /// Shapes of the log.
@@ -158,6 +160,7 @@ impl ServerArgs {
         let kind = self.seal.map(|seal| match seal {
             Seal::File => SealKind::File,
             Seal::Passphrase => SealKind::Passphrase,
+            Seal::Shamir => SealKind::Shamir,
         });
         let format = self.log_format.map(|shape| match shape {
             LogShape::Text => LogFormat::Text,

@@ -14,8 +14,14 @@ pub struct InitRequest {
     /// For a seal that needs one; never logged.
     #[prost(bytes = "vec", tag = "4")]
     pub seal_passphrase: ::prost::alloc::vec::Vec<u8>,
+    /// For a shamir seal: into how many shares its key is split, and how many of them open a node.
+    #[prost(uint32, tag = "5")]
+    pub seal_shares: u32,
+    #[prost(uint32, tag = "6")]
+    pub seal_threshold: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct InitResponse {
     /// Hexadecimal.
     #[prost(string, tag = "1")]
@@ -28,6 +34,9 @@ pub struct InitResponse {
     pub operator: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
     pub operator_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The shares of a shamir seal: handed out here and kept nowhere. Give each to somebody else.
+    #[prost(string, repeated, tag = "5")]
+    pub seal_shares: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatusRequest {}
@@ -220,6 +229,9 @@ pub struct UnsealRequest {
     /// For seals that need one; never logged.
     #[prost(bytes = "vec", tag = "1")]
     pub passphrase: ::prost::alloc::vec::Vec<u8>,
+    /// One share of a shamir seal. A node opens when enough have been brought to it, in any order.
+    #[prost(string, tag = "2")]
+    pub share: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SealRequest {}
@@ -229,13 +241,18 @@ pub struct GetSealStatusRequest {}
 pub struct SealStatus {
     #[prost(bool, tag = "1")]
     pub sealed: bool,
-    /// file, passphrase
+    /// file, passphrase, shamir
     #[prost(string, tag = "2")]
     pub seal_type: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub initialized: bool,
     #[prost(uint64, tag = "4")]
     pub node: u64,
+    /// While a node with a shamir seal is sealed: how many shares open it, and how many wait there.
+    #[prost(uint32, tag = "5")]
+    pub shares_needed: u32,
+    #[prost(uint32, tag = "6")]
+    pub shares_given: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Namespace {
@@ -2966,6 +2983,20 @@ impl ::core::fmt::Debug for InitRequest {
             .field("operator_name", &self.operator_name)
             .field("operator_spki", &self.operator_spki)
             .field("seal_passphrase", &::core::format_args!("<{} bytes>", self.seal_passphrase.len()))
+            .field("seal_shares", &self.seal_shares)
+            .field("seal_threshold", &self.seal_threshold)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for InitResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("InitResponse")
+            .field("cluster_id", &self.cluster_id)
+            .field("cluster_key_hash", &self.cluster_key_hash)
+            .field("operator", &self.operator)
+            .field("operator_expire_time", &self.operator_expire_time)
+            .field("seal_shares", &::core::format_args!("<redacted>"))
             .finish()
     }
 }
@@ -2994,6 +3025,7 @@ impl ::core::fmt::Debug for UnsealRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("UnsealRequest")
             .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
+            .field("share", &::core::format_args!("<{} bytes>", self.share.len()))
             .finish()
     }
 }

@@ -58,6 +58,9 @@ pub struct ReleaseRootResponse {
     pub root: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub epoch: u32,
+    /// The public half of the shamir seal of the member that answers, if it has one: `quorum` of its seal.json, as JSON.
+    #[prost(string, tag = "3")]
+    pub seal_quorum: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseRequest {
@@ -954,6 +957,7 @@ impl ::core::fmt::Debug for ReleaseRootResponse {
         f.debug_struct("ReleaseRootResponse")
             .field("root", &::core::format_args!("<{} bytes>", self.root.len()))
             .field("epoch", &self.epoch)
+            .field("seal_quorum", &self.seal_quorum)
             .finish()
     }
 }

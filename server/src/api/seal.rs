@@ -3,7 +3,8 @@
 //! Unsealing needs no credential, because a sealed node cannot look one up: it needs the passphrase. Guesses are made one
 //! at a time, each at the price of argon2id.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use audit::Detail;
 use proto::cluster::v1 as wire;
@@ -14,7 +15,7 @@ use types::{Action, Principal, Reason, Refusal};
 use super::Api;
 use crate::config::SealKind;
 use crate::core::StateView;
-use crate::formation;
+use crate::formation::{self, Brought};
 use crate::net::ApiConnection;
 use crate::node::{Node, Phase};
 use crate::request::authn::Caller;
@@ -36,12 +37,15 @@ impl SealService for Api {
             status(&Refusal::new(Reason::LimitExceeded, "another unseal is being tried: try again in a moment"))
         })?;
         let by = if over_network { Principal::Unauthenticated } else { Principal::LocalAdmin };
-        let passphrase = crypto::SecretBytes::from_vec(request.into_inner().passphrase);
+        let wire::UnsealRequest { passphrase, share } = request.into_inner();
+        let (passphrase, share) =
+            (crypto::SecretBytes::from_vec(passphrase), crypto::SecretBytes::from_vec(share.into_bytes()));
+        let brought = if share.is_empty() { Brought::Passphrase(passphrase) } else { Brought::Share(share) };
         let node = Arc::clone(&self.node);
         // It goes on when the caller goes away: half an opening would hold the log and serve nothing.
         let unsealing = tokio::spawn(async move {
             let _place = place;
-            formation::unseal(&node, passphrase.expose(), by).await
+            formation::unseal(&node, brought, by).await
         });
         let unsealed = unsealing.await.unwrap_or_else(|error| Err(formation::internal(&error)));
         unsealed.map_err(|refusal| status(&refusal))?;
@@ -95,7 +99,17 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
         Phase::Admitted(membership) | Phase::Sealed(membership) => (true, true, membership.node().0),
         Phase::Open(core) => (false, true, core.node.0),
     };
-    wire::SealStatus { sealed, seal_type: seal_type(node).to_owned(), initialized, node: number }
+    let record = if sealed { seal::read(&node.folder).ok().flatten() } else { None };
+    let quorum = record.as_ref().and_then(|record| record.quorum());
+    let given = quorum.map(|_| node.shares.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now()));
+    wire::SealStatus {
+        sealed,
+        seal_type: seal_type(node).to_owned(),
+        initialized,
+        node: number,
+        shares_needed: quorum.map_or(0, |quorum| quorum.threshold.into()),
+        shares_given: given.unwrap_or(0).into(),
+    }
 }
 
 /// The seal that the node has, or, before it has one, the one that it is set to take.
@@ -103,6 +117,7 @@ fn seal_type(node: &Node) -> &'static str {
     let configured = match node.config.seal {
         SealKind::File => "file",
         SealKind::Passphrase => "passphrase",
+        SealKind::Shamir => "shamir",
     };
     seal::read(&node.folder).ok().flatten().map_or(configured, |record| record.kind())
 }
@@ -120,6 +135,13 @@ impl Query for wire::SealRequest {
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::SealStatus, Detail), Refusal> {
         let seal_type = seal_type(desk.node).to_owned();
-        Ok((wire::SealStatus { sealed: true, seal_type, initialized: true, node: desk.core.node.0 }, Detail::new()))
+        let status = wire::SealStatus {
+            sealed: true,
+            seal_type,
+            initialized: true,
+            node: desk.core.node.0,
+            ..Default::default()
+        };
+        Ok((status, Detail::new()))
     }
 }

@@ -7,14 +7,19 @@
 mod file;
 mod passphrase;
 mod record;
+mod shamir;
+mod shares;
 
-pub(crate) use record::{SealRecord, WrongSeal};
+pub(crate) use record::SealRecord;
+pub(crate) use shamir::{Quorum, draw};
+pub(crate) use shares::Shares;
 
-use crypto::LockedSecret;
+use crypto::{LockedSecret, Secret};
 use types::ClusterId;
 
 use crate::config::SealKind;
 use crate::folder::{Folder, FolderError};
+use record::{Parameters, SlotKey};
 
 /// The file in the data folder.
 pub(crate) const SEAL_FILE: &str = "seal.json";
@@ -31,6 +36,15 @@ pub(crate) enum SealError {
     /// The passphrase is too short to protect anything.
     #[error("a passphrase needs at least {} characters", passphrase::CHARACTERS_MIN)]
     PassphraseTooShort,
+    /// A share that was brought is not one of this seal's.
+    #[error(transparent)]
+    Share(#[from] shamir::ShareRefused),
+    /// Shares for a seal that has none.
+    #[error("this node's seal takes no shares")]
+    NoShares,
+    /// A seal of shares, and none of its kind to take part in.
+    #[error("the members have no shamir seal to take part in: start this node with another seal")]
+    NoQuorum,
     /// The file is of another cluster.
     #[error("seal.json belongs to cluster {found}, this data folder to {expected}")]
     OtherCluster {
@@ -47,10 +61,23 @@ pub(crate) enum SealError {
     Folder(#[from] FolderError),
 }
 
-impl From<WrongSeal> for SealError {
-    fn from(_: WrongSeal) -> Self {
-        Self::DoesNotOpen
-    }
+/// What a root key is sealed with.
+pub(crate) enum NewSeal<'a> {
+    /// A key file beside the data.
+    File,
+    /// A passphrase.
+    Passphrase(&'a [u8]),
+    /// The public half of a key that was split.
+    Quorum(Quorum),
+}
+
+/// What opens a seal.
+#[derive(Clone, Copy)]
+pub(crate) enum Offer<'a> {
+    /// A passphrase; empty for a seal that asks for nothing.
+    Passphrase(&'a [u8]),
+    /// The key that enough shares gave.
+    Private(&'a Secret<32>),
 }
 
 /// Wraps a root key for this node's disk.
@@ -59,16 +86,21 @@ impl From<WrongSeal> for SealError {
 /// When the seal needs what it was not given, or the disk refuses.
 pub(crate) fn seal(
     folder: &Folder,
-    kind: SealKind,
-    passphrase: &[u8],
+    with: NewSeal<'_>,
     cluster: ClusterId,
     root: &LockedSecret,
 ) -> Result<(), SealError> {
-    let (parameters, key) = match kind {
-        SealKind::File => file::draw(folder)?,
-        SealKind::Passphrase => passphrase::draw(passphrase)?,
+    let record = match with {
+        NewSeal::File => {
+            let (parameters, key) = file::draw(folder)?;
+            SealRecord::wrap(cluster, parameters, &key, root)
+        }
+        NewSeal::Passphrase(words) => {
+            let (parameters, key) = passphrase::draw(words)?;
+            SealRecord::wrap(cluster, parameters, &key, root)
+        }
+        NewSeal::Quorum(quorum) => SealRecord::for_quorum(cluster, quorum, root),
     };
-    let record = SealRecord::wrap(cluster, parameters, &key, root);
     folder.write_json(SEAL_FILE, &record)?;
     Ok(())
 }
@@ -79,7 +111,7 @@ pub(crate) fn seal(
 /// When the passphrase is missing or too short.
 pub(crate) fn check_passphrase(kind: SealKind, passphrase: &[u8]) -> Result<(), SealError> {
     match kind {
-        SealKind::File => Ok(()),
+        SealKind::File | SealKind::Shamir => Ok(()),
         SealKind::Passphrase => passphrase::check(passphrase),
     }
 }
@@ -91,17 +123,22 @@ pub(crate) fn check_passphrase(kind: SealKind, passphrase: &[u8]) -> Result<(), 
 pub(crate) fn unseal(
     folder: &Folder,
     record: &SealRecord,
-    passphrase: &[u8],
+    offer: Offer<'_>,
     cluster: ClusterId,
 ) -> Result<LockedSecret, SealError> {
     if record.cluster != cluster {
         return Err(SealError::OtherCluster { found: record.cluster, expected: cluster });
     }
-    let key = match record.parameters {
-        record::Parameters::File => file::read(folder)?,
-        record::Parameters::Passphrase { ref argon2id } => passphrase::derive(passphrase, argon2id)?,
-    };
-    record.unwrap(&key)
+    record.open(|parameters| {
+        Ok(match (parameters, offer) {
+            (Parameters::File, Offer::Passphrase(_)) => Some(SlotKey::Wrapping(file::read(folder)?)),
+            (Parameters::Passphrase { argon2id }, Offer::Passphrase(words)) => {
+                Some(SlotKey::Wrapping(passphrase::derive(words, argon2id)?))
+            }
+            (Parameters::Shamir { .. }, Offer::Private(key)) => Some(SlotKey::Private(key)),
+            _ => None,
+        })
+    })
 }
 
 /// What the node has sealed, if it has been.
@@ -118,29 +155,50 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId([3; 16]);
 
-    fn sealed(kind: SealKind, passphrase: &[u8]) -> (tempfile::TempDir, Folder, LockedSecret) {
+    fn sealed(with: NewSeal<'_>) -> (tempfile::TempDir, Folder, LockedSecret) {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = crypto::entropy::locked().expect("locks");
-        seal(&folder, kind, passphrase, CLUSTER, &root).expect("seals");
+        seal(&folder, with, CLUSTER, &root).expect("seals");
         (temporary, folder, root)
     }
 
     #[test]
     fn each_seal_gives_back_the_root_key() {
-        for (kind, passphrase) in [(SealKind::File, &b""[..]), (SealKind::Passphrase, b"correct horse battery")] {
-            let (_temporary, folder, root) = sealed(kind, passphrase);
+        let words = &b"correct horse battery"[..];
+        for (with, passphrase) in [(NewSeal::File, &b""[..]), (NewSeal::Passphrase(words), words)] {
+            let (_temporary, folder, root) = sealed(with);
             let record = read(&folder).expect("reads").expect("is there");
-            let opened = unseal(&folder, &record, passphrase, CLUSTER).expect("opens");
+            let opened = unseal(&folder, &record, Offer::Passphrase(passphrase), CLUSTER).expect("opens");
             assert_eq!(opened.expose(), root.expose());
         }
     }
 
     #[test]
-    fn a_wrong_passphrase_a_missing_one_and_another_cluster_are_refused() {
-        let (_temporary, folder, _root) = sealed(SealKind::Passphrase, b"correct horse battery");
+    fn enough_shares_give_back_the_root_key_and_nothing_else_does() {
+        let (quorum, texts) = draw(CLUSTER, 2, 3).expect("draws");
+        let (_temporary, folder, root) = sealed(NewSeal::Quorum(quorum));
         let record = read(&folder).expect("reads").expect("is there");
-        let open = |passphrase: &[u8], cluster| unseal(&folder, &record, passphrase, cluster).map(drop);
+        let quorum = record.quorum().expect("has shares");
+        let share = |at: usize| {
+            let text = std::str::from_utf8(texts[at].expose()).expect("text");
+            quorum.recognise(CLUSTER, text).expect("is known")
+        };
+        let key = quorum.combine(&[share(2), share(0)]).expect("combines");
+        let opened = unseal(&folder, &record, Offer::Private(&key), CLUSTER).expect("opens");
+        assert_eq!(opened.expose(), root.expose());
+        let other = crypto::entropy::secret::<32>();
+        for offer in [Offer::Private(&other), Offer::Passphrase(b""), Offer::Passphrase(b"correct horse battery")] {
+            assert!(matches!(unseal(&folder, &record, offer, CLUSTER), Err(SealError::DoesNotOpen)));
+        }
+    }
+
+    #[test]
+    fn a_wrong_passphrase_a_missing_one_and_another_cluster_are_refused() {
+        let (_temporary, folder, _root) = sealed(NewSeal::Passphrase(b"correct horse battery"));
+        let record = read(&folder).expect("reads").expect("is there");
+        let open =
+            |passphrase: &[u8], cluster| unseal(&folder, &record, Offer::Passphrase(passphrase), cluster).map(drop);
         assert!(matches!(open(b"correct horse batterz", CLUSTER), Err(SealError::DoesNotOpen)));
         assert!(matches!(open(b"", CLUSTER), Err(SealError::PassphraseMissing)));
         assert!(matches!(open(b"correct horse battery", ClusterId([4; 16])), Err(SealError::OtherCluster { .. })));
@@ -148,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_root_key_is_in_no_file() {
-        let (temporary, _folder, root) = sealed(SealKind::File, b"");
+        let (temporary, _folder, root) = sealed(NewSeal::File);
         for file in std::fs::read_dir(temporary.path()).expect("lists") {
             let bytes = std::fs::read(file.expect("a file").path()).expect("reads");
             assert!(!bytes.windows(32).any(|window| window == root.expose()));
@@ -162,7 +220,7 @@ mod tests {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = crypto::entropy::locked().expect("locks");
-        let refused = seal(&folder, SealKind::Passphrase, b"short", CLUSTER, &root);
+        let refused = seal(&folder, NewSeal::Passphrase(b"short"), CLUSTER, &root);
         assert!(matches!(refused, Err(SealError::PassphraseTooShort)));
         assert!(read(&folder).expect("reads").is_none());
     }

@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     operator: Identity,
     cluster_key_hash: SpkiHash,
+    /// Of the shamir seal, three of which open a node.
+    pub(crate) shares: Vec<String>,
 }
 
 struct Node {
@@ -59,7 +61,7 @@ impl Cluster {
         let signer = P256Signer::generate();
         let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
         let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")), seal)).collect();
-        let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]) };
+        let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]), shares: Vec::new() };
         cluster.nodes[0].start(None);
         let socket = cluster.nodes[0].dir.join("admin.sock");
         until("the admin socket", Duration::from_secs(10), || async { unix_channel(&socket).await.is_ok() }).await;
@@ -68,9 +70,12 @@ impl Cluster {
             trust_domain: "test.chancery".into(),
             operator_spki: signer.spki_der(),
             seal_passphrase: if seal == SealKind::Passphrase { PASSPHRASE.to_vec() } else { Vec::new() },
+            seal_shares: if seal == SealKind::Shamir { 5 } else { 0 },
+            seal_threshold: if seal == SealKind::Shamir { 3 } else { 0 },
             ..Default::default()
         };
         let formed = admin.init(init).await.expect("forms").into_inner();
+        cluster.shares = formed.seal_shares;
         cluster.cluster_key_hash = SpkiHash::from_hex(&formed.cluster_key_hash).expect("a hash");
         let client = cluster.client_to(&[0]).await;
         cluster.votes(&client, 1).await;
@@ -102,7 +107,7 @@ impl Cluster {
             status.is_ok_and(|status| status.get_ref().sealed && status.get_ref().initialized)
         })
         .await;
-        let request = wire::UnsealRequest { passphrase: passphrase.to_vec() };
+        let request = wire::UnsealRequest { passphrase: passphrase.to_vec(), ..Default::default() };
         self.local_seal(index).await.unseal(request).await.expect("unseals");
     }
 
@@ -146,6 +151,11 @@ impl Cluster {
         self.nodes[index].start(None);
         let (_, task) = self.nodes[index].running.take().expect("was started");
         task.await.expect("ends").expect_err("fails").to_string()
+    }
+
+    /// Whether anybody answers on a node's own socket.
+    pub(crate) async fn answers(&self, index: usize) -> bool {
+        unix_channel(&self.nodes[index].dir.join("admin.sock")).await.is_ok()
     }
 
     /// The seal of a node, on its own machine.

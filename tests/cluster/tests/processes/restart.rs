@@ -121,5 +121,5 @@ fn decrypt(ciphertext: &[u8]) -> kms::DecryptRequest {
 }
 
 async fn unseal(node: &Client, passphrase: &str) -> Result<wire::SealStatus, chancery_client::Error> {
-    node.seal().unseal(wire::UnsealRequest { passphrase: passphrase.into() }).await
+    node.seal().unseal(wire::UnsealRequest { passphrase: passphrase.into(), ..Default::default() }).await
 }

@@ -98,7 +98,7 @@ async fn a_wrong_passphrase_opens_nothing_and_a_sealed_node_says_that_it_is() {
     assert_eq!(told.status.code(), Some(8));
     let text = String::from_utf8(told.stderr).expect("text");
     assert_eq!(text, "error: the node is sealed (SEALED); retrying will not help\n  try: chancery seal unseal\n");
-    let short = proto::cluster::v1::UnsealRequest { passphrase: Vec::new() };
+    let short = proto::cluster::v1::UnsealRequest::default();
     assert_eq!(refusal(client.seal().unseal(short).await).0, Reason::InvalidArgument);
 }
 

@@ -35,6 +35,27 @@ async fn a_retry_with_an_etag_is_answered_as_the_first_attempt_was() {
     cluster.stop_all().await;
 }
 
+/// The answer was read from whatever the key had become: of two callers that rotated at the same time, both were told of the
+/// second one's version, and a retry was told of a version that it had not made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_is_told_of_the_version_that_it_made() {
+    let cluster = Cluster::form(1).await;
+    with_key(&cluster).await;
+    let client = cluster.client().await;
+    let request_id = chancery_client::api::request_id();
+    let rotate = kms::RotateKeyRequest { name: KEY.into(), request_id, ..Default::default() };
+    let mine = client.keys().rotate(rotate.clone()).await.expect("rotates");
+    let theirs = client.keys().rotate(kms::RotateKeyRequest { name: KEY.into(), ..Default::default() }).await;
+    assert_eq!((mine.primary_version, theirs.expect("rotates").primary_version), (2, 3));
+    let again = client.keys().rotate(rotate).await.expect("is answered again");
+    assert_eq!((again.primary_version, &again.etag), (2, &mine.etag));
+    // What it was told does not let it change what it has not seen.
+    let update = kms::UpdateKeyRequest { name: KEY.into(), etag: again.etag, ..Default::default() };
+    let refused = client.keys().update(update).await.expect_err("the key has moved on");
+    assert_eq!(refused.reason(), Some(Reason::PreconditionFailed));
+    cluster.stop_all().await;
+}
+
 /// The stream went on for as long as its connection did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_revoked_readers_tail_ends() {

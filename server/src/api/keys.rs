@@ -15,7 +15,7 @@ use crate::request::authn::Caller;
 use crate::request::mutation::{self, Mutation};
 use crate::request::query::{self, Query};
 use crate::request::target::Target;
-use crate::wire::cluster::check_etag;
+use crate::wire::cluster::{check_etag, etag};
 use crate::wire::{kms, name, page};
 
 #[tonic::async_trait]
@@ -143,8 +143,19 @@ impl Mutation for wire::RotateKeyRequest {
         next_version(desk.state, desk.keyring, &namespace, &name, ::kms::RotationCause::Operator)
     }
 
-    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Key, Refusal> {
-        answer(desk.state, &self.name)
+    /// The key as this request left it: when others have rotated since, the caller is told of its own version, and given
+    /// the etag of that moment, so that it does not change what it has not seen.
+    fn answer(&self, desk: &mutation::Desk<'_>, reply: &Reply) -> Result<wire::Key, Refusal> {
+        let mut key = answer(desk.state, &self.name)?;
+        if let Reply::Version(made) = reply
+            && *made != key.primary_version
+        {
+            let (namespace, name) = name::key(&self.name)?;
+            let row = desk.state.key_version(&find(desk.state, &namespace, &name)?.id, *made);
+            key.etag = row.map(|row| etag(row.revision)).unwrap_or_default();
+            key.primary_version = *made;
+        }
+        Ok(key)
     }
 }
 

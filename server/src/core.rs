@@ -161,7 +161,10 @@ impl Core {
             _ if self.stop.is_cancelled() => {
                 Err(Refusal::new(Reason::LeaseExpired, "this node is being sealed or stopped: ask another"))
             }
-            Role::Stopped => Err(Refusal::new(Reason::Internal, "this node's log has stopped after a failed write")),
+            // The others may well answer: a failed disk of one node is no reason to give up the call.
+            Role::Stopped => {
+                Err(Refusal::new(Reason::LeaseExpired, "this node's log has stopped after a failed write: ask another"))
+            }
             _ => Ok(()),
         }
     }
@@ -315,7 +318,8 @@ fn lost(error: &ProposeError, closing: bool) -> Refusal {
         ProposeError::TooLarge { .. } => Refusal::new(Reason::LimitExceeded, error.to_string()),
         ProposeError::Fatal(_) => {
             tracing::error!(%error, "this node's log has stopped");
-            Refusal::new(Reason::Internal, "this node's log has stopped after a failed write")
+            let text = "this node's log has stopped after a failed write: try again with the same request id";
+            Refusal::new(Reason::NoQuorum, text)
         }
     }
 }

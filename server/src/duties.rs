@@ -55,31 +55,35 @@ struct Memory {
 }
 
 impl Duties {
-    /// Runs until the node closes.
+    /// Runs until the node closes, or its log has stopped: that is not left to the next round, for this one may be waiting
+    /// for what a stopped log will never apply, and nobody changes the members of a stopped Raft any more.
     pub(crate) async fn run(mut self) {
-        let mut memory = Memory::default();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let core = Arc::clone(&self.core);
-        loop {
-            tokio::select! {
-                () = core.stop.cancelled() => return,
-                _ = tick.tick() => {}
-                changed = self.members.changed() => if changed.is_err() { return },
-            }
-            tokio::select! {
-                () = core.stop.cancelled() => return,
-                () = self.round(&mut memory) => {}
+        tokio::select! {
+            () = core.stop.cancelled() => {}
+            () = self.rounds() => {}
+            why = failure(&core) => {
+                tracing::error!(why, "this node's log has stopped: it ends, because it may acknowledge nothing more");
+                self.node.stop.cancel();
             }
         }
     }
 
-    async fn round(&mut self, memory: &mut Memory) {
-        if let Some(why) = self.core.raft.status().failure.as_ref() {
-            tracing::error!(why, "this node's log has stopped: the node ends, because it may acknowledge nothing more");
-            self.node.stop.cancel();
-            return;
+    /// A round at each tick and after each change of the members.
+    async fn rounds(&mut self) {
+        let mut memory = Memory::default();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                changed = self.members.changed() => if changed.is_err() { std::future::pending().await },
+            }
+            self.round(&mut memory).await;
         }
+    }
+
+    async fn round(&mut self, memory: &mut Memory) {
         self.keep_pins(memory);
         self.keep_lease(memory).await;
         let state = self.core.state();
@@ -281,5 +285,16 @@ impl Duties {
             Ok(address) => (Vec::new(), vec![address]),
             Err(_) => (DnsName::parse(&host).into_iter().collect(), Vec::new()),
         }
+    }
+}
+
+/// Waits until the node's log has stopped by itself, and says why.
+async fn failure(core: &Core) -> String {
+    let mut status = core.raft.watch_status();
+    let failed = status.wait_for(|status| status.failure.is_some()).await.map(|status| status.failure.clone());
+    match failed {
+        Ok(why) => why.unwrap_or_default(),
+        // Nobody publishes any more: the core is closing, and the loop is told so.
+        Err(_) => std::future::pending().await,
     }
 }

@@ -158,6 +158,15 @@ impl Index {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            // Dropping flushes, and sled panics when the disk fails; a node that stops for that has better last words.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        }
+    }
+}
+
 fn folder(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("index-{generation}"))
 }

@@ -1,0 +1,4 @@
+//! The two judges of a history.
+
+pub mod oracle;
+pub mod register;

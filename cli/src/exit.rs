@@ -55,6 +55,7 @@ impl Exit {
             | Reason::NoQuorum
             | Reason::NoAuthority
             | Reason::Draining
+            | Reason::Removed
             | Reason::AuditUnavailable
             | Reason::FencePending => Self::Unavailable,
             Reason::Unimplemented | Reason::Internal => Self::Failed,

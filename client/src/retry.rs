@@ -76,6 +76,7 @@ fn judge_refusal(reason: Reason, status: &Status) -> Verdict {
         | Reason::NoAuthority
         | Reason::AuditUnavailable
         | Reason::Draining
+        | Reason::Removed
         | Reason::Stale
         | Reason::FencePending => Verdict::Elsewhere {
             why: error.to_string(),

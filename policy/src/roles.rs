@@ -28,6 +28,9 @@ const ADMIN: &[Action] = &[
     Action::CreateJoinToken,
     Action::TransferLeader,
     Action::DrainNode,
+    Action::RemoveNode,
+    Action::PromoteNode,
+    Action::UpgradeCluster,
     Action::CreateNamespace,
     Action::UpdateNamespace,
     Action::GetNamespace,
@@ -103,7 +106,7 @@ pub const fn actions(role: Role) -> &'static [Action] {
 pub const EVERYBODY: &[Action] = &[Action::GetBundle, Action::WhoAmI];
 
 /// What a node does by itself. Which node it may speak for is decided beside this.
-pub const NODE: &[Action] = &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode];
+pub const NODE: &[Action] = &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode, Action::RemoveNode];
 
 /// What an agent does for its own entries.
 pub const AGENT: &[Action] = &[Action::WatchAgent, Action::AckBundle, Action::IssueSvid];

@@ -112,7 +112,11 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
                 let (entry, responder) = entry?;
                 let reply = match entry.payload {
                     EntryPayload::Blank => Vec::new(),
-                    EntryPayload::Normal(Payload(bytes)) => self.machine.apply(entry.log_id.index, &bytes),
+                    EntryPayload::Normal(Payload(bytes)) => {
+                        let reply = self.machine.apply(entry.log_id.index, &bytes);
+                        self.machine.check()?;
+                        reply
+                    }
                     EntryPayload::Membership(membership) => {
                         self.change_members(StoredMembership::new(Some(entry.log_id), membership));
                         Vec::new()

@@ -15,6 +15,15 @@ pub trait Machine: Send + Sync + 'static {
     /// Applies the entry at `index` and returns the encoded reply for its proposer. Called once per entry, in order.
     fn apply(&mut self, index: u64, payload: &[u8]) -> Vec<u8>;
 
+    /// Whether the machine can go on after what it has applied or read: one that met an entry of a later version than it
+    /// knows stops before the next one, and nothing after it is told to anybody.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The members changed at `index`, or a snapshot or restart brought them.
     fn applied_members(&mut self, index: u64, members: &Members);
 

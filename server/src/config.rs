@@ -115,6 +115,10 @@ pub struct Config {
     pub log_level: String,
     /// Shape of the log.
     pub log_format: LogFormat,
+    /// A node that joins asks for no vote. A flag and no setting: it counts once, when the token is redeemed.
+    pub join_as_learner: bool,
+    /// The newest state-machine version that this node says it knows: the build's. Tests pretend to be another build.
+    pub state_version: u32,
 }
 
 /// A port, resolved.
@@ -290,6 +294,8 @@ impl Config {
             audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
             log_level: log.level.unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
             log_format: log.format.unwrap_or_default(),
+            join_as_learner: false,
+            state_version: state::VERSION_NEWEST,
         })
     }
 }

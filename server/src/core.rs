@@ -260,6 +260,13 @@ impl Core {
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
     }
 
+    /// Gives the lease up, and back to the leader.
+    pub(crate) async fn end_lease(&self) {
+        let held = self.lease.name();
+        self.lease.give_up();
+        self.give_lease_back(held).await;
+    }
+
     /// Tells the leader that this node holds no lease any more, so that no fence waits for one; the lease has been given up.
     async fn give_lease_back(&self, held: GrantName) {
         let Ok(mut leader) = self.leader() else { return };
@@ -280,9 +287,7 @@ impl Core {
     /// Stops everything that runs for this core and waits for it.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
-        let held = self.lease.name();
-        self.lease.give_up();
-        self.give_lease_back(held).await;
+        self.end_lease().await;
         self.tasks.close();
         self.raft.shutdown().await;
         if tokio::time::timeout(STRAGGLERS, self.tasks.wait()).await.is_err() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ca::{DnsName, NodeOrder, Serial};
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::core::{CaughtUp, Core, judging_time};
 use crate::fence::{GrantName, Granted};
 use crate::lease::Clocks;
+use crate::leaving;
 use crate::membership::write_members;
 use crate::node::Node;
 
@@ -31,6 +33,8 @@ const LEASE_PART: u32 = 3;
 const LEASE_RENEWED: Duration = Duration::from_secs(10);
 /// How often refused calls of strangers are recorded.
 const STRANGERS: Duration = Duration::from_secs(60);
+/// How long a node is without a lease before it asks whether it was removed, and between two such questions.
+const SHUT_OUT: Duration = Duration::from_secs(10);
 /// Life of the node's own server certificate.
 const SERVER_CERTIFICATE: Millis = limits::SVID_TTL_DEFAULT;
 
@@ -52,6 +56,21 @@ struct Memory {
     certificate_of: Option<types::SpkiHash>,
     pinned: BTreeSet<types::SpkiHash>,
     written: Option<Members>,
+    /// When it was last asked whether the others have shut this node out, or there was last no reason to ask.
+    shut_out_asked: Option<Clocks>,
+}
+
+/// What this node has to say of itself: its clock, the head of its audit log, where it is, what it knows.
+pub(crate) fn own_report(node: &Node, core: &Core) -> NodeReport {
+    let head = core.audit_head();
+    NodeReport {
+        node: core.node,
+        clock: clock::now(),
+        audit_size: head.size,
+        audit_root: head.root.0,
+        api_address: node.api_address.clone(),
+        supports: node.config.state_version,
+    }
 }
 
 impl Duties {
@@ -85,7 +104,12 @@ impl Duties {
 
     async fn round(&mut self, memory: &mut Memory) {
         self.keep_pins(memory);
-        self.keep_lease(memory).await;
+        if self.leaves(memory).await {
+            return;
+        }
+        if !self.node.retired.load(Ordering::Relaxed) {
+            self.keep_lease(memory).await;
+        }
         let state = self.core.state();
         if !state.is_formed() {
             return;
@@ -94,6 +118,32 @@ impl Duties {
         self.record_strangers(memory).await;
         self.keep_authority(&state).await;
         self.keep_server_certificate(&state, memory);
+    }
+
+    /// Whether this node is out, or on its way out. It serves nobody from the entry on that removed it, and closes when
+    /// Raft does not need its vote any more. One that was away asks the others, when it has been without a lease for long.
+    async fn leaves(&self, memory: &mut Memory) -> bool {
+        let now = Clocks::now();
+        let removed = self.node.check_not_removed(&self.core).is_err();
+        if removed {
+            self.core.lease.give_up();
+        }
+        if !removed && self.core.lease.check(now).is_ok() {
+            memory.shut_out_asked = Some(now);
+            return false;
+        }
+        let votes = self.members.borrow().is_voter(self.core.node);
+        let patience = if removed { SHUT_OUT / 5 } else { SHUT_OUT };
+        let asked = *memory.shut_out_asked.get_or_insert(now);
+        let ask = now.boot.saturating_sub(asked.boot) >= patience;
+        if ask {
+            memory.shut_out_asked = Some(now);
+        }
+        if (removed && !votes) || (ask && leaving::is_shut_out(&self.node, &self.core).await) {
+            leaving::leave(&self.node, self.core.node);
+            return true;
+        }
+        removed
     }
 
     /// The peer port accepts the members that Raft knows and the nodes that were admitted and are about to become members.
@@ -174,14 +224,7 @@ impl Duties {
         if memory.reported.is_some_and(|last| now.boot.saturating_sub(last.boot) < interval) {
             return;
         }
-        let head = self.core.audit_head();
-        let report = NodeReport {
-            node: self.core.node,
-            clock: clock::now(),
-            audit_size: head.size,
-            audit_root: head.root.0,
-            api_address: self.node.api_address.clone(),
-        };
+        let report = own_report(&self.node, &self.core);
         match self.core.propose_own(Command::ReportNode(report)).await {
             Ok(_) => memory.reported = Some(now),
             Err(refusal) => tracing::debug!(%refusal, "the audit head could not be anchored now"),

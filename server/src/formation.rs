@@ -248,6 +248,7 @@ async fn try_unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result
             let text = "this node belongs to no cluster yet: there is nothing to unseal";
             return Err(Refusal::new(Reason::NotInitialized, text));
         }
+        Phase::Removed(_) => return node.core().map(drop),
         Phase::Admitted(membership) => return first_opening(node, membership, &brought, by).await,
         Phase::Sealed(membership) => membership,
     };

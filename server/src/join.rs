@@ -48,6 +48,7 @@ pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal>
         token: token.trim().to_owned(),
         peer_address: node.peer_address.clone(),
         api_address: node.api_address.clone(),
+        learner: node.config.join_as_learner,
         request_id: chancery_client::api::request_id(),
     };
     let admitted = client.cluster().redeem_node_token(request).await.map_err(|error| told(&error))?;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms::RotationCause;
-use raft::Member;
+use raft::{Member, Members};
 use state::command::AuthorityStep;
 use state::{Command, State};
 use types::{NodeId, Reason, Refusal};
 
-use crate::api::next_version;
+use crate::api::{close_audit, hand_over, next_version};
 use crate::core::{Core, own_proposal};
+use crate::node::Node;
 
 /// How often the questions are asked.
 const TICK: Duration = Duration::from_millis(250);
@@ -27,6 +28,7 @@ const MEMBERSHIP: Duration = Duration::from_secs(5);
 /// The two tasks of one open node; they rest while another node leads.
 #[derive(Clone, Debug)]
 pub(crate) struct Leading {
+    pub(crate) node: Arc<Node>,
     pub(crate) core: Arc<Core>,
 }
 
@@ -60,19 +62,21 @@ impl Leading {
         }
     }
 
-    /// Adds admitted nodes as learners and promotes those that have caught up.
+    /// Makes Raft's membership what state says: removed nodes go, admitted ones come as learners, and those that are to vote
+    /// are promoted once they have caught up.
     async fn keep_members(&self, state: &State) {
         let members = self.core.raft.membership();
-        if members.changing {
+        if members.changing || self.let_go(state, &members).await {
             return;
         }
+        self.finish_replacements(state, &members).await;
         for (id, node) in state.nodes() {
             let done = match members.get(id) {
                 None => {
                     let member = Member { address: node.info.peer_address.clone(), spki: node.info.spki };
                     self.core.raft.add_learner(id, member, MEMBERSHIP).await
                 }
-                Some(_) if !members.is_voter(id) && self.has_caught_up(id) => {
+                Some(_) if node.votes && !members.is_voter(id) && self.has_caught_up(id) => {
                     self.core.raft.promote(id, MEMBERSHIP).await
                 }
                 Some(_) => continue,
@@ -83,6 +87,52 @@ impl Leading {
             }
             // One change at a time; the next tick asks again.
             return;
+        }
+    }
+
+    /// Takes a removed member out of Raft; true when there was one. Whether it was removed is asked of its key, not of the
+    /// table of nodes: a leader whose state is behind its log does not know every member yet.
+    async fn let_go(&self, state: &State, members: &Members) -> bool {
+        let removed = members.all.iter().find(|(_, member)| state.is_spent(&member.spki)).map(|(id, _)| *id);
+        let Some(id) = removed else { return false };
+        if id == self.core.node {
+            if let Err(refusal) = hand_over(&self.node, &self.core, None).await {
+                tracing::warn!(%refusal, "this node was removed and nobody takes the lead from it");
+            }
+            return true;
+        }
+        match self.core.raft.remove(id, MEMBERSHIP).await {
+            Ok(()) => tracing::info!(node = %id, "a removed node is out of the membership"),
+            Err(error) => tracing::warn!(node = %id, %error, "a removed node is still in the membership"),
+        }
+        true
+    }
+
+    /// Removes the members in whose place another was admitted that votes by now. Whoever made that one's token decided it,
+    /// whether the old one can still be asked for the end of its audit log or not.
+    async fn finish_replacements(&self, state: &State, members: &Members) {
+        let voting = state.nodes().filter(|(id, _)| members.is_voter(*id));
+        let replaced = voting.filter_map(|(_, node)| node.replaces).find(|old| state.node(*old).is_some());
+        let Some(old) = replaced else { return };
+        if old == self.core.node {
+            // The next leader removes it.
+            if let Err(refusal) = hand_over(&self.node, &self.core, None).await {
+                tracing::warn!(%refusal, "this node is to be replaced and nobody takes the lead from it");
+            }
+            return;
+        }
+        let audit_closed = match close_audit(&self.core, old).await {
+            Ok(found) => found.audit_closed,
+            Err(why) => {
+                tracing::warn!(node = %old, %why, "a node is replaced although the end of its audit log is not known");
+                None
+            }
+        };
+        let command = Command::RemoveNode { node: old, audit_closed, forced: audit_closed.is_none() };
+        let proposed = self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from);
+        match proposed.and_then(|applied| applied.reply) {
+            Ok(_) => tracing::info!(node = %old, "a node that was replaced is removed"),
+            Err(refusal) => tracing::warn!(node = %old, %refusal, "a node that was replaced could not be removed"),
         }
     }
 

@@ -21,6 +21,7 @@ mod join;
 mod keyring;
 mod leading;
 mod lease;
+mod leaving;
 mod machine;
 mod member;
 mod membership;

@@ -13,6 +13,8 @@ use types::{Reason, Refusal};
 #[derive(Debug)]
 pub(crate) struct StateMachine {
     state: State,
+    /// The newest version of the state machine that this node knows.
+    supports: u32,
     leaves: mpsc::UnboundedSender<AuditLeaf>,
     recorded: watch::Receiver<u64>,
     members: watch::Sender<Members>,
@@ -38,13 +40,13 @@ pub(crate) struct Ends {
 }
 
 impl StateMachine {
-    /// A machine before its first entry.
+    /// A machine before its first entry, which knows the versions up to `supports`.
     #[must_use]
-    pub(crate) fn new() -> (Self, Ends) {
+    pub(crate) fn new(supports: u32) -> (Self, Ends) {
         let (leaves, leaves_out) = mpsc::unbounded_channel();
         let (recorded_in, recorded) = watch::channel(0);
         let (members, members_out) = watch::channel(Members::default());
-        let machine = Self { state: State::new(), leaves, recorded, members };
+        let machine = Self { state: State::new(), supports, leaves, recorded, members };
         (machine, Ends { leaves: leaves_out, recorded: recorded_in, members: members_out })
     }
 }
@@ -64,6 +66,18 @@ impl Machine for StateMachine {
             let _ = self.leaves.send(leaf);
         }
         encode_reply(&outcome.reply)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let version = self.state.version();
+        if version <= self.supports {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "the cluster has moved to version {version} of the state machine and this build knows those up to {}: \
+             install a newer build",
+            self.supports
+        )))
     }
 
     fn applied_members(&mut self, _index: u64, members: &Members) {
@@ -86,7 +100,7 @@ impl Machine for StateMachine {
 
     fn read_snapshot(&mut self, input: &mut dyn Read) -> io::Result<()> {
         self.state = state::read_snapshot(input).map_err(io::Error::other)?;
-        Ok(())
+        self.check()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::api;
 use crate::clock;
 use crate::core::{Core, no_leader, own_proposal};
 use crate::fence::Granted;
+use crate::leaving;
 use crate::node::{Node, Phase};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
@@ -62,7 +63,7 @@ pub(crate) fn hello(node: &Node) -> wire::HelloResponse {
             sealed: true,
             ..Default::default()
         },
-        Phase::Empty => wire::HelloResponse { sealed: true, ..Default::default() },
+        Phase::Empty | Phase::Removed(_) => wire::HelloResponse { sealed: true, ..Default::default() },
     }
 }
 
@@ -70,6 +71,7 @@ impl Member {
     /// The open core and the member at the other end.
     fn caller<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
         let core = self.node.core()?;
+        self.node.check_not_removed(&core)?;
         let peer = request.extensions().get::<PeerInfo>().ok_or_else(not_a_member)?;
         let state = core.state();
         let found = state.nodes().find(|(_, node)| node.info.spki == peer.spki).map(|(id, _)| id);
@@ -163,6 +165,15 @@ impl Member {
         }
     }
 
+    /// Stops serving, because the leader is about to remove this node.
+    async fn retired(&self, request: &Request<wire::RetireRequest>) -> Result<wire::RetireResponse, Refusal> {
+        let (core, caller) = self.caller(request)?;
+        if core.raft.leader() != Some(caller) {
+            return Err(Refusal::new(Reason::PermissionDenied, "only the leader retires a member"));
+        }
+        leaving::retire(&self.node, &core).await.map(|audit_size| wire::RetireResponse { audit_size })
+    }
+
     async fn leaves(&self, request: &Request<wire::FetchLeavesRequest>) -> Result<wire::FetchLeavesResponse, Refusal> {
         let (core, _) = self.caller(request)?;
         let wire::FetchLeavesRequest { start_index, count_max } = *request.get_ref();
@@ -225,6 +236,10 @@ impl MemberService for Member {
         request: Request<wire::FetchLeavesRequest>,
     ) -> Result<Response<wire::FetchLeavesResponse>, Status> {
         answer(self.leaves(&request).await)
+    }
+
+    async fn retire(&self, request: Request<wire::RetireRequest>) -> Result<Response<wire::RetireResponse>, Status> {
+        answer(self.retired(&request).await)
     }
 
     async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {

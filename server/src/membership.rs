@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use raft::{Member, Members};
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, NodeId, SpkiHash, TrustDomain};
+use types::{ClusterId, NodeId, Reason, Refusal, SpkiHash, TrustDomain};
 
 use crate::folder::{Folder, FolderError};
 
 const NODE_FILE: &str = "node.json";
 const MEMBERS_FILE: &str = "members.json";
+const REMOVED_FILE: &str = "removed.json";
 
 /// `node.json`: who this node is. Written once, when it has become a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,38 @@ impl Membership {
     pub(crate) fn node(&self) -> NodeId {
         NodeId(self.node)
     }
+}
+
+/// `removed.json`: this folder's node was taken out of its cluster. Nothing ever removes the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removed {
+    version: u32,
+    cluster: String,
+    node: u64,
+}
+
+/// Notes that this node was removed: the folder never serves again.
+///
+/// # Errors
+/// When the disk refuses.
+pub(crate) fn write_removed(folder: &Folder, cluster: ClusterId, node: NodeId) -> Result<(), FolderError> {
+    folder.write_json(REMOVED_FILE, &Removed { version: 1, cluster: cluster.to_hex(), node: node.0 })
+}
+
+/// Refuses the folder of a node that was removed.
+///
+/// # Errors
+/// [`Reason::Removed`]; when the file is damaged.
+pub(crate) fn check_not_removed(folder: &Folder) -> Result<Result<(), Refusal>, FolderError> {
+    let removed: Option<Removed> = folder.read_json(REMOVED_FILE)?;
+    let Some(Removed { cluster, node, .. }) = removed else { return Ok(Ok(())) };
+    let text = format!(
+        "this is the folder of {}, which was removed from cluster {cluster} and does not come back: \
+         give the node an empty folder and join it as a new one, with a token of `chancery cluster token --for node`",
+        NodeId(node)
+    );
+    Ok(Err(Refusal::new(Reason::Removed, text)))
 }
 
 /// The members as last written; none before.

@@ -13,7 +13,8 @@ use raft::Role;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use types::{Action, Reason, Refusal};
+use tokio_util::task::TaskTracker;
+use types::{Action, NodeId, Reason, Refusal};
 
 use crate::config::{Config, SealKind};
 use crate::core::Core;
@@ -64,6 +65,10 @@ pub(crate) struct Node {
     /// The peer port while Raft does not serve it.
     pub(crate) sealed_port: SealedPort,
     phase: RwLock<Phase>,
+    /// Calls under way that leave a record in this node's own log.
+    pub(crate) calls: TaskTracker,
+    /// It is about to be removed: it has given its lease back and asks for none.
+    pub(crate) retired: AtomicBool,
     /// Cancelled while clients are sent elsewhere.
     draining: Mutex<CancellationToken>,
     /// From the start until the node has opened, when its seal lets it do so by itself.
@@ -81,6 +86,8 @@ pub(crate) enum Phase {
     Sealed(Membership),
     /// It serves.
     Open(Arc<Core>),
+    /// It was removed from the cluster: nothing runs, and nothing ever will in this folder.
+    Removed(NodeId),
 }
 
 impl Node {
@@ -107,6 +114,8 @@ impl Node {
             shares: Mutex::default(),
             sealed_port: SealedPort::default(),
             phase: RwLock::new(phase),
+            calls: TaskTracker::new(),
+            retired: AtomicBool::new(false),
             draining: Mutex::default(),
             starting: AtomicBool::new(opens_by_itself),
         })
@@ -141,6 +150,7 @@ impl Node {
             Phase::Empty => {
                 Err(Refusal::new(Reason::NotInitialized, "this node belongs to no cluster yet: run `chancery init`"))
             }
+            Phase::Removed(id) => Err(removed(id)),
         }
     }
 
@@ -151,6 +161,7 @@ impl Node {
     pub(crate) fn serving(&self, action: Action) -> Result<Arc<Core>, Refusal> {
         let core = self.core()?;
         core.check_alive()?;
+        self.check_not_removed(&core)?;
         // What is about this very node is answered to the end.
         let of_this_node = matches!(action, Action::GetClusterStatus | Action::DrainNode | Action::Seal);
         if !of_this_node {
@@ -166,8 +177,17 @@ impl Node {
     pub(crate) fn ready(&self) -> Result<(), Refusal> {
         let core = self.core()?;
         core.check_alive()?;
+        self.check_not_removed(&core)?;
         self.check_not_draining()?;
         core.lease.check(Clocks::now())
+    }
+
+    /// Whether the cluster still knows this node, as far as this node's own state says.
+    ///
+    /// # Errors
+    /// [`Reason::Removed`].
+    pub(crate) fn check_not_removed(&self, core: &Core) -> Result<(), Refusal> {
+        if core.state().is_spent(&self.identity.spki()) { Err(removed(core.node)) } else { Ok(()) }
     }
 
     fn check_not_draining(&self) -> Result<(), Refusal> {
@@ -226,6 +246,11 @@ impl Node {
 fn due_count(core: &Core) -> u64 {
     let state = core.state();
     state.rotations_due(state.time()).count() as u64
+}
+
+fn removed(id: NodeId) -> Refusal {
+    let text = format!("{id} was removed from the cluster and never serves again: ask another node");
+    Refusal::new(Reason::Removed, text)
 }
 
 /// What a node is put together from.

@@ -69,7 +69,7 @@ pub(crate) async fn open_raft(
 ) -> Result<Opened, OpeningError> {
     let (cluster, id) = (membership.cluster(), membership.node());
     let envelope = StorageEnvelope::new(&root, id)?;
-    let (machine, ends) = StateMachine::new();
+    let (machine, ends) = StateMachine::new(node.config.state_version);
     let seed_members = read_members(&node.folder)?;
     node.pins.replace(seed_members.all.values().map(|member| member.spki));
     let config = Config::new(cluster, id, node.folder.path());
@@ -106,7 +106,7 @@ impl Opened {
         core.tasks.spawn(recorder.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
-        let leading = Leading { core: Arc::clone(&core) };
+        let leading = Leading { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(leading.clone().run_schedules());
         core.tasks.spawn(leading.run_membership());
         Ok(core)

@@ -16,7 +16,7 @@ use crate::api::{admin_routes, api_routes};
 use crate::config::{Config, SealKind};
 use crate::folder::{Folder, FolderError};
 use crate::formation::Brought;
-use crate::membership::Membership;
+use crate::membership::{Membership, check_not_removed};
 use crate::node::{Node, Parts, Phase};
 use crate::{clock, formation, health, join, net, seal};
 
@@ -59,6 +59,7 @@ pub enum RunError {
 pub async fn run(config: Config, join_token: Option<String>, stop: CancellationToken) -> Result<(), RunError> {
     crypto::tls::install_provider();
     let folder = Folder::open(&config.data_dir)?;
+    check_not_removed(&folder)??;
     let membership = Membership::read(&folder)?;
     let (signer, identity) = identity(&folder)?;
     let api = net::bind("api", config.api.listen).await?;

@@ -14,6 +14,8 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         Command::ReportNode(report) => *actor == Principal::Node(report.node),
         Command::PublishAuthority { node, .. } => *actor == Principal::Node(*node),
         Command::AdvanceAuthority { .. } => matches!(actor, Principal::Node(_)),
+        // The leader removes whom a replacement was admitted for; `nodes::remove` checks that there is one.
+        Command::RemoveNode { .. } if matches!(actor, Principal::Node(_)) => true,
         Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),
         Command::AddKeyVersion { cause: kms::RotationCause::Schedule, .. } => matches!(actor, Principal::Node(_)),
         _ => matches!(actor, Principal::Operator(_) | Principal::Workload(_)) && basis.is_some(),

@@ -108,7 +108,9 @@ impl Answer {
 /// Hands each command to its handler.
 fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
-    use handlers::{agents, authorities, entries, formation, keys, namespaces, nodes, operators, roles, tokens};
+    use handlers::{
+        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, roles, tokens,
+    };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
         C::CreateNamespace { name, id, settings, kek_wrapped } => {
@@ -122,7 +124,9 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::CreateJoinToken { id, secret_hash, kind, expires } => {
             tokens::create(turn, *id, *secret_hash, kind, *expires)
         }
-        C::RedeemNodeToken { token, secret_hash, info } => nodes::redeem(turn, token, secret_hash, info),
+        C::RedeemNodeToken { token, secret_hash, info, learner } => {
+            nodes::redeem(turn, token, secret_hash, info, *learner)
+        }
         C::RedeemAgentToken { token, secret_hash, spki, expires } => {
             agents::redeem(turn, token, secret_hash, *spki, *expires)
         }
@@ -152,5 +156,8 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         }
         C::AdvanceAuthority { authority, step } => authorities::advance(turn, authority, *step),
         C::ReportNode(report) => nodes::report(turn, report),
+        C::RemoveNode { node, audit_closed, forced } => members::remove(turn, *node, *audit_closed, *forced),
+        C::PromoteNode { node } => members::promote(turn, *node),
+        C::RaiseVersion { version } => members::raise_version(turn, *version),
     }
 }

@@ -86,6 +86,8 @@ pub enum JoinKind {
     Node,
     /// The agent of that name.
     Agent(AgentName),
+    /// A member that takes the place of another: once it votes, that one is removed.
+    Replacement(NodeId),
 }
 
 /// Where an authority is to go next.
@@ -112,6 +114,8 @@ pub struct NodeReport {
     pub audit_root: [u8; 32],
     /// Its API address, which may change over a restart.
     pub api_address: String,
+    /// The newest state-machine version that its build knows.
+    pub supports: u32,
 }
 
 /// A change.
@@ -197,6 +201,8 @@ pub enum Command {
         secret_hash: [u8; 32],
         /// The new member.
         info: NodeInfo,
+        /// It asks for no vote: it stays a learner until it is promoted.
+        learner: bool,
     },
     /// Spends a token and enrols an agent.
     RedeemAgentToken {
@@ -314,6 +320,25 @@ pub enum Command {
     },
     /// A node's audit head and clock; moves state time.
     ReportNode(NodeReport),
+    /// Takes a member out of the cluster for good.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+        /// Leaves in its own audit log when it had stopped serving, as it said itself; none when it could not be asked.
+        audit_closed: Option<u64>,
+        /// Although it is not known how its audit log ends, or fewer voters than a majority are up afterwards.
+        forced: bool,
+    },
+    /// Makes a learner a voter.
+    PromoteNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// Moves the state machine to a later version, which every member's build must know.
+    RaiseVersion {
+        /// The version.
+        version: u32,
+    },
 }
 
 /// What an accepted command did: enough to answer the caller, and a retry of it, from applied state.

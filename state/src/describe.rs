@@ -31,6 +31,9 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::DeleteEntry { .. } => Action::DeleteEntry,
         C::PublishAuthority { .. } | C::AdvanceAuthority { .. } => Action::AdvanceAuthority,
         C::ReportNode(_) => Action::ReportNode,
+        C::RemoveNode { .. } => Action::RemoveNode,
+        C::PromoteNode { .. } => Action::PromoteNode,
+        C::RaiseVersion { .. } => Action::UpgradeCluster,
     }
 }
 
@@ -55,7 +58,10 @@ pub(crate) fn resource(command: &Command) -> String {
         C::CreateEntry { namespace, name, .. }
         | C::UpdateEntry { namespace, name, .. }
         | C::DeleteEntry { namespace, name } => format!("namespaces/{namespace}/entries/{name}"),
-        C::PublishAuthority { node, .. } => format!("nodes/{}", node.0),
+        C::PublishAuthority { node, .. } | C::RemoveNode { node, .. } | C::PromoteNode { node } => {
+            format!("nodes/{}", node.0)
+        }
+        C::RaiseVersion { .. } => "cluster".to_owned(),
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
     }
@@ -80,5 +86,6 @@ pub(crate) fn join_kind(kind: &JoinKind) -> String {
     match kind {
         JoinKind::Node => "node".to_owned(),
         JoinKind::Agent(name) => format!("agents/{name}"),
+        JoinKind::Replacement(old) => format!("node in place of nodes/{}", old.0),
     }
 }

@@ -34,6 +34,11 @@ impl Command {
             | Self::AddKeyVersion { .. }
             // When a key rotates next is nobody's right.
             | Self::UpdateKey { .. }
+            | Self::PromoteNode { .. }
+            | Self::RaiseVersion { .. }
+            // The node itself gives its lease up when it applies this and is granted none from then on. Later fences wait for
+            // what it may still hold; the admin who removes it for what it might do taints its authority.
+            | Self::RemoveNode { .. }
             // A node's or agent's own word.
             | Self::RedeemNodeToken { .. }
             | Self::AckBundle { .. }

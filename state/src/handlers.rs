@@ -7,6 +7,7 @@ mod checks;
 pub(crate) mod entries;
 pub(crate) mod formation;
 pub(crate) mod keys;
+pub(crate) mod members;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod operators;

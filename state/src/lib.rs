@@ -24,6 +24,12 @@ pub mod sum;
 mod table;
 mod turn;
 
+/// The version of the state machine in which every cluster begins.
+pub const VERSION_FIRST: u32 = 1;
+/// The newest version that this build knows. A later one changes what an entry does: it is used from the entry on that
+/// raises it, which every member must know beforehand (docs/spec/membership.md).
+pub const VERSION_NEWEST: u32 = 1;
+
 pub use command::{
     AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, Reply,
     RequestKey,

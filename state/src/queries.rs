@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use audit::{Frontier, Head, LogName};
 use types::{NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain};
 
-use crate::State;
 use crate::rows::{Cluster, Namespace, Node, Report, Request, Token};
+use crate::{State, VERSION_FIRST};
 
 /// Sequences are generation · 2^40 + index: below 2^53, so that JSON readers keep them exact.
 const INDEX_BITS: u32 = 40;
@@ -175,8 +175,28 @@ impl State {
         self.token_table().get(id)
     }
 
-    /// The members' numbers: each is to hold an authority of its own.
-    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
-        self.nodes().map(|(id, _)| id).collect()
+    /// The members that are to vote: each is to hold an authority of its own.
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.nodes().filter(|(_, node)| node.votes).map(|(id, _)| id).collect()
+    }
+
+    /// Whether a key belonged to somebody who was revoked or removed: it never recognises anybody again.
+    #[must_use]
+    pub fn is_spent(&self, spki: &SpkiHash) -> bool {
+        self.spent_table().contains(spki)
+    }
+
+    /// The version of the state machine that all members run.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version_row().get(&()).map_or(VERSION_FIRST, |row| row.number)
+    }
+
+    /// The newest version that every member's build knows; none while a member has not said.
+    #[must_use]
+    pub fn version_supported(&self) -> Option<u32> {
+        let said: Option<Vec<u32>> = self.nodes().map(|(id, _)| self.report(id).map(|said| said.supports)).collect();
+        said?.into_iter().min()
     }
 }

@@ -38,6 +38,8 @@ impl State {
             C::CreateEntry { namespace, name, .. }
             | C::UpdateEntry { namespace, name, .. }
             | C::DeleteEntry { namespace, name } => self.entry(namespace, name).map(ca::Entry::revision),
+            C::RemoveNode { node, .. } | C::PromoteNode { node } => self.node(*node).map(|row| row.revision),
+            C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
             C::Init { .. }
             | C::CreateJoinToken { .. }
             | C::RedeemNodeToken { .. }
@@ -96,7 +98,10 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::AckBundle { .. }
         | C::PublishAuthority { .. }
         | C::AdvanceAuthority { .. }
-        | C::ReportNode(_) => None,
+        | C::ReportNode(_)
+        | C::RemoveNode { .. }
+        | C::PromoteNode { .. }
+        | C::RaiseVersion { .. } => None,
     }
 }
 

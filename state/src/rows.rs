@@ -98,9 +98,24 @@ pub struct Agent {
 pub struct Node {
     /// Where it is reached and how it is recognised.
     pub info: NodeInfo,
+    /// Whether it is to vote. Raft's membership follows: a voter votes once it has caught up.
+    pub votes: bool,
+    /// The member that is removed once this one votes.
+    pub replaces: Option<NodeId>,
     /// When it was admitted.
     pub admitted: Time,
     /// The entry that last changed it.
+    pub revision: Revision,
+}
+
+/// The version of the state machine, once it was raised.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The version.
+    pub number: u32,
+    /// Since when.
+    pub since: Time,
+    /// The entry that raised it.
     pub revision: Revision,
 }
 
@@ -115,6 +130,8 @@ pub struct Report {
     pub audit_size: u64,
     /// RFC 6962 root over them.
     pub audit_root: [u8; 32],
+    /// The newest state-machine version that its build knows.
+    pub supports: u32,
     /// The entry that brought it.
     pub revision: Revision,
 }

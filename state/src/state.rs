@@ -13,7 +13,9 @@ use types::{
     TokenId,
 };
 
-use crate::rows::{Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, VersionKey};
+use crate::rows::{
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, Version, VersionKey,
+};
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
 pub(crate) use indexes::Indexes;
@@ -41,6 +43,8 @@ pub struct State {
     requests: Table<(RequestId, Principal), Request>,
     /// A principal's request ids at or below its horizon are refused unless they are remembered.
     horizons: Table<Principal, RequestId>,
+    /// Empty in version 1.
+    version: Table<(), Version>,
     indexes: Indexes,
 }
 
@@ -65,6 +69,7 @@ impl State {
             authorities: Table::new(TableId::Authorities),
             requests: Table::new(TableId::Requests),
             horizons: Table::new(TableId::Horizons),
+            version: Table::new(TableId::Version),
             indexes: Indexes::default(),
         }
     }
@@ -97,7 +102,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 15] {
+    fn sums(&self) -> [(TableId, RowSum); 16] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -114,11 +119,12 @@ impl State {
             (self.authorities.id(), *self.authorities.sum()),
             (self.requests.id(), *self.requests.sum()),
             (self.horizons.id(), *self.horizons.sum()),
+            (self.version.id(), *self.version.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 15]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 16]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -169,4 +175,5 @@ tables! {
     authority_table = authorities: SpkiHash => ca::Authority;
     request_table = requests: (RequestId, Principal) => Request;
     horizon_table = horizons: Principal => RequestId;
+    version_row = version: () => Version;
 }

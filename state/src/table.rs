@@ -41,6 +41,7 @@ pub(crate) enum TableId {
     Authorities = 14,
     Requests = 15,
     Horizons = 16,
+    Version = 17,
 }
 
 impl TableId {
@@ -64,6 +65,7 @@ impl TableId {
             T::Authorities,
             T::Requests,
             T::Horizons,
+            T::Version,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -163,10 +165,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=16 {
+        for byte in 1..=17 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(17), None);
+        assert_eq!(TableId::from_byte(18), None);
     }
 }

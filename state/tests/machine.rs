@@ -48,6 +48,7 @@ fn report(cluster: &mut Cluster, node: u64, clock: Time, audit_size: u64) -> Res
         audit_size,
         audit_root: [u8::try_from(audit_size).expect("small"); 32],
         api_address: "127.0.0.1:7443".to_owned(),
+        supports: 1,
     };
     cluster.propose(proposal(Principal::Node(NodeId(node)), Command::ReportNode(report))).reply
 }
@@ -72,7 +73,8 @@ fn redeem(cluster: &mut Cluster, number: u8, secret: u8) -> Result<Reply, Refusa
 fn redeem_as(cluster: &mut Cluster, key: u8, number: u8, secret: u8) -> Result<Reply, Refusal> {
     let info =
         NodeInfo { spki: SpkiHash([0xa0 | key; 32]), peer_address: "a:1".to_owned(), api_address: "a:2".to_owned() };
-    let command = Command::RedeemNodeToken { token: TokenId([number; 16]), secret_hash: [secret; 32], info };
+    let command =
+        Command::RedeemNodeToken { token: TokenId([number; 16]), secret_hash: [secret; 32], info, learner: false };
     cluster.propose(proposal(Principal::JoinToken, command)).reply
 }
 
@@ -205,12 +207,19 @@ fn an_audit_log_never_goes_back() {
         audit_size: 5,
         audit_root: [0xff; 32],
         api_address: "127.0.0.1:7443".to_owned(),
+        supports: 1,
     };
     let forked = cluster.propose(proposal(Principal::Node(NodeId(1)), Command::ReportNode(forked)));
     assert_eq!(why(forked.reply), Some(Reason::PreconditionFailed));
     assert!(forked.record.is_some(), "the attempt is on record");
-    let other =
-        NodeReport { node: NodeId(1), clock: FORMED, audit_size: 6, audit_root: [0; 32], api_address: "a:1".into() };
+    let other = NodeReport {
+        node: NodeId(1),
+        clock: FORMED,
+        audit_size: 6,
+        audit_root: [0; 32],
+        api_address: "a:1".into(),
+        supports: 1,
+    };
     let other = proposal(Principal::Node(NodeId(2)), Command::ReportNode(other));
     assert_eq!(why(cluster.propose(other).reply), Some(Reason::PermissionDenied));
 }

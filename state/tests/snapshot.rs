@@ -43,7 +43,7 @@ fn some_state() -> State {
     let (namespace, name) = (NamespaceName::default_namespace(), EntryName::parse("api").expect("a name"));
     cluster.ask(Command::CreateEntry { namespace, name, body }).expect("an entry");
     let (node, api_address) = (NodeId(1), "127.0.0.1:7443".to_owned());
-    let report = NodeReport { node, clock: FORMED, audit_size: 3, audit_root: [0x0b; 32], api_address };
+    let report = NodeReport { node, clock: FORMED, audit_size: 3, audit_root: [0x0b; 32], api_address, supports: 1 };
     cluster.propose(proposal(Principal::Node(node), Command::ReportNode(report))).reply.expect("reported");
     cluster.state
 }
@@ -91,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1102 bytes
-        sha256 acff4a5f79b800649f2ec2b7624d180c0cebb00ff6d1d427bdb32e6e0810d583
+        1105 bytes
+        sha256 04804bbb33cceac6358642b2e6f201569d598c8ef82f20f9c9165b89cf9f9c7f
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

@@ -149,6 +149,12 @@ actions! {
     TransferLeader = "ClusterService"."TransferLeader", Use;
     /// Send a node's callers elsewhere, as before a restart, or take it back.
     DrainNode = "ClusterService"."DrainNode", Use;
+    /// Take a member out of the cluster for good.
+    RemoveNode = "ClusterService"."RemoveNode", Mutate;
+    /// Make a learner a voter.
+    PromoteNode = "ClusterService"."PromoteNode", Mutate;
+    /// Raise the version of the state machine.
+    UpgradeCluster = "ClusterService"."Upgrade", Mutate;
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub const BINDINGS_MAX: usize = 100_000;
 pub const ENROLMENT_MAX: Millis = Millis::from_days(365);
 /// Most members of the cluster, voters and learners.
 pub const NODES_MAX: usize = 16;
+/// Most members that vote: a write waits for most of them, and each has two authorities or three in the bundle.
+pub const VOTERS_MAX: usize = 7;
 /// Most unredeemed join tokens.
 pub const JOIN_TOKENS_MAX: usize = 10_000;
 /// Longest life of a join token.

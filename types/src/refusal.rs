@@ -84,6 +84,8 @@ reasons! {
     Draining = "DRAINING";
     /// The change is committed, but a node may still serve the state before it: the same request waits for its end.
     FencePending = "FENCE_PENDING";
+    /// The node was removed from the cluster and never serves again.
+    Removed = "REMOVED";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

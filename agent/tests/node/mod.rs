@@ -263,6 +263,27 @@ impl ClusterService for Node {
     ) -> Result<Response<wire::DrainNodeResponse>, Status> {
         Err(Status::unimplemented("no agent asks this"))
     }
+
+    async fn remove_node(
+        &self,
+        _request: Request<wire::RemoveNodeRequest>,
+    ) -> Result<Response<wire::RemoveNodeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
+    async fn promote_node(
+        &self,
+        _request: Request<wire::PromoteNodeRequest>,
+    ) -> Result<Response<wire::PromoteNodeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
+    async fn upgrade(
+        &self,
+        _request: Request<wire::UpgradeRequest>,
+    ) -> Result<Response<wire::UpgradeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
 }
 
 /// A TLS connection that knows whose key is at its other end.

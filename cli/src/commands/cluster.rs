@@ -25,6 +25,32 @@ pub(crate) enum ClusterCommand {
     Status,
     /// Make a one-time join token
     Token(TokenArgs),
+    /// Make a learner a voter, and wait until it votes
+    Promote {
+        /// Which, for example 4 or node-4
+        #[arg(value_name = "NODE", value_parser = node)]
+        node: NodeId,
+    },
+    /// Take a member out of the cluster for good, and wait until it is out
+    ///
+    /// Its number, its key and its data folder never come back. A member that is up first stops serving and anchors the end of
+    /// its audit log.
+    Remove {
+        /// Which, for example 3 or node-3
+        #[arg(value_name = "NODE", value_parser = node)]
+        node: NodeId,
+        /// Although it cannot be reached, so that the end of its audit log stays unknown, or although fewer voters than a
+        /// majority are up without it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a one-time token for a node that takes the place of another
+    ///
+    /// Start the new node with it: `chancery server --join FILE`. Once it votes, the old one is removed, whether it can be
+    /// reached or not.
+    Replace(ReplaceArgs),
+    /// Move the state machine to the newest version that every member's build knows
+    Upgrade,
     /// Hand leadership to another voter
     TransferLeader {
         /// Who is to lead, for example 2 or node-2; the voter that lacks the least when absent
@@ -52,6 +78,20 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_name = "NAME", required_if_eq("kind", "agent"))]
     agent: Option<AgentName>,
     /// It is refused after this time, at most 24h
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    ttl: Millis,
+    /// Write it to this file of mode 0600 instead of stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Arguments of `cluster replace`.
+#[derive(Args, Debug)]
+pub(crate) struct ReplaceArgs {
+    /// The member that goes, for example 3 or node-3
+    #[arg(value_name = "OLD", value_parser = node)]
+    old: NodeId,
+    /// The token is refused after this time, at most 24h
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     ttl: Millis,
     /// Write it to this file of mode 0600 instead of stdout
@@ -99,6 +139,8 @@ struct StatusView {
     commit_index: u64,
     state_time: Option<String>,
     failures_tolerated: u32,
+    state_version: u32,
+    state_version_supported: u32,
     nodes: Vec<NodeView>,
 }
 
@@ -109,6 +151,8 @@ struct NodeView {
     reachable: bool,
     sealed: bool,
     draining: bool,
+    voter: bool,
+    replaces: Option<u64>,
     applied_index: u64,
     lag: u64,
     authority_state: String,
@@ -127,35 +171,49 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
             let answer = context.client().await?.cluster().status(GetStatusRequest {}).await?;
             context.print(&StatusView::from(answer))
         }
-        ClusterCommand::Token(args) => token(args, context).await,
+        ClusterCommand::Token(args) => {
+            let kind = match args.kind {
+                Kind::Node => JoinTokenKind::Node,
+                Kind::Agent => JoinTokenKind::Agent,
+            };
+            let request = CreateJoinTokenRequest {
+                kind: kind.into(),
+                agent_id: args.agent.map(|name| name.to_string()).unwrap_or_default(),
+                ttl: Some(to_wire_duration(args.ttl)),
+                ..CreateJoinTokenRequest::default()
+            };
+            token(request, args.out, context).await
+        }
+        ClusterCommand::Replace(args) => {
+            let request = CreateJoinTokenRequest {
+                kind: JoinTokenKind::Node.into(),
+                replaces: args.old.0,
+                ttl: Some(to_wire_duration(args.ttl)),
+                ..CreateJoinTokenRequest::default()
+            };
+            token(request, args.out, context).await
+        }
+        ClusterCommand::Promote { node } => members::promote(node, context).await,
+        ClusterCommand::Remove { node, force } => members::remove(node, force, context).await,
+        ClusterCommand::Upgrade => members::upgrade(context).await,
         ClusterCommand::TransferLeader { node } => members::transfer_leader(node, context).await,
         ClusterCommand::Drain { node, undo } => members::drain(node, undo, context).await,
     }
 }
 
-async fn token(args: TokenArgs, context: &Context) -> Result<(), Failure> {
-    if let Some(path) = &args.out {
+async fn token(request: CreateJoinTokenRequest, out: Option<PathBuf>, context: &Context) -> Result<(), Failure> {
+    if let Some(path) = &out {
         private_file::check_replaceable(path)?; // before a token is made that would go nowhere
     }
-    let kind = match args.kind {
-        Kind::Node => JoinTokenKind::Node,
-        Kind::Agent => JoinTokenKind::Agent,
-    };
-    let request = CreateJoinTokenRequest {
-        kind: kind.into(),
-        agent_id: args.agent.map(|name| name.to_string()).unwrap_or_default(),
-        ttl: Some(to_wire_duration(args.ttl)),
-        ..CreateJoinTokenRequest::default()
-    };
     let answer = context.client().await?.cluster().create_join_token(request).await?;
     let token = Zeroizing::new(answer.token);
-    if let Some(path) = &args.out {
+    if let Some(path) = &out {
         private_file::write(path, format!("{}\n", token.as_str()).as_bytes())?;
     }
     context.print(&TokenView {
-        token: args.out.is_none().then(|| token.as_str().to_owned()),
+        token: out.is_none().then(|| token.as_str().to_owned()),
         expire_time: rfc3339(answer.expire_time.as_ref()),
-        written_to: args.out,
+        written_to: out,
         until: answer.expire_time.as_ref().map(|time| minute(from_wire_time(time))).unwrap_or_default(),
     })
 }
@@ -171,6 +229,8 @@ impl From<ClusterStatus> for StatusView {
             commit_index: wire.commit_index,
             state_time: rfc3339(wire.state_time.as_ref()),
             failures_tolerated: wire.failures_tolerated,
+            state_version: wire.state_version,
+            state_version_supported: wire.state_version_supported,
             nodes: wire.nodes.into_iter().map(NodeView::from).collect(),
         }
     }
@@ -183,6 +243,7 @@ impl From<NodeStatus> for NodeView {
             NodeRole::Follower => "follower",
             NodeRole::Learner => "learner",
             NodeRole::Candidate => "candidate",
+            NodeRole::Leaving => "leaving",
             NodeRole::Unspecified => "unknown",
         };
         let left = wire.authority_expire_time.as_ref().map(|end| from_wire_time(end).since(now()));
@@ -198,6 +259,8 @@ impl From<NodeStatus> for NodeView {
             reachable: wire.reachable,
             sealed: wire.sealed,
             draining: wire.draining,
+            voter: wire.voter,
+            replaces: Some(wire.replaces).filter(|old| *old != 0),
             applied_index: wire.applied_index,
             lag: wire.lag,
             authority_expire_time: rfc3339(wire.authority_expire_time.as_ref()),

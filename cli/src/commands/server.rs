@@ -35,6 +35,9 @@ pub(crate) struct ServerArgs {
     /// File of mode 0600 with a join token of `chancery cluster token --for node`; for the first start only
     #[arg(long, value_name = "FILE")]
     join: Option<PathBuf>,
+    /// Join without a vote: the node answers reads and uses of keys, and votes once `chancery cluster promote` says so
+    #[arg(long, requires = "join")]
+    learner: bool,
     /// End when standard input closes, so that a node never outlives whoever started it
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -91,9 +94,11 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let until_stdin_closes = args.until_stdin_closes;
     let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
     let file = args.config.clone();
-    let config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
+    let join_as_learner = args.learner;
+    let mut config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
         Failure::new(Exit::Usage, error.to_string()).hint("deploy/conf has an example of every setting")
     })?;
+    config.join_as_learner = join_as_learner;
     let shape = match config.log_format {
         LogFormat::Text => LogShape::Text,
         LogFormat::Json => LogShape::Json,

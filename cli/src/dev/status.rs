@@ -36,6 +36,7 @@ pub(crate) fn missing(status: &ClusterStatus, count: usize) -> Option<String> {
             _ if !node.reachable => Some(format!("{name} is not reachable")),
             NodeRole::Leader | NodeRole::Follower => None,
             NodeRole::Learner => Some(format!("{name} is a learner")),
+            NodeRole::Leaving => Some(format!("{name} is leaving")),
             NodeRole::Candidate | NodeRole::Unspecified => Some(format!("{name} has no part yet")),
         }
     })

@@ -13,9 +13,10 @@ use proto::cluster::v1::{
     Binding, ClusterStatus, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest,
     DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest,
     GrantRoleRequest, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, RedeemNodeTokenRequest, RedeemNodeTokenResponse,
-    RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, TransferLeaderRequest,
-    TransferLeaderResponse, UnsealRequest, UpdateNamespaceRequest, WhoAmIRequest, WhoAmIResponse,
+    ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse,
+    RedeemNodeTokenRequest, RedeemNodeTokenResponse, RemoveNodeRequest, RemoveNodeResponse, RevokeOperatorRequest,
+    RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, TransferLeaderRequest, TransferLeaderResponse,
+    UnsealRequest, UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
 use super::service;
@@ -33,6 +34,12 @@ service! {
     local transfer_leader(TransferLeaderRequest) -> TransferLeaderResponse = transfer_leader;
     /// Sends a node's callers elsewhere, or takes it back.
     local drain_node(DrainNodeRequest) -> DrainNodeResponse = drain_node;
+    /// Takes a member out of the cluster for good.
+    mutate remove_node(RemoveNodeRequest) -> RemoveNodeResponse = remove_node;
+    /// Makes a learner a voter.
+    mutate promote_node(PromoteNodeRequest) -> PromoteNodeResponse = promote_node;
+    /// Raises the version of the state machine.
+    mutate upgrade(UpgradeRequest) -> UpgradeResponse = upgrade;
     /// Who is calling.
     read who_am_i(WhoAmIRequest) -> WhoAmIResponse = who_am_i;
 }

@@ -64,6 +64,11 @@ pub struct ClusterStatus {
     pub commit_index: u64,
     #[prost(message, optional, tag = "9")]
     pub state_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The version of the state machine, and the newest one that every member's build knows; zero while one has not said.
+    #[prost(uint32, tag = "10")]
+    pub state_version: u32,
+    #[prost(uint32, tag = "11")]
+    pub state_version_supported: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeStatus {
@@ -94,6 +99,12 @@ pub struct NodeStatus {
     /// It takes no new calls because it is about to stop.
     #[prost(bool, tag = "12")]
     pub draining: bool,
+    /// Whether it votes, or is to vote once it has caught up.
+    #[prost(bool, tag = "13")]
+    pub voter: bool,
+    /// The member that is removed once this one votes; zero for none.
+    #[prost(uint64, tag = "14")]
+    pub replaces: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransferLeaderRequest {
@@ -126,6 +137,40 @@ pub struct DrainNodeResponse {
     pub leader: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveNodeRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// Although it is not known how its audit log ends, or fewer voters than a majority are up afterwards.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveNodeResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromoteNodeRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromoteNodeResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpgradeRequest {
+    /// Zero: the newest that every member's build knows.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpgradeResponse {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateJoinTokenRequest {
     #[prost(enumeration = "JoinTokenKind", tag = "1")]
     pub kind: i32,
@@ -137,6 +182,9 @@ pub struct CreateJoinTokenRequest {
     pub ttl: ::core::option::Option<::prost_types::Duration>,
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
+    /// The member whose place the node takes, nodes only: that one is removed once the new one votes.
+    #[prost(uint64, tag = "5")]
+    pub replaces: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -160,6 +208,9 @@ pub struct RedeemNodeTokenRequest {
     pub api_address: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
+    /// It asks for no vote: it stays a learner until it is promoted.
+    #[prost(bool, tag = "5")]
+    pub learner: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RedeemNodeTokenResponse {
@@ -409,6 +460,8 @@ pub enum NodeRole {
     Follower = 2,
     Learner = 3,
     Candidate = 4,
+    /// It was removed and is about to be out of the membership.
+    Leaving = 5,
 }
 impl NodeRole {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -422,6 +475,7 @@ impl NodeRole {
             Self::Follower => "NODE_ROLE_FOLLOWER",
             Self::Learner => "NODE_ROLE_LEARNER",
             Self::Candidate => "NODE_ROLE_CANDIDATE",
+            Self::Leaving => "NODE_ROLE_LEAVING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -432,6 +486,7 @@ impl NodeRole {
             "NODE_ROLE_FOLLOWER" => Some(Self::Follower),
             "NODE_ROLE_LEARNER" => Some(Self::Learner),
             "NODE_ROLE_CANDIDATE" => Some(Self::Candidate),
+            "NODE_ROLE_LEAVING" => Some(Self::Leaving),
             _ => None,
         }
     }
@@ -769,6 +824,87 @@ pub mod cluster_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes a member out of the cluster for good. Its number and its key never come back.
+        pub async fn remove_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/RemoveNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "RemoveNode"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a learner a voter. It votes as soon as it has caught up.
+        pub async fn promote_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PromoteNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PromoteNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/PromoteNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "PromoteNode"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Moves the state machine to a later version, which every member's build must know.
+        pub async fn upgrade(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpgradeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpgradeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/Upgrade",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "Upgrade"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -836,6 +972,27 @@ pub mod cluster_service_server {
             tonic::Response<super::DrainNodeResponse>,
             tonic::Status,
         >;
+        /// Takes a member out of the cluster for good. Its number and its key never come back.
+        async fn remove_node(
+            &self,
+            request: tonic::Request<super::RemoveNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveNodeResponse>,
+            tonic::Status,
+        >;
+        /// Makes a learner a voter. It votes as soon as it has caught up.
+        async fn promote_node(
+            &self,
+            request: tonic::Request<super::PromoteNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PromoteNodeResponse>,
+            tonic::Status,
+        >;
+        /// Moves the state machine to a later version, which every member's build must know.
+        async fn upgrade(
+            &self,
+            request: tonic::Request<super::UpgradeRequest>,
+        ) -> std::result::Result<tonic::Response<super::UpgradeResponse>, tonic::Status>;
     }
     /// Formation and members.
     #[derive(Debug)]
@@ -1262,6 +1419,141 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DrainNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/RemoveNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveNodeSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::RemoveNodeRequest>
+                    for RemoveNodeSvc<T> {
+                        type Response = super::RemoveNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::remove_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/PromoteNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct PromoteNodeSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::PromoteNodeRequest>
+                    for PromoteNodeSvc<T> {
+                        type Response = super::PromoteNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PromoteNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::promote_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PromoteNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/Upgrade" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpgradeSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::UpgradeRequest>
+                    for UpgradeSvc<T> {
+                        type Response = super::UpgradeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpgradeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::upgrade(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpgradeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3017,6 +3309,7 @@ impl ::core::fmt::Debug for RedeemNodeTokenRequest {
             .field("peer_address", &self.peer_address)
             .field("api_address", &self.api_address)
             .field("request_id", &self.request_id)
+            .field("learner", &self.learner)
             .finish()
     }
 }

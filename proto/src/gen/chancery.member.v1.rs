@@ -22,6 +22,14 @@ pub struct HelloResponse {
     #[prost(bool, tag = "8")]
     pub draining: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetireRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetireResponse {
+    /// Leaves in its own audit log, all anchored by now.
+    #[prost(uint64, tag = "1")]
+    pub audit_size: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct ForwardRequest {
@@ -138,6 +146,7 @@ pub enum NodeRole {
     Follower = 2,
     Learner = 3,
     Candidate = 4,
+    Leaving = 5,
 }
 impl NodeRole {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -151,6 +160,7 @@ impl NodeRole {
             Self::Follower => "NODE_ROLE_FOLLOWER",
             Self::Learner => "NODE_ROLE_LEARNER",
             Self::Candidate => "NODE_ROLE_CANDIDATE",
+            Self::Leaving => "NODE_ROLE_LEAVING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -161,6 +171,7 @@ impl NodeRole {
             "NODE_ROLE_FOLLOWER" => Some(Self::Follower),
             "NODE_ROLE_LEARNER" => Some(Self::Learner),
             "NODE_ROLE_CANDIDATE" => Some(Self::Candidate),
+            "NODE_ROLE_LEAVING" => Some(Self::Leaving),
             _ => None,
         }
     }
@@ -437,6 +448,29 @@ pub mod member_service_client {
                 .insert(GrpcMethod::new("chancery.member.v1.MemberService", "Propose"));
             self.inner.unary(req, path, codec).await
         }
+        /// The leader is about to remove the answering member: it takes no more calls, lets those under way end, and reports the
+        /// end of its audit log.
+        pub async fn retire(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetireRequest>,
+        ) -> std::result::Result<tonic::Response<super::RetireResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.member.v1.MemberService/Retire",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.member.v1.MemberService", "Retire"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -500,6 +534,12 @@ pub mod member_service_server {
             &self,
             request: tonic::Request<super::ProposeRequest>,
         ) -> std::result::Result<tonic::Response<super::ProposeResponse>, tonic::Status>;
+        /// The leader is about to remove the answering member: it takes no more calls, lets those under way end, and reports the
+        /// end of its audit log.
+        async fn retire(
+            &self,
+            request: tonic::Request<super::RetireRequest>,
+        ) -> std::result::Result<tonic::Response<super::RetireResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct MemberServiceServer<T> {
@@ -876,6 +916,51 @@ pub mod member_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ProposeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.member.v1.MemberService/Retire" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetireSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::RetireRequest>
+                    for RetireSvc<T> {
+                        type Response = super::RetireResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetireRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::retire(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetireSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

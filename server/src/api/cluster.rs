@@ -10,6 +10,7 @@ use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_server::ClusterService;
 use proto::member::v1 as member;
 use state::command::{JoinKind, NodeInfo};
+use state::rows::Node as Row;
 use state::{Command, Reply, State};
 use tonic::{Request, Response, Status};
 use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, Time, TokenId, limits};
@@ -77,6 +78,24 @@ impl ClusterService for Api {
         relay::serve(&self.node, request).await
     }
 
+    async fn remove_node(
+        &self,
+        request: Request<wire::RemoveNodeRequest>,
+    ) -> Result<Response<wire::RemoveNodeResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn promote_node(
+        &self,
+        request: Request<wire::PromoteNodeRequest>,
+    ) -> Result<Response<wire::PromoteNodeResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn upgrade(&self, request: Request<wire::UpgradeRequest>) -> Result<Response<wire::UpgradeResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
     /// Public by design: it is signed, holds nothing but public keys and addresses, and is how trust begins.
     async fn get_trust_document(
         &self,
@@ -128,7 +147,11 @@ fn token_id(desk: &mutation::Desk<'_>) -> TokenId {
 
 fn join_kind(request: &wire::CreateJoinTokenRequest) -> Result<JoinKind, Refusal> {
     match wire::JoinTokenKind::try_from(request.kind) {
-        Ok(wire::JoinTokenKind::Node) => Ok(JoinKind::Node),
+        Ok(wire::JoinTokenKind::Node) if request.replaces == 0 => Ok(JoinKind::Node),
+        Ok(wire::JoinTokenKind::Node) => Ok(JoinKind::Replacement(NodeId(request.replaces))),
+        Ok(_) if request.replaces != 0 => {
+            Err(Refusal::new(Reason::InvalidArgument, "`replaces` is for the token of a node"))
+        }
         Ok(wire::JoinTokenKind::Agent) => {
             AgentName::parse(&request.agent_id).map(JoinKind::Agent).map_err(name::refused)
         }
@@ -144,7 +167,7 @@ fn token(desk: &mutation::Desk<'_>, id: TokenId, expires: Time, kind: JoinKind) 
     let token = JoinToken {
         cluster_id: row.id,
         kind: match kind {
-            JoinKind::Node => TokenKind::Node,
+            JoinKind::Node | JoinKind::Replacement(_) => TokenKind::Node,
             JoinKind::Agent(name) => TokenKind::Agent(name),
         },
         endpoints: desk.state.nodes().filter_map(|(_, node)| Address::parse(&node.info.api_address).ok()).collect(),
@@ -184,6 +207,7 @@ impl Mutation for wire::RedeemNodeTokenRequest {
                 peer_address: address("peer_address", &self.peer_address)?,
                 api_address: address("api_address", &self.api_address)?,
             },
+            learner: self.learner,
         })
     }
 
@@ -193,7 +217,7 @@ impl Mutation for wire::RedeemNodeTokenRequest {
         };
         let row =
             desk.state.cluster().ok_or_else(|| Refusal::new(Reason::NotInitialized, "there is no cluster yet"))?;
-        let members = desk.state.nodes().map(|(id, node)| node_status(desk.state, id, &node.info, None)).collect();
+        let members = desk.state.nodes().map(|(id, node)| node_status(desk.state, id, node, None)).collect();
         Ok(wire::RedeemNodeTokenResponse { node: node.0, cluster_id: row.id.to_hex(), members })
     }
 }
@@ -238,11 +262,20 @@ impl Query for wire::GetStatusRequest {
         let asked =
             desk.state.nodes().map(|(id, node)| async move { (id, node, hello(desk.node, desk.core, id).await) });
         let found = join_all(asked).await;
-        let nodes: Vec<_> =
-            found.iter().map(|(id, node, hello)| node_status(&desk.state, *id, &node.info, hello.as_ref())).collect();
+        let mut nodes: Vec<_> =
+            found.iter().map(|(id, node, hello)| node_status(&desk.state, *id, node, hello.as_ref())).collect();
         let raft = desk.core.raft.status();
         let healthy =
             nodes.iter().filter(|node| node.reachable && !node.sealed && is_voter(desk.core, node.node)).count();
+        // Removed, and not yet out of Raft's membership.
+        let leaving = raft.members.all.iter().filter(|(id, _)| desk.state.node(**id).is_none());
+        nodes.extend(leaving.map(|(id, member)| wire::NodeStatus {
+            node: id.0,
+            peer_address: member.address.clone(),
+            spki_sha256: member.spki.to_hex(),
+            role: wire::NodeRole::Leaving.into(),
+            ..Default::default()
+        }));
         let majority = raft.members.voters.len() / 2 + 1;
         let row = desk.state.cluster();
         let answer = wire::ClusterStatus {
@@ -255,6 +288,8 @@ impl Query for wire::GetStatusRequest {
             failures_tolerated: u32::try_from(healthy.saturating_sub(majority)).unwrap_or(0),
             commit_index: raft.committed.unwrap_or(0),
             state_time: time::timestamp(desk.state.time()),
+            state_version: desk.state.version(),
+            state_version_supported: desk.state.version_supported().unwrap_or(0),
         };
         Ok((answer, Detail::new()))
     }
@@ -276,7 +311,8 @@ pub(super) async fn hello(node: &Node, core: &Core, id: NodeId) -> Option<member
     answer.ok().map(Response::into_inner)
 }
 
-fn node_status(state: &State, id: NodeId, info: &NodeInfo, hello: Option<&member::HelloResponse>) -> wire::NodeStatus {
+fn node_status(state: &State, id: NodeId, row: &Row, hello: Option<&member::HelloResponse>) -> wire::NodeStatus {
+    let info = &row.info;
     let own = state.authorities().filter(|authority| authority.node == id);
     // The one that signs, else the newest.
     let authority = own.max_by_key(|authority| (authority.state == ca::AuthorityState::Active, authority.generated));
@@ -302,5 +338,7 @@ fn node_status(state: &State, id: NodeId, info: &NodeInfo, hello: Option<&member
         }),
         spki_sha256: info.spki.to_hex(),
         draining: hello.is_some_and(|hello| hello.draining),
+        voter: row.votes,
+        replaces: row.replaces.map_or(0, |old| old.0),
     }
 }

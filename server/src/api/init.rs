@@ -69,6 +69,27 @@ impl ClusterService for Local {
         elsewhere()
     }
 
+    async fn remove_node(
+        &self,
+        _request: Request<wire::RemoveNodeRequest>,
+    ) -> Result<Response<wire::RemoveNodeResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn promote_node(
+        &self,
+        _request: Request<wire::PromoteNodeRequest>,
+    ) -> Result<Response<wire::PromoteNodeResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn upgrade(
+        &self,
+        _request: Request<wire::UpgradeRequest>,
+    ) -> Result<Response<wire::UpgradeResponse>, Status> {
+        elsewhere()
+    }
+
     async fn who_am_i(&self, _request: Request<wire::WhoAmIRequest>) -> Result<Response<wire::WhoAmIResponse>, Status> {
         elsewhere()
     }

@@ -46,7 +46,7 @@ impl Query for wire::TransferLeaderRequest {
 
 /// Hands leadership to that voter, or to the one that lacks the least, and waits until it leads. Before anything is moved
 /// the other must have answered: an heir that is down would cost an election.
-async fn hand_over(node: &Arc<Node>, core: &Core, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+pub(crate) async fn hand_over(node: &Node, core: &Core, to: Option<NodeId>) -> Result<NodeId, Refusal> {
     if !core.leads() {
         return Err(no_leader());
     }

@@ -15,11 +15,14 @@ mod macros;
 mod members;
 mod namespaces;
 mod operators;
+mod removal;
 mod routes;
 mod seal;
 mod svid;
 
 pub(crate) use keys::next_version;
+pub(crate) use members::hand_over;
+pub(crate) use removal::close_audit;
 pub(crate) use routes::{admin_routes, api_routes, forwarded};
 pub(crate) use svid::{own_active, with_issuer};
 

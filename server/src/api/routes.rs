@@ -107,7 +107,10 @@ pub(crate) async fn forwarded(
         cluster::EnrolOperatorRequest,
         cluster::RevokeOperatorRequest,
         cluster::GrantRoleRequest,
-        cluster::RevokeRoleRequest;
+        cluster::RevokeRoleRequest,
+        cluster::RemoveNodeRequest,
+        cluster::PromoteNodeRequest,
+        cluster::UpgradeRequest;
         queries:
         ca::IssueX509SvidRequest,
         cluster::TransferLeaderRequest,

@@ -98,6 +98,7 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
         Phase::Empty => (false, false, 0),
         Phase::Admitted(membership) | Phase::Sealed(membership) => (true, true, membership.node().0),
         Phase::Open(core) => (false, true, core.node.0),
+        Phase::Removed(id) => (true, true, id.0),
     };
     let record = if sealed { seal::read(&node.folder).ok().flatten() } else { None };
     let quorum = record.as_ref().and_then(|record| record.quorum());

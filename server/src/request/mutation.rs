@@ -34,6 +34,15 @@ pub(crate) struct Desk<'a> {
     pub(crate) keyring: &'a Keyring,
     pub(crate) caller: &'a Caller,
     pub(crate) request_id: RequestId,
+    /// What other members said; nothing for most requests.
+    pub(crate) findings: Findings,
+}
+
+/// What had to be asked of other members before a command could be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Findings {
+    /// Where the audit log of a member ends that serves nobody any more.
+    pub(crate) audit_closed: Option<u64>,
 }
 
 /// A request that changes something.
@@ -58,6 +67,11 @@ pub(crate) trait Mutation: prost::Message + Default + Clone + 'static {
 
     /// What it is about.
     fn target(&self, caller: &Caller) -> Result<Target, Refusal>;
+
+    /// Asks other members what the command needs to know; once, after the decision and before the command.
+    fn prepare(&self, _node: &Arc<Node>, _core: &Core) -> impl Future<Output = Result<Findings, NotCarriedOut>> + Send {
+        async { Ok(Findings::default()) }
+    }
 
     /// The command, with ids drawn and material wrapped. May be called again with a newer state.
     fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal>;
@@ -203,7 +217,7 @@ pub(crate) enum NotCarriedOut {
 
 /// Carries a mutation out on this node, which must lead. Also returns the entry's index, zero when nothing was proposed.
 pub(crate) async fn carry_out<M: Mutation>(
-    node: &Node,
+    node: &Arc<Node>,
     core: &Core,
     mut message: M,
     caller: Caller,
@@ -215,7 +229,7 @@ pub(crate) async fn carry_out<M: Mutation>(
     let planned = match (parsed, &target) {
         (Ok(request), Ok(target)) => {
             let request = Authenticated { message, caller: caller.clone(), request };
-            repeat_while_stale(core, &request, target).await
+            repeat_while_stale(node, core, &request, target).await
         }
         (Err(refusal), _) => Outcome::Refused(refusal),
         (_, Err(refusal)) => Outcome::Refused(refusal.clone()),
@@ -266,6 +280,7 @@ impl<A> From<NotAcknowledged> for Outcome<A> {
 
 /// Decides, admits and applies, again while the basis moves under it.
 async fn repeat_while_stale<M: Mutation>(
+    node: &Arc<Node>,
     core: &Core,
     request: &Authenticated<M>,
     target: &Target,
@@ -277,9 +292,21 @@ async fn repeat_while_stale<M: Mutation>(
             None => repeated,
         };
     }
-    let (mut confirmed, mut left) = (false, limits::DECISIONS_MAX);
+    let (mut confirmed, mut left, mut findings) = (false, limits::DECISIONS_MAX, None);
     while left > 0 {
-        let admitted = match request.decide(core, target).and_then(|decided| decided.admit(core)) {
+        let admitted = match (request.decide(core, target), findings) {
+            (Ok(_), None) => match request.message.prepare(node, core).await {
+                Ok(found) => {
+                    findings = Some(found);
+                    continue;
+                }
+                Err(NotCarriedOut::Answered(refusal)) => return Outcome::Refused(refusal),
+                Err(NotCarriedOut::LedByAnother) => return Outcome::LedByAnother,
+            },
+            (Ok(decided), Some(findings)) => decided.admit(core, findings),
+            (Err(refusal), _) => Err(refusal),
+        };
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) if confirmed => return Outcome::Refused(refusal),
             // As in `recognise`: no is said only from a state that a quorum has confirmed.
@@ -346,14 +373,16 @@ impl<M: Mutation> Authenticated<M> {
     }
 
     fn desk<'a>(&'a self, core: &'a Core, state: &'a State) -> Desk<'a> {
-        Desk { state, keyring: &core.keyring, caller: &self.caller, request_id: self.request.id }
+        let findings = Findings::default();
+        Desk { state, keyring: &core.keyring, caller: &self.caller, request_id: self.request.id, findings }
     }
 }
 
 impl<M: Mutation> Decided<'_, M> {
     /// Draws ids, wraps material, stamps the time.
-    fn admit(self, core: &Core) -> Result<Admitted, Refusal> {
-        let command = self.from.message.command(&self.from.desk(core, &self.state))?;
+    fn admit(self, core: &Core, findings: Findings) -> Result<Admitted, Refusal> {
+        let desk = Desk { findings, ..self.from.desk(core, &self.state) };
+        let command = self.from.message.command(&desk)?;
         // The revisions are those of the state that was decided on, not of a newer one.
         let basis = self.state.basis(&command, self.state.time().after(limits::DECISION_VALID));
         Ok(Admitted(Proposal {

@@ -79,6 +79,7 @@ pub(crate) async fn carry_out<Q: Query>(
     proof: &Proof,
 ) -> Result<Q::Answer, Refusal> {
     let entry = Entry { node, action: Q::ACTION, started: Instant::now() };
+    let _call = node.calls.token();
     let authenticated = authenticated::<Q>(core, proof).await;
     let (caller, mut state, fresh) = authenticated.inspect_err(|refusal| {
         entry.note_stranger(proof.source, refusal);

@@ -52,7 +52,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::NoAuthority
         | Reason::NotInitialized
         | Reason::AuditUnavailable
-        | Reason::Draining => Code::Unavailable,
+        | Reason::Draining
+        | Reason::Removed => Code::Unavailable,
         Reason::FencePending => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Internal => Code::Internal,

@@ -58,7 +58,7 @@ pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         generation: FIRST_GENERATION,
         formed: now,
     });
-    turn.state.put_node(*node, Node { info: info.clone(), admitted: now, revision });
+    turn.state.put_node(*node, Node { info: info.clone(), votes: true, replaces: None, admitted: now, revision });
     let principal = Principal::Operator(operator.clone());
     turn.state.put_operator(
         operator.clone(),

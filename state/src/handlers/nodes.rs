@@ -1,6 +1,6 @@
 //! Members: admitted by a token, numbered once, and their word on clock and audit log.
 
-use types::limits::NODES_MAX;
+use types::limits::{NODES_MAX, VOTERS_MAX};
 use types::{NodeId, Principal, Reason, Refusal, TokenId};
 
 use super::{checks, tokens};
@@ -15,15 +15,33 @@ use crate::turn::{Handled, Turn, refuse};
 /// A node that died before it could note its number asks again, with the key that was admitted and a token that is
 /// spent: it is told the same number, as long as it has never reported. One that has reported had a log; without it, it has
 /// forgotten its votes and must come back under a new key.
-pub(crate) fn redeem(turn: &mut Turn<'_>, id: &TokenId, secret_hash: &[u8; 32], info: &NodeInfo) -> Handled {
+pub(crate) fn redeem(
+    turn: &mut Turn<'_>,
+    id: &TokenId,
+    secret_hash: &[u8; 32],
+    info: &NodeInfo,
+    learner: bool,
+) -> Handled {
     if let Some(node) = admitted_before(turn, info) {
         turn.fact_count("node", node.0);
         turn.fact_text("repeated", "the node was admitted before and has not reported yet");
         return Ok(Reply::Node(node));
     }
     let token = tokens::presented(turn, id, secret_hash)?;
-    if token.kind != JoinKind::Node {
-        return tokens::rejected();
+    let replaces = match token.kind {
+        JoinKind::Node => None,
+        JoinKind::Replacement(_) if learner => {
+            return refuse(
+                Reason::InvalidArgument,
+                "a node that takes another's place votes: start it without --learner",
+            );
+        }
+        JoinKind::Replacement(old) => Some(old),
+        JoinKind::Agent(_) => return tokens::rejected(),
+    };
+    let votes = !learner;
+    if votes && replaces.is_none() {
+        checks::room("voters", turn.state.voters().len(), VOTERS_MAX)?;
     }
     checks::address("peer", &info.peer_address)?;
     checks::address("API", &info.api_address)?;
@@ -36,12 +54,16 @@ pub(crate) fn redeem(turn: &mut Turn<'_>, id: &TokenId, secret_hash: &[u8; 32], 
 
     turn.state.remove_token(id);
     turn.state.progress_mut().last_node = node;
-    let row = Node { info: info.clone(), admitted: turn.now, revision: turn.revision };
+    let row = Node { info: info.clone(), votes, replaces, admitted: turn.now, revision: turn.revision };
     turn.state.put_node(node, row);
     turn.bump_global();
     turn.bump_trust();
     turn.effect(Effect::NodeAdmitted(node));
     turn.fact_count("node", node.0);
+    turn.fact_text("role", if votes { "voter" } else { "learner" });
+    if let Some(old) = replaces {
+        turn.fact_text("replaces", &format!("nodes/{}", old.0));
+    }
     turn.fact_text("spki_sha256", &info.spki.to_hex());
     turn.fact_text("made_by", &token.made_by.to_string());
     Ok(Reply::Node(node))
@@ -55,7 +77,7 @@ fn admitted_before(turn: &Turn<'_>, info: &NodeInfo) -> Option<NodeId> {
 
 /// Anchors a node's audit head, takes its clock into state time, and follows its API address.
 pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
-    let NodeReport { node, clock, audit_size, audit_root, api_address } = report;
+    let NodeReport { node, clock, audit_size, audit_root, api_address, supports } = report;
     let Some(row) = turn.state.node_table().get(node).cloned() else {
         return Err(Refusal::not_found("node", node));
     };
@@ -65,12 +87,18 @@ pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
     }
     let at = clock::after_report(turn.state, *node, *clock);
     turn.state.progress_mut().time = at;
-    let anchored =
-        Report { clock: *clock, at, audit_size: *audit_size, audit_root: *audit_root, revision: turn.revision };
+    let anchored = Report {
+        clock: *clock,
+        at,
+        audit_size: *audit_size,
+        audit_root: *audit_root,
+        supports: *supports,
+        revision: turn.revision,
+    };
     turn.state.put_report(*node, anchored);
     if row.info.api_address != *api_address {
-        let info = NodeInfo { api_address: api_address.clone(), ..row.info };
-        turn.state.put_node(*node, Node { info, admitted: row.admitted, revision: turn.revision });
+        let info = NodeInfo { api_address: api_address.clone(), ..row.info.clone() };
+        turn.state.put_node(*node, Node { info, revision: turn.revision, ..row });
         // Where a node is reached is in the trust document, but no decision rests on it.
         turn.bump_trust();
     }

@@ -29,6 +29,11 @@ pub(crate) fn create(
     {
         return refuse(Reason::PreconditionFailed, format!("agent `{name}` is revoked for good, choose another name"));
     }
+    if let JoinKind::Replacement(old) = kind
+        && turn.state.node(*old).is_none()
+    {
+        return Err(Refusal::not_found("node", old));
+    }
     let expired = turn.state.expired_tokens(turn.now).take(SWEPT_MAX).collect::<Vec<_>>();
     checks::room("join tokens", turn.state.token_table().len().saturating_sub(expired.len()), JOIN_TOKENS_MAX)?;
     for old in &expired {

@@ -27,6 +27,7 @@ impl State {
             (TableId::Authorities, self.authorities.recomputed()),
             (TableId::Requests, self.requests.recomputed()),
             (TableId::Horizons, self.horizons.recomputed()),
+            (TableId::Version, self.version.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -9,7 +9,9 @@ use types::{
 };
 
 use super::State;
-use crate::rows::{Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, VersionKey};
+use crate::rows::{
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, Version, VersionKey,
+};
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
 
@@ -50,6 +52,17 @@ impl State {
         let spki = row.info.spki;
         let old = self.nodes.put(id, row);
         self.indexes.swap_spki(old.map(|old| old.info.spki), spki, Principal::Node(id));
+    }
+
+    pub(crate) fn remove_node(&mut self, id: NodeId) {
+        self.reports.remove(&id);
+        if let Some(old) = self.nodes.remove(&id) {
+            self.indexes.spkis.remove(&old.info.spki);
+        }
+    }
+
+    pub(crate) fn put_version_number(&mut self, row: Version) {
+        self.version.put((), row);
     }
 
     pub(crate) fn put_report(&mut self, id: NodeId, row: Report) {
@@ -169,6 +182,7 @@ impl State {
             TableId::Authorities => row(table, bytes).map(|(_key, row): (SpkiHash, _)| self.put_authority(row)),
             TableId::Requests => row(table, bytes).map(|(key, row)| self.put_request(key, row)),
             TableId::Horizons => row(table, bytes).map(|(principal, id)| self.put_horizon(principal, id)),
+            TableId::Version => row(table, bytes).map(|((), row)| self.put_version_number(row)),
         }
     }
 }
@@ -207,6 +221,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         authorities,
         requests,
         horizons,
+        version,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -224,7 +239,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(entries, take)?;
     write_table(authorities, take)?;
     write_table(requests, take)?;
-    write_table(horizons, take)
+    write_table(horizons, take)?;
+    write_table(version, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

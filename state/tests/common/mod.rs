@@ -1,4 +1,5 @@
 //! A small cluster to test on.
+#![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
 
 use state::{Command, Entry, NodeInfo, Outcome, Proposal, Reply, RequestKey, State};

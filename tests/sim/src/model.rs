@@ -229,9 +229,42 @@ impl Model {
                 let delivered = after.entries_of(entry.parent()).any(|(ns, entry, _)| ns == namespace && entry == name);
                 ensure!(delivered, "an entry that its agent does not get");
             }
+            Command::RemoveNode { .. } | Command::PromoteNode { .. } | Command::RaiseVersion { .. } => {
+                self.follow_members(&entry.proposal.command, before, index, after)?;
+            }
             Command::ReportNode(report) => {
                 let shrunk = before.report(report.node).is_some_and(|held| held.audit_size > report.audit_size);
                 ensure!(!shrunk, "a node's audit log went back");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whoever was removed is gone with its key, its report and its right to sign; somebody always votes.
+    fn follow_members(&mut self, command: &Command, before: &State, index: u64, after: &State) -> Judged {
+        self.global = index;
+        match command {
+            Command::RemoveNode { node, audit_closed, forced } => {
+                let row = before.node(*node).ok_or("a node was removed that was not there")?;
+                self.gone.insert(row.info.spki);
+                ensure!(after.node(*node).is_none() && after.report(*node).is_none(), "a removed node is still there");
+                ensure!(!after.voters().is_empty(), "the last voter was removed");
+                let signs = |authority: &&ca::Authority| {
+                    authority.node == *node && matches!(authority.state, ca::AuthorityState::Active)
+                };
+                ensure!(after.authorities().find(signs).is_none(), "an authority of a removed node signs");
+                let anchored = before.report(*node).map_or(0, |report| report.audit_size);
+                let known = audit_closed.is_some_and(|size| size <= anchored);
+                ensure!(known || *forced, "a node went without the end of its audit log, and nobody forced it");
+            }
+            Command::PromoteNode { node } => {
+                ensure!(after.voters().contains(node), "a promoted node does not vote");
+            }
+            Command::RaiseVersion { version } => {
+                ensure!(*version > before.version(), "the version went back");
+                let all = before.nodes().all(|(id, _)| before.report(id).is_some_and(|said| said.supports >= *version));
+                ensure!(all, "a version that not every member knows");
             }
             _ => {}
         }
@@ -285,7 +318,11 @@ impl Model {
         ensure!(right == *secret, "a wrong secret opened something");
         ensure!(now < expires, "an expired token opened something");
         match (command, kind, &outcome.reply) {
-            (Command::RedeemNodeToken { .. }, JoinKind::Node, Ok(Reply::Node(NodeId(number)))) => {
+            (
+                Command::RedeemNodeToken { .. },
+                JoinKind::Node | JoinKind::Replacement(_),
+                Ok(Reply::Node(NodeId(number))),
+            ) => {
                 ensure!(*number > self.last_node, "node number {number} was used before");
                 self.last_node = *number;
             }

@@ -149,7 +149,8 @@ fn command(world: &mut World, view: &State) -> Command {
         65..=78 => of_joining(world, view),
         79..=88 => of_principals(world, view),
         89..=96 => of_authorities(world, view),
-        97 => init(world).command,
+        97 if world.rng.chance(30) => init(world).command,
+        97 => of_members(world, view),
         _ => of_namespaces(&mut world.rng),
     }
 }
@@ -164,7 +165,8 @@ fn report(world: &mut World, view: &State) -> Command {
     let audit_size = if rng.chance(5) { held.saturating_sub(1) } else { held + rng.below(3) };
     let audit_root = if audit_size == held && rng.chance(90) { root } else { rng.bytes() };
     let port = 7_443 + rng.below(2);
-    Command::ReportNode(NodeReport { node, clock, audit_size, audit_root, api_address: format!("127.0.0.1:{port}") })
+    let (api_address, supports) = (format!("127.0.0.1:{port}"), 1 + u32::from(rng.chance(97)));
+    Command::ReportNode(NodeReport { node, clock, audit_size, audit_root, api_address, supports })
 }
 
 fn of_keys(world: &mut World, view: &State) -> Command {
@@ -230,12 +232,16 @@ fn of_joining(world: &mut World, view: &State) -> Command {
     let expires = view.time().after(Millis(1 + rng.below(100_000_000)));
     match rng.below(10) {
         0..=3 => {
-            let kind = if rng.chance(35) { JoinKind::Node } else { JoinKind::Agent(agent(rng)) };
+            let kind = match rng.below(20) {
+                0..=5 => JoinKind::Node,
+                6 => JoinKind::Replacement(NodeId(1 + rng.below(6))),
+                _ => JoinKind::Agent(agent(rng)),
+            };
             Command::CreateJoinToken { id, secret_hash: [number; 32], kind, expires }
         }
         4..=5 => {
             let info = NodeInfo { spki, peer_address: "a:1".to_owned(), api_address: "a:2".to_owned() };
-            Command::RedeemNodeToken { token: id, secret_hash, info }
+            Command::RedeemNodeToken { token: id, secret_hash, info, learner: rng.chance(40) }
         }
         6..=7 => Command::RedeemAgentToken { token: id, secret_hash, spki, expires },
         8 => Command::RevokeAgent { name: agent(rng) },
@@ -243,6 +249,21 @@ fn of_joining(world: &mut World, view: &State) -> Command {
             let sequence = view.bundle_sequence().saturating_sub(rng.below(2)).saturating_add(rng.below(2));
             Command::AckBundle { agent: agent(rng), sequence }
         }
+    }
+}
+
+fn of_members(world: &mut World, view: &State) -> Command {
+    let rng = &mut world.rng;
+    let members: Vec<NodeId> = view.nodes().map(|(id, _)| id).collect();
+    let node = if members.is_empty() || rng.chance(10) { NodeId(99) } else { *rng.pick(&members) };
+    let anchored = view.report(node).map_or(0, |report| report.audit_size);
+    match rng.below(10) {
+        0..=4 => {
+            let audit_closed = rng.chance(60).then(|| anchored + u64::from(rng.chance(20)));
+            Command::RemoveNode { node, audit_closed, forced: rng.chance(40) }
+        }
+        5..=7 => Command::PromoteNode { node },
+        _ => Command::RaiseVersion { version: u32::try_from(1 + rng.below(3)).unwrap_or(1) },
     }
 }
 

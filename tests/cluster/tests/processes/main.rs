@@ -9,6 +9,7 @@ mod audit_log;
 mod canary;
 mod errors;
 mod kill;
+mod membership;
 mod restart;
 mod rolling;
 mod support;

@@ -39,6 +39,7 @@ pub(crate) struct Cluster {
     pub(crate) id: ClusterId,
     pub(crate) key_hash: SpkiHash,
     folder: tempfile::TempDir,
+    plan: Plan,
 }
 
 impl Plan {
@@ -67,7 +68,7 @@ impl Cluster {
         let id = ClusterId::from_hex(&formed.cluster_id).expect("an id");
         let key_hash = SpkiHash::from_hex(&formed.cluster_key_hash).expect("a hash");
         root.belongs_to(id, key_hash, &nodes);
-        let mut cluster = Self { nodes, root, id, key_hash, folder };
+        let mut cluster = Self { nodes, root, id, key_hash, folder, plan };
         let first = cluster.client_to(&cluster.root, &[0]).await;
         for index in 1..plan.nodes {
             let token = join_token(&first, None).await;
@@ -80,6 +81,14 @@ impl Cluster {
         }
         cluster.all_vote(&first).await;
         cluster
+    }
+
+    /// Starts one more node with that token and those flags, and returns its index; it is not waited for.
+    pub(crate) fn join(&mut self, token: &str, flags: &[&str]) -> usize {
+        let index = self.nodes.len();
+        self.nodes.push(Node::new(self.folder.path(), index + 1, self.plan));
+        self.nodes[index].join_with(token, flags);
+        index
     }
 
     /// Where tests may put files: removed with the cluster.

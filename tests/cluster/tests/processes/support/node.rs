@@ -99,8 +99,13 @@ impl Node {
 
     /// Starts it for the first time, with a join token.
     pub(crate) fn join(&mut self, token: &str) {
+        self.join_with(token, &[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn join_with(&mut self, token: &str, flags: &[&str]) {
         let file = private(self.dir.with_extension("token"), token);
-        self.start(&["--join", file.to_str().expect("text")]);
+        self.start(&[&["--join", file.to_str().expect("text")], flags].concat());
     }
 
     /// Ends it with SIGKILL.

@@ -1,0 +1,122 @@
+//! What becomes of members: removed for good, promoted, and taken to a later version of the state machine together
+//! (`docs/spec/membership.md`). Admission and reports are in `nodes.rs`.
+
+use ca::{AuthorityState, Step};
+use types::limits::VOTERS_MAX;
+use types::{NodeId, Principal, Reason, Refusal};
+
+use super::checks;
+use crate::command::Reply;
+use crate::outcome::Effect;
+use crate::rows::{Node, Version};
+use crate::turn::{Handled, Turn, refuse};
+
+/// Takes a member out of the cluster: its key recognises nobody again, its authority signs no more, its clock no longer
+/// counts. Raft's membership follows. What is known of the end of its audit log stands in the record.
+pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64>, forced: bool) -> Handled {
+    let Some(row) = turn.state.node_table().get(&node).cloned() else {
+        return Err(Refusal::not_found("node", &node));
+    };
+    let voters = turn.state.voters();
+    if voters.len() == 1 && voters.contains(&node) {
+        let message = format!("{node} is the last voter: a cluster without one is lost, so it is not removed");
+        return refuse(Reason::PreconditionFailed, message);
+    }
+    let by_itself = matches!(turn.actor, Principal::Node(_));
+    if by_itself && !turn.state.nodes().any(|(_, other)| other.votes && other.replaces == Some(node)) {
+        return refuse(Reason::PermissionDenied, format!("nobody was admitted in the place of {node}"));
+    }
+    let anchored = turn.state.report(node).cloned();
+    let anchored_size = anchored.as_ref().map_or(0, |report| report.audit_size);
+    let complete = audit_closed.is_some_and(|size| size <= anchored_size);
+    if !complete && !forced {
+        let message = format!(
+            "it is not known how the audit log of {node} ends, only its first {anchored_size} records are anchored: \
+             start it and try again, or remove it with --force"
+        );
+        return refuse(Reason::PreconditionFailed, message);
+    }
+
+    turn.state.put_spent(row.info.spki, Principal::Node(node));
+    turn.state.remove_node(node);
+    end_authorities(turn, node)?;
+    forget_replaced(turn, node);
+    turn.bump_global();
+    turn.bump_trust();
+    turn.effect(Effect::PrincipalChanged(Principal::Node(node)));
+    turn.fact_text("spki_sha256", &row.info.spki.to_hex());
+    turn.fact_count("audit_size", anchored_size);
+    if let Some(report) = anchored {
+        let root: String = report.audit_root.iter().map(|byte| format!("{byte:02x}")).collect();
+        turn.fact_text("audit_root", &root);
+    }
+    turn.fact_text("audit", if complete { "anchored to its end" } else { "unknown after audit_size" });
+    turn.fact_count("forced", u64::from(forced));
+    Ok(Reply::Done)
+}
+
+/// The member's authorities sign no more; those that never signed leave the bundle at once.
+fn end_authorities(turn: &mut Turn<'_>, node: NodeId) -> Result<(), Refusal> {
+    let own: Vec<_> = turn.state.authorities().filter(|authority| authority.node == node).cloned().collect();
+    for mut authority in own {
+        let step = match authority.state {
+            AuthorityState::Active => Step::Drain,
+            AuthorityState::Generated | AuthorityState::Published => Step::Retire,
+            AuthorityState::Draining | AuthorityState::Retired | AuthorityState::Tainted => continue,
+        };
+        let was_in_bundle = authority.is_in_bundle();
+        authority.advance(step, turn.now, turn.state.sequence_at(turn.revision))?;
+        if authority.is_in_bundle() != was_in_bundle {
+            turn.bump_bundle();
+        }
+        turn.effect(Effect::AuthorityChanged(authority.key));
+        turn.state.put_authority(authority);
+    }
+    Ok(())
+}
+
+/// Whoever was admitted in its place has taken it.
+fn forget_replaced(turn: &mut Turn<'_>, node: NodeId) {
+    let heirs: Vec<_> = turn.state.nodes().filter(|(_, other)| other.replaces == Some(node)).collect();
+    let heirs: Vec<_> = heirs.into_iter().map(|(id, other)| (id, other.clone())).collect();
+    for (id, heir) in heirs {
+        turn.state.put_node(id, Node { replaces: None, ..heir });
+    }
+}
+
+/// Makes a learner a voter, once it has caught up.
+pub(crate) fn promote(turn: &mut Turn<'_>, node: NodeId) -> Handled {
+    let Some(row) = turn.state.node_table().get(&node).cloned() else {
+        return Err(Refusal::not_found("node", &node));
+    };
+    if row.votes {
+        return refuse(Reason::PreconditionFailed, format!("{node} is a voter already"));
+    }
+    checks::room("voters", turn.state.voters().len(), VOTERS_MAX)?;
+    turn.state.put_node(node, Node { votes: true, revision: turn.revision, ..row });
+    turn.bump_global();
+    turn.effect(Effect::NodeAdmitted(node));
+    Ok(Reply::Done)
+}
+
+/// Moves every member to a later version at the same entry.
+pub(crate) fn raise_version(turn: &mut Turn<'_>, version: u32) -> Handled {
+    let current = turn.state.version();
+    if version <= current {
+        return refuse(Reason::PreconditionFailed, format!("the state machine is at version {current} already"));
+    }
+    let lacks = |id: &NodeId| turn.state.report(*id).is_none_or(|said| said.supports < version);
+    let lacking: Vec<String> =
+        turn.state.nodes().map(|(id, _)| id).filter(lacks).map(|node| node.to_string()).collect();
+    if !lacking.is_empty() {
+        let message =
+            format!("version {version} is not known to {}: install a newer build there first", lacking.join(", "));
+        return refuse(Reason::PreconditionFailed, message);
+    }
+    let row = Version { number: version, since: turn.now, revision: turn.revision };
+    turn.state.put_version_number(row);
+    turn.bump_global();
+    turn.fact_count("version", u64::from(version));
+    turn.fact_count("before", u64::from(current));
+    Ok(Reply::Done)
+}

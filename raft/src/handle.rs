@@ -295,10 +295,15 @@ impl<M: Machine> RaftHandle<M> {
     /// Removes a member, voter or learner. Its number must not be given to another node.
     ///
     /// # Errors
-    /// Only the leader can; the last voter cannot be removed.
+    /// Only the leader can, and not itself: it hands leadership over first. The last voter cannot be removed.
     pub async fn remove(&self, id: NodeId, deadline: Duration) -> Result<(), ChangeError> {
         let by = Instant::now() + deadline;
-        if self.membership().is_voter(id) {
+        let status = self.status();
+        if status.role == Role::Leader && id == status.node {
+            // Between the two steps it would lead without a vote; openraft takes no further change from such a leader.
+            return Err(ChangeError::Refused(format!("{id} leads; hand leadership to another voter first")));
+        }
+        if status.members.is_voter(id) {
             self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id.0])), by).await?;
         }
         self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id.0])), by).await
@@ -315,6 +320,10 @@ impl<M: Machine> RaftHandle<M> {
         }
         if !status.members.is_voter(to) {
             return Err(ChangeError::Refused(format!("{to} does not vote")));
+        }
+        if to == status.node {
+            // openraft would wait for this node to take over from itself, and take no entry while it waits.
+            return Ok(());
         }
         self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
         self.until(Instant::now() + deadline, |status| status.leader == Some(to)).await?;

@@ -114,7 +114,11 @@ async fn leadership_moves_on_request_and_members_leave() {
 
     handles[0].transfer_leader(NodeId(3), SOON).await.unwrap();
     let leader = any_leader(&handles[2..]).await;
+    // To itself it is handed over already, and it goes on leading.
+    leader.transfer_leader(NodeId(3), SOON).await.unwrap();
     leader.propose(b"moved".to_vec(), SOON).await.unwrap();
+    let itself = leader.remove(NodeId(3), SOON).await;
+    assert!(matches!(itself, Err(ChangeError::Refused(_))), "{itself:?}");
     let deposed = handles[0].remove(NodeId(2), SOON).await;
     assert_eq!(deposed, Err(ChangeError::NotLeader { leader: Some(NodeId(3)) }));
 

@@ -14,6 +14,8 @@ pub mod handle;
 pub mod machine;
 pub mod member;
 pub mod peer;
+#[cfg(chancery_sim)]
+pub mod simulation;
 pub mod status;
 
 mod apply;

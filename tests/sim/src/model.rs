@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kms::RotationCause;
-use state::{Command, Effect, Entry, JoinKind, Outcome, Reply, State};
+use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Reply, State};
 use types::{
     Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Role, Scope,
     SpkiHash, Time, TokenId,
@@ -30,7 +30,7 @@ struct KeyModel {
 
 /// The model.
 #[derive(Debug, Default)]
-pub(crate) struct Model {
+pub struct Model {
     formed: bool,
     global: u64,
     namespaces: BTreeMap<NamespaceName, u64>,
@@ -54,12 +54,17 @@ macro_rules! ensure {
 }
 
 impl Model {
-    pub(crate) fn new() -> Self {
+    /// Before the first entry.
+    #[must_use]
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// Judges one entry by the states around it, then follows it.
-    pub(crate) fn judge(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
         let repeats = self.judge_request(entry, outcome)?;
         let unchanged = before.substance_hash() == after.substance_hash();
         if outcome.reply.is_err() || repeats {
@@ -76,7 +81,10 @@ impl Model {
     }
 
     /// Judges a whole state: nothing that was ever made is lost or changed.
-    pub(crate) fn check_whole(&self, state: &State) -> Judged {
+    ///
+    /// # Errors
+    /// What is.
+    pub fn check_whole(&self, state: &State) -> Judged {
         for ((namespace, name), model) in &self.keys {
             let key = state.key(namespace, name).ok_or_else(|| format!("key {namespace}/{name} is lost"))?;
             ensure!(key.id == model.id && key.last_version == model.last, "key {name} is not what was made");
@@ -215,6 +223,9 @@ impl Model {
             }
             Command::EnrolOperator { .. } | Command::RevokeOperator { .. } | Command::RevokeAgent { .. } => {
                 self.follow_standing(&entry.proposal.command, index);
+            }
+            Command::RedeemNodeToken { info, .. } if before.nodes().any(|(_, node)| node.info == *info) => {
+                judge_asked_again(before, info, outcome, after)?;
             }
             Command::CreateJoinToken { .. } | Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => {
                 self.follow_joining(&entry.proposal.command, outcome, index, now)?;
@@ -382,6 +393,15 @@ impl Model {
         ensure!(active > 0 || !self.formed, "nobody can administer the cluster any more");
         Ok(())
     }
+}
+
+/// A node that died before it could note its number asks again: it is told the same number, and nothing changes.
+fn judge_asked_again(before: &State, info: &NodeInfo, outcome: &Outcome, after: &State) -> Judged {
+    let admitted = before.nodes().find(|(_, node)| node.info == *info).map(|(number, _)| number);
+    let told = admitted.filter(|number| before.report(*number).is_none()).map(Reply::Node);
+    ensure!(outcome.reply.as_ref().ok() == told.as_ref(), "a member that has reported was admitted again");
+    ensure!(before.substance_hash() == after.substance_hash(), "a node that asks again changed the state");
+    Ok(())
 }
 
 fn namespace_of(command: &Command) -> Option<&NamespaceName> {

@@ -136,6 +136,8 @@ mod tests {
                 | Reason::NoQuorum
                 | Reason::NoAuthority
                 | Reason::AuditUnavailable
+                | Reason::Draining
+                | Reason::Removed
                 | Reason::Stale
                 | Reason::FencePending => "elsewhere",
                 _ => "final",

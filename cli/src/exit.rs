@@ -109,6 +109,7 @@ mod tests {
             1 INTERNAL
             8 DRAINING
             8 FENCE_PENDING
+            8 REMOVED
         "#]]
         .assert_eq(&table);
     }

@@ -114,14 +114,14 @@ fn add_node_secrets(needles: &mut Needles, folder: &Path) {
         let number = seal.pointer(pointer).and_then(serde_json::Value::as_u64).expect("a number");
         u32::try_from(number).expect("small")
     };
-    let cost = |name: &str| number(&format!("/parameters/argon2id/{name}"));
+    let cost = |name: &str| number(&format!("/slots/0/parameters/argon2id/{name}"));
     let params = Params::new(cost("memory_kib"), cost("iterations"), cost("lanes")).expect("in bounds");
-    let salt: [u8; 16] = hex::decode(text("/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
+    let salt: [u8; 16] = hex::decode(text("/slots/0/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
     let key = password::derive(PASSPHRASE.as_bytes(), &salt, params);
     needles.add("a sealing key", key.expose());
     let cluster = hex::decode(text("/cluster")).expect("hex");
-    let aad = [b"chancery seal v1".as_slice(), &cluster, &number("/roots/0/epoch").to_be_bytes()].concat();
-    let wrapped = hex::decode(text("/roots/0/wrapped")).expect("hex");
+    let aad = [b"chancery seal v1".as_slice(), &cluster, &number("/slots/0/roots/0/epoch").to_be_bytes()].concat();
+    let wrapped = hex::decode(text("/slots/0/roots/0/wrapped")).expect("hex");
     let root = wrap::unwrap(key.expose(), &aad, &wrapped).expect("the passphrase opens the seal");
     needles.add("the root key", root.expose());
     let prk = kdf::extract_sha512(b"chancery root v1", root.expose());

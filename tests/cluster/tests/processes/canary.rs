@@ -116,7 +116,8 @@ fn add_node_secrets(needles: &mut Needles, folder: &Path) {
     };
     let cost = |name: &str| number(&format!("/slots/0/parameters/argon2id/{name}"));
     let params = Params::new(cost("memory_kib"), cost("iterations"), cost("lanes")).expect("in bounds");
-    let salt: [u8; 16] = hex::decode(text("/slots/0/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
+    let salt: [u8; 16] =
+        hex::decode(text("/slots/0/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
     let key = password::derive(PASSPHRASE.as_bytes(), &salt, params);
     needles.add("a sealing key", key.expose());
     let cluster = hex::decode(text("/cluster")).expect("hex");

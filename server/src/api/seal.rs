@@ -100,12 +100,12 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
         Phase::Open(core) => (false, true, core.node.0),
         Phase::Removed(id) => (true, true, id.0),
     };
-    let record = if sealed { seal::read(&node.folder).ok().flatten() } else { None };
-    let quorum = record.as_ref().and_then(|record| record.quorum());
+    let record = seal::read(&node.folder).ok().flatten();
+    let quorum = record.as_ref().filter(|_| sealed).and_then(|record| record.quorum());
     let given = quorum.map(|_| node.shares.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now()));
     wire::SealStatus {
         sealed,
-        seal_type: seal_type(node).to_owned(),
+        seal_type: name_of(record.as_ref(), node).to_owned(),
         initialized,
         node: number,
         shares_needed: quorum.map_or(0, |quorum| quorum.threshold.into()),
@@ -115,12 +115,16 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
 
 /// The seal that the node has, or, before it has one, the one that it is set to take.
 fn seal_type(node: &Node) -> &'static str {
+    name_of(seal::read(&node.folder).ok().flatten().as_ref(), node)
+}
+
+fn name_of(record: Option<&seal::SealRecord>, node: &Node) -> &'static str {
     let configured = match node.config.seal {
         SealKind::File => "file",
         SealKind::Passphrase => "passphrase",
         SealKind::Shamir => "shamir",
     };
-    seal::read(&node.folder).ok().flatten().map_or(configured, |record| record.kind())
+    record.map_or(configured, seal::SealRecord::kind)
 }
 
 impl Query for wire::SealRequest {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proto::member::v1::member_service_client::MemberServiceClient;
 use proto::member::v1::{AwaitAppliedRequest, RenewLeaseRequest};
 use tokio::time::Instant;
 use types::{NodeId, Reason, Refusal, limits};
@@ -169,9 +168,8 @@ impl Core {
     }
 
     async fn applied_by(&self, node: NodeId, index: u64) -> Result<u64, Option<Reason>> {
-        let channel = self.raft.channel(node).ok_or(None)?;
+        let mut member = self.member(node).map_err(|_| None)?;
         let wait_ms = u64::try_from(ASKED.as_millis()).unwrap_or(u64::MAX);
-        let mut member = MemberServiceClient::new(channel);
         let asked = member.await_applied(AwaitAppliedRequest { index, wait_ms });
         let answer = tokio::time::timeout(2 * ASKED, asked).await.map_err(|_| None)?;
         let answer = answer.map_err(|status| refusal(&status).map(|refusal| refusal.reason))?;

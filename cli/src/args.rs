@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chancery_client::Address;
+use chancery_client::freshness::IndexToken;
 use clap::{Args, Parser, Subcommand};
 use types::{Millis, NamespaceName};
 
@@ -51,6 +52,15 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "CHANCERY_TIMEOUT", value_name = "DURATION", default_value = "10s",
           value_parser = values::duration)]
     pub(crate) timeout: Millis,
+    /// Let a node answer a read from what it has applied, without asking the leader; stderr says how old that may be
+    #[arg(long, global = true, env = "CHANCERY_STALE")]
+    pub(crate) stale: bool,
+    /// Answer from a state that holds this change, whichever node answers (an index from `--show-index`)
+    #[arg(long, global = true, value_name = "INDEX")]
+    pub(crate) after: Option<IndexToken>,
+    /// Say on stderr at which index a change was made, or which one a read saw
+    #[arg(long, global = true)]
+    pub(crate) show_index: bool,
     /// File of mode 0600 whose first line is the passphrase of the identity's key
     #[arg(long, global = true, env = "CHANCERY_PASSPHRASE_FILE", value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,

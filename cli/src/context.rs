@@ -1,6 +1,7 @@
 //! What the global options come to: an identity, a client, a way to print.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use chancery_client::identity::{Folder, Profile};
 use chancery_client::tls::Identity;
@@ -22,11 +23,13 @@ const REFRESH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 #[derive(Debug)]
 pub(crate) struct Context {
     globals: Globals,
+    /// The client that was made, if any: it knows how new the answers were.
+    client: OnceLock<Client>,
 }
 
 impl Context {
     pub(crate) fn new(globals: Globals) -> Self {
-        Self { globals }
+        Self { globals, client: OnceLock::new() }
     }
 
     /// How answers are printed.
@@ -115,7 +118,27 @@ impl Context {
             trust_cache: Some(folder.trust_cache()),
             deadline: self.timeout(),
         };
-        Ok(Client::connect(config).await?)
+        let mut client = Client::connect(config).await?;
+        if self.globals.stale {
+            client = client.stale();
+        }
+        if let Some(token) = self.globals.after {
+            client = client.after(token);
+        }
+        // A command makes one client; of several, the first speaks.
+        let _ = self.client.set(client.clone());
+        Ok(client)
+    }
+
+    /// Says how new the answers were, for whoever asked about it.
+    pub(crate) fn footnotes(&self) {
+        let Some(client) = self.client.get() else { return };
+        if let Some(age) = client.age().filter(|_| self.globals.stale) {
+            output::note(&format!("note: the answer may be {:.1} s old", age.as_secs_f32()));
+        }
+        if let Some(index) = client.seen().filter(|_| self.globals.show_index) {
+            output::note(&format!("index: {index}"));
+        }
     }
 
     /// Every member, each with a client of its own: the addresses that were typed, else those that the cluster vouches

@@ -13,6 +13,7 @@ use types::SpkiHash;
 use crate::Address;
 use crate::bootstrap::{self, Fetched};
 use crate::error::{Error, Tried};
+use crate::freshness::{IndexToken, Observed, Wanted};
 use crate::hedge::{Pace, Race};
 use crate::retry::{Verdict, backoff, judge, no_answer};
 use crate::tls::{self, Connector, Identity, PinSet, PinnedServers};
@@ -44,6 +45,8 @@ pub struct Client {
     shared: Arc<Shared>,
     nodes: Arc<[Arc<Node>]>,
     preferred: Arc<AtomicUsize>,
+    wanted: Wanted,
+    observed: Arc<Observed>,
 }
 
 struct Shared {
@@ -109,7 +112,13 @@ impl Client {
             config.endpoints.iter().map(|address| Node::new(address, &tls)).collect::<Result<Vec<_>, Error>>()?;
         let refreshing = tokio::sync::Mutex::new(());
         let shared = Shared { config, pins, tls, trust: Mutex::new(document), refreshing, pace: Pace::default() };
-        Ok(Self { shared: Arc::new(shared), nodes: nodes.into(), preferred: Arc::default() })
+        Ok(Self {
+            shared: Arc::new(shared),
+            nodes: nodes.into(),
+            preferred: Arc::default(),
+            wanted: Wanted::default(),
+            observed: Arc::default(),
+        })
     }
 
     /// The addresses that calls go to.
@@ -121,7 +130,7 @@ impl Client {
     #[must_use]
     pub fn only(&self, address: &Address) -> Option<Self> {
         let node = self.nodes.iter().find(|node| node.address == *address)?;
-        Some(Self { shared: Arc::clone(&self.shared), nodes: [Arc::clone(node)].into(), preferred: Arc::default() })
+        Some(self.of([Arc::clone(node)].into()))
     }
 
     /// The same client for the node at that address only, be it one of its addresses or not: for members that were
@@ -134,7 +143,36 @@ impl Client {
             return Ok(known);
         }
         let node = Node::new(address, &self.shared.tls)?;
-        Ok(Self { shared: Arc::clone(&self.shared), nodes: [node].into(), preferred: Arc::default() })
+        Ok(self.of([node].into()))
+    }
+
+    /// The same client, whose reads a node may answer from what it has applied, without asking who leads: they go on without
+    /// a quorum for as long as the node holds its lease, and [`Client::age`] says how old the answer may be.
+    #[must_use]
+    pub fn stale(&self) -> Self {
+        Self { wanted: Wanted { stale: true, ..self.wanted }, ..self.clone() }
+    }
+
+    /// The same client, whose reads and uses see that change, whichever node answers: a node that has not applied it waits.
+    #[must_use]
+    pub fn after(&self, token: IndexToken) -> Self {
+        Self { wanted: Wanted { after: Some(token), ..self.wanted }, ..self.clone() }
+    }
+
+    /// The newest place in history that this client, or a clone, was told of: by its own changes and by what it read.
+    #[must_use]
+    pub fn seen(&self) -> Option<IndexToken> {
+        self.observed.index()
+    }
+
+    /// How old the last stale read may have been: it saw everything that was acknowledged so long before.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.observed.age()
+    }
+
+    fn of(&self, nodes: Arc<[Arc<Node>]>) -> Self {
+        Self { nodes, preferred: Arc::default(), ..self.clone() }
     }
 
     /// The trust document in force.
@@ -171,10 +209,13 @@ impl Client {
         let attempt = |node: Arc<Node>, limit: Duration| {
             let mut request = Request::new(request.clone());
             request.set_timeout(limit);
+            self.wanted.put_into(request.metadata_mut());
             let sent = send(node.channel.clone(), request);
             async move { timed(limit, sent, &node).await }
         };
-        self.rounds(hedging, attempt).await.map(Response::into_inner)
+        let answer = self.rounds(hedging, attempt).await?;
+        self.observed.note(answer.metadata());
+        Ok(answer.into_inner())
     }
 
     /// Opens a stream of answers as [`Client::call`] makes a call. The deadline is for the opening only; once open, a

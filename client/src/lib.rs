@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod envelope;
+pub mod freshness;
 pub mod identity;
 pub mod mtls;
 pub mod private_file;

@@ -26,6 +26,8 @@ const ADMIN: &[Action] = &[
     Action::ListAuthorities,
     Action::GetClusterStatus,
     Action::CreateJoinToken,
+    Action::SetLease,
+    Action::ResetTime,
     Action::TransferLeader,
     Action::DrainNode,
     Action::RemoveNode,

@@ -188,7 +188,7 @@ impl Duties {
     async fn be_granted(&self, now: Clocks) -> Result<(Granted, CaughtUp), Refusal> {
         if self.core.leads() {
             let caught_up = self.core.leads_and_caught_up().await?;
-            let length = limits::NODE_LEASE_DEFAULT.to_std();
+            let length = self.core.state().settings().lease.to_std();
             return Ok((Granted { length, name: GrantName::default() }, caught_up));
         }
         let granted = self.ask_for_lease(now).await?;
@@ -212,8 +212,8 @@ impl Duties {
         request.set_timeout(Duration::from_secs(2));
         let granted = leader.renew_lease(request).await;
         let granted = granted.map_err(|status| Refusal::new(Reason::NoQuorum, status.message()))?.into_inner();
-        // Never more than what was configured, whatever the leader says.
-        let length = Duration::from_millis(granted.lease_ms).min(limits::NODE_LEASE_DEFAULT.to_std());
+        // Never more than what may be configured, whatever the leader says.
+        let length = Duration::from_millis(granted.lease_ms).min(limits::NODE_LEASE_MAX.to_std());
         Ok(Granted { length, name: GrantName { term: granted.term, number: granted.grant } })
     }
 

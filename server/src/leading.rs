@@ -39,6 +39,18 @@ impl Leading {
             let state = self.core.state();
             self.rotate_due(&state).await;
             self.advance_authorities(&state).await;
+            self.settle_lease().await;
+        }
+    }
+
+    /// Lets go of a longer lease once nobody can hold one: successors need not reckon with it.
+    async fn settle_lease(&self) {
+        let Some(revision) = self.core.lease_to_settle() else { return };
+        let command = Command::SettleLease { revision };
+        let proposed = self.core.propose(&own_proposal(self.core.node, command)).await;
+        match proposed.map_err(Refusal::from).and_then(|applied| applied.reply) {
+            Ok(_) => tracing::info!("no node can hold a lease of the longer kind any more"),
+            Err(refusal) => tracing::debug!(%refusal, "the lease could not be settled now"),
         }
     }
 

@@ -85,6 +85,14 @@ impl Lease {
         }
     }
 
+    /// How long ago this node had certainly applied everything that was acknowledged then; none without a lease.
+    pub(crate) fn age(&self, now: Clocks) -> Option<Duration> {
+        match *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Granted { from, .. } => now.boot.checked_sub(from.boot),
+            Held::None | Held::GivenUp => None,
+        }
+    }
+
     /// What is left of it at `now`. A lease that was seen to be void stays void, should the clocks ever agree again: the
     /// leader may have been told that nothing is left.
     pub(crate) fn left(&self, now: Clocks) -> Duration {

@@ -130,3 +130,43 @@ async fn a_nodes_key_is_nobody_on_the_api() {
     assert_eq!(refused.reason(), Some(Reason::CredentialRejected));
     cluster.stop_all().await;
 }
+
+/// Sixteen callers change what all their decisions rest on: whoever loses three times is told so, with a time to come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_decision_that_keeps_going_stale_ends_aborted_with_a_time_to_come_back() {
+    use proto::cluster::v1::operator_service_client::OperatorServiceClient;
+    use tonic_types::StatusExt as _;
+    let cluster = Cluster::form(1).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let callers = (0..16).map(|n| {
+        let mut operators = OperatorServiceClient::new(cluster.channel(0));
+        let binding = wire::Binding {
+            principal: format!("spiffe://test.chancery/ns/default/w{n}"),
+            role: "key-user".into(),
+            scope: "cluster".into(),
+        };
+        tokio::spawn(async move {
+            while tokio::time::Instant::now() < deadline {
+                let request_id = chancery_client::api::request_id();
+                let grant = wire::GrantRoleRequest { binding: Some(binding.clone()), request_id };
+                if let Err(status) = operators.grant_role(grant).await {
+                    return Some(status);
+                }
+                let request_id = chancery_client::api::request_id();
+                let revoke = wire::RevokeRoleRequest { binding: Some(binding.clone()), request_id };
+                if let Err(status) = operators.revoke_role(revoke).await {
+                    return Some(status);
+                }
+            }
+            None
+        })
+    });
+    let (first, _, others) = futures::future::select_all(callers).await;
+    others.iter().for_each(tokio::task::JoinHandle::abort);
+    let status = first.expect("ends").expect("sixteen callers never met");
+    assert_eq!(status.code(), tonic::Code::Aborted, "{status:?}");
+    assert_eq!(status.get_details_error_info().map(|info| info.reason), Some("STALE".to_owned()));
+    let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    assert!(pause.is_some_and(|pause| pause > Duration::ZERO), "{pause:?}");
+    cluster.stop_all().await;
+}

@@ -13,7 +13,7 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
         Command::ReportNode(report) => *actor == Principal::Node(report.node),
         Command::PublishAuthority { node, .. } => *actor == Principal::Node(*node),
-        Command::AdvanceAuthority { .. } => matches!(actor, Principal::Node(_)),
+        Command::AdvanceAuthority { .. } | Command::SettleLease { .. } => matches!(actor, Principal::Node(_)),
         // The leader removes whom a replacement was admitted for; `nodes::remove` checks that there is one.
         Command::RemoveNode { .. } if matches!(actor, Principal::Node(_)) => true,
         Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),

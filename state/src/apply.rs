@@ -109,7 +109,7 @@ impl Answer {
 fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
     use handlers::{
-        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, roles, tokens,
+        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, roles, settings, tokens,
     };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
@@ -159,5 +159,8 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::RemoveNode { node, audit_closed, forced } => members::remove(turn, *node, *audit_closed, *forced),
         C::PromoteNode { node } => members::promote(turn, *node),
         C::RaiseVersion { version } => members::raise_version(turn, *version),
+        C::SetLease { length } => settings::set_lease(turn, *length),
+        C::SettleLease { revision } => settings::settle_lease(turn, *revision),
+        C::ResetTime => settings::reset_time(turn),
     }
 }

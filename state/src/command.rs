@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use types::{
     AgentName, Basis, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
-    Principal, RequestId, SpkiHash, Time, TokenId, TrustDomain,
+    Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 /// One entry of the replicated log, as `apply` sees it.
@@ -339,6 +339,18 @@ pub enum Command {
         /// The version.
         version: u32,
     },
+    /// Sets the length of the nodes' leases.
+    SetLease {
+        /// From each node's next renewal on.
+        length: Millis,
+    },
+    /// Nobody can hold a lease of the longer kind any more that was in force before.
+    SettleLease {
+        /// The settings that the leader went by.
+        revision: Revision,
+    },
+    /// Sets state time back to what most members' clocks say.
+    ResetTime,
 }
 
 /// What an accepted command did: enough to answer the caller, and a retry of it, from applied state.

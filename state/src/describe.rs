@@ -34,6 +34,8 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::RemoveNode { .. } => Action::RemoveNode,
         C::PromoteNode { .. } => Action::PromoteNode,
         C::RaiseVersion { .. } => Action::UpgradeCluster,
+        C::SetLease { .. } | C::SettleLease { .. } => Action::SetLease,
+        C::ResetTime => Action::ResetTime,
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn resource(command: &Command) -> String {
         C::RaiseVersion { .. } => "cluster".to_owned(),
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
+        C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime => "cluster".to_owned(),
     }
 }
 

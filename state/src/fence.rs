@@ -39,6 +39,10 @@ impl Command {
             // The node itself gives its lease up when it applies this and is granted none from then on. Later fences wait for
             // what it may still hold; the admin who removes it for what it might do taints its authority.
             | Self::RemoveNode { .. }
+            // Fences reckon with the longer lease, and with every clock.
+            | Self::SetLease { .. }
+            | Self::SettleLease { .. }
+            | Self::ResetTime
             // A node's or agent's own word.
             | Self::RedeemNodeToken { .. }
             | Self::AckBundle { .. }

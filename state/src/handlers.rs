@@ -12,4 +12,5 @@ pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod roles;
+pub(crate) mod settings;
 pub(crate) mod tokens;

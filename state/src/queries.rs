@@ -13,9 +13,9 @@ pub mod resources;
 use std::collections::BTreeSet;
 
 use audit::{Frontier, Head, LogName};
-use types::{NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain};
+use types::{Millis, NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain};
 
-use crate::rows::{Cluster, Namespace, Node, Report, Request, Token};
+use crate::rows::{Cluster, Namespace, Node, Report, Request, Settings, TimeHeld, Token};
 use crate::{State, VERSION_FIRST};
 
 /// Sequences are generation · 2^40 + index: below 2^53, so that JSON readers keep them exact.
@@ -50,6 +50,25 @@ impl State {
     #[must_use]
     pub fn time(&self) -> Time {
         self.progress().time
+    }
+
+    /// Whether state time has moved on too far at once to be believed yet: what cannot be undone waits.
+    #[must_use]
+    pub fn time_held(&self) -> Option<TimeHeld> {
+        self.progress().held
+    }
+
+    /// What an admin may change about the cluster as a whole.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings_table().get(&()).cloned().unwrap_or_default()
+    }
+
+    /// The longest lease that any node may hold, whoever granted it.
+    #[must_use]
+    pub fn longest_lease(&self) -> Millis {
+        let settings = self.settings();
+        settings.lease_before.map_or(settings.lease, |before| before.max(settings.lease))
     }
 
     /// The revision of principals, nodes and cluster-wide roles.

@@ -30,7 +30,9 @@ pub(crate) fn recall(state: &State, proposal: &Proposal) -> Recall {
         let message = format!("request id `{id}` was used for another request, use a new one");
         return Recall::Refused(Refusal::new(Reason::RequestIdReused, message));
     }
-    let at_or_below_horizon = state.request_horizon(&proposal.actor).is_some_and(|horizon| id <= horizon);
+    let at_or_below_horizon = state.request_horizon(&proposal.actor).is_some_and(|horizon| id <= horizon)
+        // Says more than its age only after state time was set back.
+        || state.progress().forgotten.is_some_and(|forgotten| id <= forgotten);
     // Before the first entry there is no state time to compare with.
     let too_early = state.is_formed() && id.time() > state.time().after(REQUEST_ID_FUTURE_MAX);
     if at_or_below_horizon || is_outdated(state, id) || too_early {
@@ -71,14 +73,19 @@ fn is_outdated(state: &State, id: RequestId) -> bool {
 }
 
 /// Drops what age alone refuses: answers, and horizons that no longer say anything. A few at a time: an entry adds one of
-/// each at most.
+/// each at most. None while time is held: it may have to be set back.
 fn forget_outdated(state: &mut State) {
+    if state.time_held().is_some() {
+        return;
+    }
+    let mut forgotten = state.progress().forgotten;
     for _ in 0..FORGOTTEN_PER_ENTRY {
         let Some(oldest) = state.request_table().first().map(|(key, _)| key.clone()) else { break };
         if !is_outdated(state, oldest.0) {
             break;
         }
         state.remove_request(&oldest);
+        forgotten = forgotten.max(Some(oldest.0));
     }
     for _ in 0..FORGOTTEN_PER_ENTRY {
         let Some((lowest, principal)) = state.indexes().horizons.get_min().cloned() else { break };
@@ -86,7 +93,9 @@ fn forget_outdated(state: &mut State) {
             break;
         }
         state.remove_horizon(&principal);
+        forgotten = forgotten.max(Some(lowest));
     }
+    state.progress_mut().forgotten = forgotten;
 }
 
 #[cfg(test)]

@@ -40,7 +40,10 @@ impl State {
             | C::DeleteEntry { namespace, name } => self.entry(namespace, name).map(ca::Entry::revision),
             C::RemoveNode { node, .. } | C::PromoteNode { node } => self.node(*node).map(|row| row.revision),
             C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
+            C::SetLease { .. } => Some(self.settings().revision),
             C::Init { .. }
+            | C::SettleLease { .. }
+            | C::ResetTime
             | C::CreateJoinToken { .. }
             | C::RedeemNodeToken { .. }
             | C::RedeemAgentToken { .. }
@@ -99,6 +102,9 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::PublishAuthority { .. }
         | C::AdvanceAuthority { .. }
         | C::ReportNode(_)
+        | C::SetLease { .. }
+        | C::SettleLease { .. }
+        | C::ResetTime
         | C::RemoveNode { .. }
         | C::PromoteNode { .. }
         | C::RaiseVersion { .. } => None,

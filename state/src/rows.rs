@@ -4,7 +4,7 @@
 //! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, Revision, SpkiHash, Time, TrustDomain};
+use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain};
 
 use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
 
@@ -44,6 +44,39 @@ pub struct Progress {
     pub audit: audit::Frontier,
     /// A larger SVID TTL than any entry's that unexpired SVIDs may still have, and until when.
     pub lowered_ttl: Option<(Millis, Time)>,
+    /// State time has moved on too far at once to be believed yet.
+    pub held: Option<TimeHeld>,
+    /// The highest request id whose answer was forgotten for its age: should state time ever be set back, an unknown id up to
+    /// it may be one that was carried out.
+    pub forgotten: Option<RequestId>,
+}
+
+/// State time that is not believed yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TimeHeld {
+    /// State time before the first step that was too large.
+    pub from: Time,
+    /// State time after the last one.
+    pub to: Time,
+    /// For how long a majority has agreed since.
+    pub agreed: Millis,
+}
+
+/// What an admin may change about the cluster as a whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// Length of a node's lease to serve and sign.
+    pub lease: Millis,
+    /// A longer one that nodes may still hold since it was made shorter.
+    pub lease_before: Option<Millis>,
+    /// The entry that last changed it.
+    pub revision: Revision,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { lease: types::limits::NODE_LEASE_DEFAULT, lease_before: None, revision: Revision::NONE }
+    }
 }
 
 /// A tenant.

@@ -14,7 +14,7 @@ use types::{
 };
 
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, Version, VersionKey,
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Settings, Token, Version, VersionKey,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -45,6 +45,7 @@ pub struct State {
     horizons: Table<Principal, RequestId>,
     /// Empty in version 1.
     version: Table<(), Version>,
+    settings: Table<(), Settings>,
     indexes: Indexes,
 }
 
@@ -70,6 +71,7 @@ impl State {
             requests: Table::new(TableId::Requests),
             horizons: Table::new(TableId::Horizons),
             version: Table::new(TableId::Version),
+            settings: Table::new(TableId::Settings),
             indexes: Indexes::default(),
         }
     }
@@ -88,8 +90,9 @@ impl State {
         for other in self.sums().into_iter().filter(|(id, _)| !matches!(id, TableId::Requests | TableId::Horizons)) {
             sum.merge(&other.1);
         }
-        let Progress { index: _, time, global, bundle, trust, last_node, audit: _, lowered_ttl } = &self.progress;
-        sum.add(TableId::Progress as u8, &(), &(time, global, bundle, trust, last_node, lowered_ttl));
+        let Progress { index: _, time, global, bundle, trust, last_node, audit: _, lowered_ttl, held, forgotten: _ } =
+            &self.progress;
+        sum.add(TableId::Progress as u8, &(), &(time, global, bundle, trust, last_node, lowered_ttl, held));
         sum.to_bytes()
     }
 
@@ -102,7 +105,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 16] {
+    fn sums(&self) -> [(TableId, RowSum); 17] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -120,11 +123,12 @@ impl State {
             (self.requests.id(), *self.requests.sum()),
             (self.horizons.id(), *self.horizons.sum()),
             (self.version.id(), *self.version.sum()),
+            (self.settings.id(), *self.settings.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 16]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 17]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -176,4 +180,5 @@ tables! {
     request_table = requests: (RequestId, Principal) => Request;
     horizon_table = horizons: Principal => RequestId;
     version_row = version: () => Version;
+    settings_table = settings: () => Settings;
 }

@@ -42,6 +42,7 @@ pub(crate) enum TableId {
     Requests = 15,
     Horizons = 16,
     Version = 17,
+    Settings = 18,
 }
 
 impl TableId {
@@ -66,6 +67,7 @@ impl TableId {
             T::Requests,
             T::Horizons,
             T::Version,
+            T::Settings,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -165,10 +167,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=17 {
+        for byte in 1..=18 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(18), None);
+        assert_eq!(TableId::from_byte(19), None);
     }
 }

@@ -155,6 +155,10 @@ actions! {
     PromoteNode = "ClusterService"."PromoteNode", Mutate;
     /// Raise the version of the state machine.
     UpgradeCluster = "ClusterService"."Upgrade", Mutate;
+    /// Set the length of the nodes' leases.
+    SetLease = "ClusterService"."SetLease", Mutate;
+    /// Set state time back to what most members' clocks say.
+    ResetTime = "ClusterService"."ResetTime", Mutate;
 }
 
 #[cfg(test)]

@@ -107,8 +107,18 @@ pub const DECISION_VALID: Millis = Millis::from_secs(60);
 /// How often the leader decides again before it answers `Aborted`.
 pub const DECISIONS_MAX: u32 = 3;
 
-/// Length of a node's lease to serve and sign.
+/// Length of a node's lease to serve and sign, unless the cluster has another.
 pub const NODE_LEASE_DEFAULT: Millis = Millis::from_secs(30);
+/// Shortest lease: a few elections must fit in, or losing a leader stops everything.
+pub const NODE_LEASE_MIN: Millis = Millis::from_secs(5);
+/// Longest lease, for whoever would rather serve an old state than none (break-glass).
+pub const NODE_LEASE_MAX: Millis = Millis::from_hours(24);
+/// State time that moves on by more in one step is held: nothing is destroyed, rotated or cleaned up by it.
+pub const TIME_STEP_MAX: Millis = Millis::from_hours(1);
+/// A member whose clock is within this of state time agrees with it; also the most that one report counts for agreement.
+pub const TIME_AGREES: Millis = Millis::from_secs(60);
+/// Held time is believed once a majority has agreed with it for so long.
+pub const TIME_AGREED_FOR: Millis = Millis::from_secs(600);
 /// How often a node reports its audit head and clock.
 pub const NODE_REPORT_INTERVAL: Millis = Millis::from_secs(1);
 

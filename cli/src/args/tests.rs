@@ -46,6 +46,9 @@ fn what_is_typed_is_understood() {
         "chancery audit tail --limit 2 --follow",
         "chancery --addr 127.0.0.1:7443,127.0.0.1:7453 cluster status",
         "chancery cluster token --for agent --agent dev",
+        "chancery cluster lease show",
+        "chancery cluster lease set --for 4h",
+        "chancery cluster time-reset",
         "chancery operator grant operators/alice key-user --in pay",
         "chancery init --dir /tmp/x --trust-domain example.org",
     ] {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use types::{AgentName, Millis, NodeId};
 use zeroize::Zeroizing;
 
-use super::members;
+use super::{members, settings};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Show, Table};
@@ -57,6 +57,11 @@ pub(crate) enum ClusterCommand {
         #[arg(value_name = "NODE", value_parser = node)]
         node: Option<NodeId>,
     },
+    /// How long a node may serve without its leader
+    #[command(subcommand)]
+    Lease(settings::LeaseCommand),
+    /// Set state time back to what most members' clocks say, after clocks that ran away
+    TimeReset,
     /// Send a node's callers elsewhere and take leadership from it, before it is stopped
     Drain {
         /// Which, for example 2 or node-2
@@ -141,6 +146,8 @@ struct StatusView {
     failures_tolerated: u32,
     state_version: u32,
     state_version_supported: u32,
+    #[serde(flatten)]
+    settings: settings::SettingsView,
     nodes: Vec<NodeView>,
 }
 
@@ -196,6 +203,8 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
         ClusterCommand::Promote { node } => members::promote(node, context).await,
         ClusterCommand::Remove { node, force } => members::remove(node, force, context).await,
         ClusterCommand::Upgrade => members::upgrade(context).await,
+        ClusterCommand::Lease(command) => settings::lease(command, context).await,
+        ClusterCommand::TimeReset => settings::time_reset(context).await,
         ClusterCommand::TransferLeader { node } => members::transfer_leader(node, context).await,
         ClusterCommand::Drain { node, undo } => members::drain(node, undo, context).await,
     }
@@ -221,6 +230,7 @@ async fn token(request: CreateJoinTokenRequest, out: Option<PathBuf>, context: &
 impl From<ClusterStatus> for StatusView {
     fn from(wire: ClusterStatus) -> Self {
         Self {
+            settings: settings::SettingsView::of(&wire),
             cluster_id: wire.cluster_id,
             trust_domain: wire.trust_domain,
             leader: wire.leader,
@@ -306,7 +316,12 @@ impl Show for StatusView {
             (_, 1) => "survives 1 failure".to_owned(),
             (_, n) => format!("survives {n} failures"),
         };
-        format!("{}\n{healthy} of {} healthy: {survives}", table.text(), self.nodes.len())
+        let mut text = format!("{}\n{healthy} of {} healthy: {survives}", table.text(), self.nodes.len());
+        for warning in self.settings.warnings() {
+            text.push('\n');
+            text.push_str(&warning);
+        }
+        text
     }
 }
 

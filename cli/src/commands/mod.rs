@@ -21,6 +21,7 @@ pub(crate) mod pages;
 pub(crate) mod rewrap;
 pub(crate) mod seal;
 pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod svid;
 pub(crate) mod whoami;
 
@@ -32,7 +33,7 @@ use crate::failure::Failure;
 /// Runs the command that was typed.
 pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let context = Context::new(cli.globals);
-    match cli.command {
+    let done = match cli.command {
         Command::Init(args) => init::run(args, &context).await,
         Command::Server(args) => server::run(args).await,
         Command::Agent(args) => agent::run(args, &context).await,
@@ -56,5 +57,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Whoami => whoami::run(&context).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+    };
+    if done.is_ok() {
+        context.footnotes();
     }
+    done
 }

@@ -14,9 +14,10 @@ use proto::cluster::v1::{
     DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest,
     GrantRoleRequest, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse,
     ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse,
-    RedeemNodeTokenRequest, RedeemNodeTokenResponse, RemoveNodeRequest, RemoveNodeResponse, RevokeOperatorRequest,
-    RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus, TransferLeaderRequest, TransferLeaderResponse,
-    UnsealRequest, UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
+    RedeemNodeTokenRequest, RedeemNodeTokenResponse, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest,
+    ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus,
+    SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
+    UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
 use super::service;
@@ -40,6 +41,10 @@ service! {
     mutate promote_node(PromoteNodeRequest) -> PromoteNodeResponse = promote_node;
     /// Raises the version of the state machine.
     mutate upgrade(UpgradeRequest) -> UpgradeResponse = upgrade;
+    /// Sets the length of the nodes' leases.
+    mutate set_lease(SetLeaseRequest) -> SetLeaseResponse = set_lease;
+    /// Sets state time back to what most members' clocks say.
+    mutate reset_time(ResetTimeRequest) -> ResetTimeResponse = reset_time;
     /// Who is calling.
     read who_am_i(WhoAmIRequest) -> WhoAmIResponse = who_am_i;
 }

@@ -69,6 +69,56 @@ pub struct ClusterStatus {
     pub state_version: u32,
     #[prost(uint32, tag = "11")]
     pub state_version_supported: u32,
+    /// The length of a node's lease to serve and sign.
+    #[prost(message, optional, tag = "20")]
+    pub lease: ::core::option::Option<::prost_types::Duration>,
+    /// A longer one that nodes may still hold since it was made shorter.
+    #[prost(message, optional, tag = "21")]
+    pub lease_before: ::core::option::Option<::prost_types::Duration>,
+    /// Absent unless state time has moved on too far at once to be believed yet.
+    #[prost(message, optional, tag = "22")]
+    pub time_held: ::core::option::Option<TimeHeld>,
+}
+/// While time is held nothing is rotated by schedule or cleaned up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TimeHeld {
+    /// State time before and after the step.
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// For how long a majority has agreed with it since, and for how long it has to.
+    #[prost(message, optional, tag = "3")]
+    pub agreed: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub needed: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetLeaseRequest {
+    /// 5 seconds to 24 hours; 30 seconds is what a cluster begins with.
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<::prost_types::Duration>,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetLeaseResponse {
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<::prost_types::Duration>,
+    /// What it was shortened from, as long as a node may still hold a lease of that length.
+    #[prost(message, optional, tag = "2")]
+    pub lease_before: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetTimeRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetTimeResponse {
+    /// What it is now.
+    #[prost(message, optional, tag = "1")]
+    pub state_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeStatus {
@@ -718,6 +768,61 @@ pub mod cluster_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Sets the length of the leases under which nodes serve: longer in advance of trouble, for whoever would rather serve an old
+        /// state than none. A disable or a revocation then waits as long for a node that is away.
+        pub async fn set_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/SetLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "SetLease"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets state time back to what most members' clocks say, after clocks that ran away.
+        pub async fn reset_time(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetTimeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/ResetTime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "ResetTime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Who is calling, and what it may do.
         pub async fn who_am_i(
             &mut self,
@@ -944,6 +1049,23 @@ pub mod cluster_service_server {
             request: tonic::Request<super::RedeemNodeTokenRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RedeemNodeTokenResponse>,
+            tonic::Status,
+        >;
+        /// Sets the length of the leases under which nodes serve: longer in advance of trouble, for whoever would rather serve an old
+        /// state than none. A disable or a revocation then waits as long for a node that is away.
+        async fn set_lease(
+            &self,
+            request: tonic::Request<super::SetLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Sets state time back to what most members' clocks say, after clocks that ran away.
+        async fn reset_time(
+            &self,
+            request: tonic::Request<super::ResetTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetTimeResponse>,
             tonic::Status,
         >;
         /// Who is calling, and what it may do.
@@ -1237,6 +1359,96 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RedeemNodeTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/SetLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetLeaseSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::SetLeaseRequest>
+                    for SetLeaseSvc<T> {
+                        type Response = super::SetLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::set_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/ResetTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResetTimeSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::ResetTimeRequest>
+                    for ResetTimeSvc<T> {
+                        type Response = super::ResetTimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetTimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::reset_time(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResetTimeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -18,6 +18,7 @@ use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, Time, TokenId
 use super::Api;
 use super::agents::{read_token, token_bearer};
 use super::macros::request_fields;
+use super::settings::time_held;
 use crate::core::{Core, StateView};
 use crate::node::Node;
 use crate::request::authn::{Caller, Proof};
@@ -57,6 +58,20 @@ impl ClusterService for Api {
         &self,
         request: Request<wire::RedeemNodeTokenRequest>,
     ) -> Result<Response<wire::RedeemNodeTokenResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn set_lease(
+        &self,
+        request: Request<wire::SetLeaseRequest>,
+    ) -> Result<Response<wire::SetLeaseResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn reset_time(
+        &self,
+        request: Request<wire::ResetTimeRequest>,
+    ) -> Result<Response<wire::ResetTimeResponse>, Status> {
         mutation::serve(&self.node, request).await
     }
 
@@ -278,6 +293,7 @@ impl Query for wire::GetStatusRequest {
         }));
         let majority = raft.members.voters.len() / 2 + 1;
         let row = desk.state.cluster();
+        let settings = desk.state.settings();
         let answer = wire::ClusterStatus {
             cluster_id: desk.core.cluster.to_hex(),
             trust_domain: row.map(|row| row.trust_domain.to_string()).unwrap_or_default(),
@@ -290,6 +306,9 @@ impl Query for wire::GetStatusRequest {
             state_time: time::timestamp(desk.state.time()),
             state_version: desk.state.version(),
             state_version_supported: desk.state.version_supported().unwrap_or(0),
+            lease: Some(time::duration(settings.lease)),
+            lease_before: settings.lease_before.map(time::duration),
+            time_held: time_held(&desk.state),
         };
         Ok((answer, Detail::new()))
     }

@@ -48,6 +48,20 @@ impl ClusterService for Local {
         elsewhere()
     }
 
+    async fn set_lease(
+        &self,
+        _request: Request<wire::SetLeaseRequest>,
+    ) -> Result<Response<wire::SetLeaseResponse>, Status> {
+        elsewhere()
+    }
+
+    async fn reset_time(
+        &self,
+        _request: Request<wire::ResetTimeRequest>,
+    ) -> Result<Response<wire::ResetTimeResponse>, Status> {
+        elsewhere()
+    }
+
     async fn redeem_node_token(
         &self,
         _request: Request<wire::RedeemNodeTokenRequest>,

@@ -18,6 +18,7 @@ mod operators;
 mod removal;
 mod routes;
 mod seal;
+mod settings;
 mod svid;
 
 pub(crate) use keys::next_version;

@@ -101,6 +101,8 @@ pub(crate) async fn forwarded(
         ca::RevokeAgentRequest,
         ca::AckBundleRequest,
         cluster::CreateJoinTokenRequest,
+        cluster::SetLeaseRequest,
+        cluster::ResetTimeRequest,
         cluster::RedeemNodeTokenRequest,
         cluster::CreateNamespaceRequest,
         cluster::UpdateNamespaceRequest,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proto::member::v1::{AwaitAppliedRequest, RenewLeaseRequest};
 use tokio::time::Instant;
-use types::{NodeId, Reason, Refusal, limits};
+use types::{NodeId, Reason, Refusal, Revision};
 
 use crate::core::{Core, NotAcknowledged};
 use crate::lease::Clocks;
@@ -92,7 +92,7 @@ impl Core {
         let others = nodes.filter(|id| *id != self.node);
         let mut table = self.fences.table();
         if table.as_ref().is_none_or(|table| table.term() < term) {
-            *table = Some(LeaseTable::assume(term, elected, others, limits::NODE_LEASE_DEFAULT.to_std()));
+            *table = Some(LeaseTable::assume(term, elected, others, state.longest_lease().to_std()));
         }
         Ok(())
     }
@@ -117,8 +117,9 @@ impl Core {
             let text = "this node has not applied a change that must reach it before it may serve on";
             return Err(Refusal::new(Reason::FencePending, text));
         }
-        let length = limits::NODE_LEASE_DEFAULT.to_std();
         let mut table = self.fences.table();
+        // Read under the lock: once somebody has seen that nothing long is held, nothing long is granted.
+        let length = self.state().settings().lease.to_std();
         let table = table.as_mut().filter(|table| table.term() == term).ok_or_else(crate::core::no_leader)?;
         Ok(Granted { length, name: table.grants(node, received, length) })
     }
@@ -127,6 +128,16 @@ impl Core {
     pub(crate) fn lease_given_back(&self, node: NodeId, word: &RenewLeaseRequest) {
         let now = Clocks::now().boot;
         self.with_leases(|table| table.holds(node, now, held(word), Duration::ZERO));
+    }
+
+    /// Which settings to settle: leases were made shorter, and by now nobody can hold one of the longer kind.
+    pub(crate) fn lease_to_settle(&self) -> Option<Revision> {
+        let now = Clocks::now();
+        let table = self.fences.table();
+        let settings = self.state().settings();
+        settings.lease_before?;
+        let longest = table.as_ref()?.longest(now.boot).max(self.lease.left(now));
+        (longest <= table::ends(Duration::ZERO, settings.lease.to_std())).then_some(settings.revision)
     }
 
     /// Waits until a node has applied `index` or can hold no lease any more.

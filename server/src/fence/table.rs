@@ -114,6 +114,11 @@ impl LeaseTable {
         self.fenced
     }
 
+    /// How long anybody may still hold a lease.
+    pub(crate) fn longest(&self, now: Duration) -> Duration {
+        self.holders.values().map(|holder| holder.until.saturating_sub(now)).max().unwrap_or_default()
+    }
+
     /// The nodes that a fence at `index` waits for, and for how long at most.
     pub(crate) fn waits_for(&self, index: u64, now: Duration) -> BTreeMap<NodeId, Duration> {
         let open = self.holders.iter().filter(|(_, holder)| holder.applied < index && holder.until > now);
@@ -122,7 +127,7 @@ impl LeaseTable {
 }
 
 /// When a lease of that length has ended at its holder too.
-fn ends(from: Duration, length: Duration) -> Duration {
+pub(crate) fn ends(from: Duration, length: Duration) -> Duration {
     from.saturating_add(length).saturating_add(length / DRIFT_PART)
 }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod authn;
 pub(crate) mod decide;
+pub(crate) mod freshness;
 pub(crate) mod mutation;
 pub(crate) mod query;
 pub(crate) mod record;

@@ -15,6 +15,7 @@ use types::{Action, Reason, Refusal, RequestId, limits};
 
 use super::authn::{Caller, Proof, authenticate};
 use super::decide::decide;
+use super::freshness;
 use super::record::Entry;
 use super::target::Target;
 use crate::clock;
@@ -109,9 +110,9 @@ pub(crate) async fn serve<M: Mutation>(node: &Arc<Node>, request: Request<M>) ->
         let caller = caller.inspect_err(|refusal| entry.note_stranger(proof.source, refusal))?;
         find_leader(node, &core, &entry, message, caller, &proof).await
     };
-    let answer: Result<M::Answer, Refusal> = answered.await;
+    let answer: Result<Response<M::Answer>, Refusal> = answered.await;
     entry.count(&answer);
-    answer.map(Response::new).map_err(|refusal| status(&refusal))
+    answer.map_err(|refusal| status(&refusal))
 }
 
 /// Has a mutation carried out by whoever leads. While leadership moves it is tried again here, which its request id makes
@@ -123,27 +124,36 @@ async fn find_leader<M: Mutation>(
     message: M,
     caller: Caller,
     proof: &Proof,
-) -> Result<M::Answer, Refusal> {
+) -> Result<Response<M::Answer>, Refusal> {
     let by = Instant::now() + LEADERLESS;
     loop {
         let lost = if core.leads() {
             match carry_out(node, core, message.clone(), caller.clone()).await {
-                Ok((answer, _)) => return Ok(answer),
+                Ok((answer, index)) => return Ok(written(core, answer, index)),
                 Err(NotCarriedOut::Answered(refusal)) => return Err(refusal),
                 Err(NotCarriedOut::LedByAnother) => no_leader(),
             }
         } else {
             match forward(core, &message, proof).await {
-                Ok(answer) => return Ok(answer),
+                Ok((answer, index)) => return Ok(written(core, answer, index)),
                 Err(Unforwarded::Answered(refusal)) => return Err(refusal),
                 Err(Unforwarded::Lost(refusal)) => refusal,
             }
         };
         if Instant::now() >= by || core.check_alive().is_err() {
-            return record_lost(entry, core, message, caller, lost).await;
+            return record_lost(entry, core, message, caller, lost).await.map(Response::new);
         }
         core.await_leader(by.saturating_duration_since(Instant::now())).await;
     }
+}
+
+/// An answer with the token by which any node can be asked for a state that holds the change; none when nothing was changed.
+fn written<A>(core: &Core, answer: A, index: u64) -> Response<A> {
+    let mut response = Response::new(answer);
+    if index > 0 {
+        freshness::stamp(&mut response, &core.state(), index);
+    }
+    response
 }
 
 /// Who calls, as this leader knows. One that was just elected, or deposed, may not know what was acknowledged elsewhere: it
@@ -164,7 +174,7 @@ fn fix_request_id<M: Mutation>(message: &mut M) {
 }
 
 /// Hands a mutation to the leader, with the certificate whose key the caller proved, and waits until its change is visible here.
-async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<M::Answer, Unforwarded> {
+async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<(M::Answer, u64), Unforwarded> {
     let mut leader = core.leader().map_err(Unforwarded::Lost)?;
     let forwarded = ForwardRequest {
         action: M::ACTION.as_str().to_owned(),
@@ -183,6 +193,7 @@ async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result
     // The caller may read its own change on this node at once; if we lag, its next read waits by itself.
     let _ = core.raft.await_applied(answer.index, limits::CALL_TIMEOUT.to_std()).await;
     M::Answer::decode(answer.response.as_slice())
+        .map(|decoded| (decoded, answer.index))
         .map_err(|_| Unforwarded::Lost(Refusal::new(Reason::Internal, "the leader's answer could not be read")))
 }
 

@@ -10,6 +10,7 @@ use types::{Action, Refusal};
 
 use super::authn::{Caller, Proof, authenticate};
 use super::decide::decide;
+use super::freshness::{self, Wanted};
 use super::record::Entry;
 use super::target::Target;
 use crate::core::{Core, StateView};
@@ -63,12 +64,12 @@ pub(crate) trait Query: Send + Sized {
 
 /// Takes a query through every stage.
 pub(crate) async fn serve<Q: Query>(node: &Arc<Node>, request: Request<Q>) -> Result<Response<Q::Answer>, Status> {
-    let proof = Proof::of(&request);
+    let (proof, wanted) = (Proof::of(&request), Wanted::of(&request));
     let answered = match node.serving(Q::ACTION) {
-        Ok(core) => carry_out(node, &core, request.into_inner(), &proof).await,
+        Ok(core) => answer_from(node, &core, request.into_inner(), &proof, wanted).await,
         Err(refusal) => Err(refusal),
     };
-    answered.map(Response::new).map_err(|refusal| status(&refusal))
+    answered.map_err(|refusal| status(&refusal))
 }
 
 /// Answers a query on this node, whether it arrived here or at another member.
@@ -78,9 +79,21 @@ pub(crate) async fn carry_out<Q: Query>(
     query: Q,
     proof: &Proof,
 ) -> Result<Q::Answer, Refusal> {
+    answer_from(node, core, query, proof, Ok(Wanted::default())).await.map(Response::into_inner)
+}
+
+/// Answers a query from a state as new as its caller wants.
+async fn answer_from<Q: Query>(
+    node: &Arc<Node>,
+    core: &Core,
+    query: Q,
+    proof: &Proof,
+    wanted: Result<Wanted, Refusal>,
+) -> Result<Response<Q::Answer>, Refusal> {
     let entry = Entry { node, action: Q::ACTION, started: Instant::now() };
     let _call = node.calls.token();
-    let authenticated = authenticated::<Q>(core, proof).await;
+    let authenticated = authenticated::<Q>(core, proof, &wanted).await;
+    let stale = wanted.is_ok_and(|wanted| wanted.stale) && Q::CONSISTENCY == Consistency::Linearizable;
     let (caller, mut state, fresh) = authenticated.inspect_err(|refusal| {
         entry.note_stranger(proof.source, refusal);
         entry.count(&Err::<(), _>(refusal.clone()));
@@ -95,12 +108,22 @@ pub(crate) async fn carry_out<Q: Query>(
         state = newer;
         target = query.target(&state, &caller);
     }
+    let from = state.clone();
     let answer = match &target {
         Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
-        Ok(target) => decided(Desk { node, core, state, caller: &caller }, query, target).await,
+        Ok(target) => {
+            let under_lease = Q::UNDER_LEASE || stale;
+            decided(Desk { node, core, state, caller: &caller }, query, target, under_lease).await
+        }
         Err(refusal) => Err(refusal.clone()),
     };
-    entry.close(core, &caller, target.as_ref().ok(), None, answer).await
+    let answer = entry.close(core, &caller, target.as_ref().ok(), None, answer).await?;
+    let mut response = Response::new(answer);
+    freshness::stamp(&mut response, &from, from.index());
+    if stale {
+        freshness::stamp_age(&mut response, core);
+    }
+    Ok(response)
 }
 
 /// Wire → Authenticated. Whoever presents nothing does not make us ask the leader. Without a quorum the caller is recognised
@@ -108,19 +131,30 @@ pub(crate) async fn carry_out<Q: Query>(
 async fn authenticated<Q: Query>(
     core: &Core,
     proof: &Proof,
+    wanted: &Result<Wanted, Refusal>,
 ) -> Result<(Caller, StateView, Result<(), Refusal>), Refusal> {
-    let fresh = match Q::CONSISTENCY {
-        Consistency::Linearizable if !proof.certificates.is_empty() => core.fresh_state().await,
-        Consistency::Linearizable | Consistency::Local => Ok(core.state()),
+    let fresh = match (wanted, Q::CONSISTENCY) {
+        _ if proof.certificates.is_empty() => Ok(core.state()),
+        (Err(refusal), _) => Err(refusal.clone()),
+        (Ok(wanted), consistency) => match wanted.reached(core).await {
+            Err(refusal) => Err(refusal),
+            Ok(()) if consistency == Consistency::Linearizable && !wanted.stale => core.fresh_state().await,
+            Ok(()) => Ok(core.state()),
+        },
     };
     let state = fresh.as_ref().map_or_else(|_| core.state(), Clone::clone);
     Ok((authenticate(&state, proof)?, state, fresh.map(drop)))
 }
 
 /// Authenticated → Decided → Answered.
-async fn decided<Q: Query>(desk: Desk<'_>, query: Q, target: &Target) -> Result<(Q::Answer, Detail), Refusal> {
+async fn decided<Q: Query>(
+    desk: Desk<'_>,
+    query: Q,
+    target: &Target,
+    under_lease: bool,
+) -> Result<(Q::Answer, Detail), Refusal> {
     decide(&desk.state, &desk.caller.principal, Q::ACTION, target)?;
-    if !Q::UNDER_LEASE {
+    if !under_lease {
         return query.answer(&desk).await;
     }
     desk.core.lease.check(Clocks::now())?;

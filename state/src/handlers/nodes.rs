@@ -85,8 +85,9 @@ pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
     if let Some(anchored) = turn.state.report(*node) {
         check_audit(anchored, report)?;
     }
-    let at = clock::after_report(turn.state, *node, *clock);
-    turn.state.progress_mut().time = at;
+    let (at, held) = clock::after_report(turn.state, *node, *clock);
+    let progress = turn.state.progress_mut();
+    (progress.time, progress.held) = (at, held);
     let anchored = Report {
         clock: *clock,
         at,

@@ -20,9 +20,10 @@ pub struct RotationDue<'a> {
 }
 
 impl State {
-    /// The keys that are to be rotated by now, the longest overdue first.
+    /// The keys that are to be rotated by now, the longest overdue first; none while time is held.
     pub fn rotations_due(&self, now: Time) -> impl Iterator<Item = RotationDue<'_>> {
-        let due = self.indexes().rotations.iter().take_while(move |(due, _, _)| *due <= now);
+        let held = self.time_held().is_some();
+        let due = self.indexes().rotations.iter().take_while(move |(due, _, _)| !held && *due <= now);
         due.filter_map(|(_, namespace, name)| self.key(namespace, name).map(|key| RotationDue { namespace, name, key }))
     }
 
@@ -63,17 +64,23 @@ impl State {
         registered.max(lowered.unwrap_or(Millis::ZERO))
     }
 
-    /// Join tokens that open nothing any more, the longest expired first.
+    /// Join tokens that open nothing any more, the longest expired first; none while time is held.
     pub fn expired_tokens(&self, now: Time) -> impl Iterator<Item = TokenId> {
-        self.indexes().token_expiries.iter().take_while(move |(expires, _)| *expires <= now).map(|(_, id)| *id)
+        let held = self.time_held().is_some();
+        let expired = self.indexes().token_expiries.iter().take_while(move |(expires, _)| !held && *expires <= now);
+        expired.map(|(_, id)| *id)
     }
 
     fn authorities_due(&self, now: Time) -> Vec<Due> {
         let authorities: Vec<_> = self.authorities().cloned().collect();
         let voters = self.voters();
+        // A root that has left the bundle takes what it signed with it.
+        let held = self.time_held().is_some();
         let holders = self.holders(now);
         let knowledge = Knowledge { voters: &voters, holders: &holders, svid_ttl_max: self.svid_ttl_max(now) };
-        what_is_due(now, &authorities, knowledge)
+        let mut due = what_is_due(now, &authorities, knowledge);
+        due.retain(|due| !(held && matches!(due, Due::Step(_, Step::Retire))));
+        due
     }
 
     /// Every agent that may hold an unexpired SVID. Issuance leaves no trace in state, so an agent in good standing always

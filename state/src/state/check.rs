@@ -28,6 +28,7 @@ impl State {
             (TableId::Requests, self.requests.recomputed()),
             (TableId::Horizons, self.horizons.recomputed()),
             (TableId::Version, self.version.recomputed()),
+            (TableId::Settings, self.settings.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

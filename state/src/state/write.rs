@@ -10,7 +10,7 @@ use types::{
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Token, Version, VersionKey,
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Settings, Token, Version, VersionKey,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -133,6 +133,10 @@ impl State {
         }
     }
 
+    pub(crate) fn put_settings(&mut self, row: Settings) {
+        self.settings.put((), row);
+    }
+
     pub(crate) fn put_horizon(&mut self, principal: Principal, id: RequestId) {
         self.remove_horizon(&principal);
         self.indexes.horizons.insert((id, principal.clone()));
@@ -183,6 +187,7 @@ impl State {
             TableId::Requests => row(table, bytes).map(|(key, row)| self.put_request(key, row)),
             TableId::Horizons => row(table, bytes).map(|(principal, id)| self.put_horizon(principal, id)),
             TableId::Version => row(table, bytes).map(|((), row)| self.put_version_number(row)),
+            TableId::Settings => row(table, bytes).map(|((), row)| self.put_settings(row)),
         }
     }
 }
@@ -222,6 +227,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         requests,
         horizons,
         version,
+        settings,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -240,7 +246,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(authorities, take)?;
     write_table(requests, take)?;
     write_table(horizons, take)?;
-    write_table(version, take)
+    write_table(version, take)?;
+    write_table(settings, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

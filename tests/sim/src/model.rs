@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kms::RotationCause;
 use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Reply, State};
+use types::limits::REQUEST_ID_PAST_MAX;
 use types::{
     Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Role, Scope,
     SpkiHash, Time, TokenId,
@@ -43,6 +44,10 @@ pub struct Model {
     operators: BTreeMap<Principal, SpkiHash>,
     last_node: u64,
     leaves: u64,
+    /// State time after the last step of more than an hour, while there was more than one member to ask.
+    stepped: Option<Time>,
+    /// The farthest that state time ever was.
+    farthest: Time,
 }
 
 macro_rules! ensure {
@@ -65,17 +70,21 @@ impl Model {
     /// # Errors
     /// What is wrong with it.
     pub fn judge(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+        self.farthest = self.farthest.max(before.time());
         let repeats = self.judge_request(entry, outcome)?;
         let unchanged = before.substance_hash() == after.substance_hash();
         if outcome.reply.is_err() || repeats {
             ensure!(unchanged, "a refused or repeated entry changed the state");
             ensure!(outcome.effects.is_empty(), "a refused or repeated entry has effects");
         }
-        self.judge_progress(before, outcome, after)?;
+        self.judge_progress(before, entry, outcome, after)?;
         self.judge_record(before, entry, outcome, after)?;
         if outcome.reply.is_ok() && !repeats {
             self.judge_decision(before, entry)?;
             self.follow(before, entry, outcome, after)?;
+        }
+        if outcome.reply.is_ok() && !entry.proposal.command.takes_away() {
+            judge_rights(before, after, &entry.proposal.command)?;
         }
         self.judge_standing(after)
     }
@@ -124,10 +133,16 @@ impl Model {
         let Some(request) = entry.proposal.request else { return Ok(false) };
         let key = (entry.proposal.actor.clone(), request.id);
         if let Some((body, reply)) = self.answered.get(&key) {
+            let reason = outcome.reply.as_ref().err().map(|refusal| refusal.reason);
+            // A day behind the farthest that state time ever was, it may have been forgotten: refused, never done again.
+            if reason == Some(Reason::RequestIdExpired) {
+                let outdated = request.id.time().after(REQUEST_ID_PAST_MAX) <= self.farthest;
+                ensure!(outdated, "an answer was forgotten too early");
+                return Ok(true);
+            }
             if *body == request.body {
                 ensure!(*reply == outcome.reply, "a retry was answered differently: first {reply:?}");
             } else {
-                let reason = outcome.reply.as_ref().err().map(|refusal| refusal.reason);
                 ensure!(reason == Some(Reason::RequestIdReused), "a request id was used twice");
             }
             return Ok(true);
@@ -140,8 +155,14 @@ impl Model {
         Ok(false)
     }
 
-    fn judge_progress(&self, before: &State, outcome: &Outcome, after: &State) -> Judged {
-        ensure!(after.time() >= before.time(), "state time went back");
+    fn judge_progress(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
+        let reset = entry.proposal.command == Command::ResetTime && outcome.reply.is_ok();
+        ensure!(after.time() >= before.time() || reset, "state time went back");
+        if reset || after.nodes().count() == 1 {
+            self.stepped = None;
+        } else if self.formed && after.time().since(before.time()) > Millis::from_hours(1) {
+            self.stepped = Some(after.time());
+        }
         ensure!(after.index() > before.index(), "the index did not go on");
         ensure!(after.global_revision() >= before.global_revision(), "the global revision went back");
         ensure!(after.bundle_sequence() >= before.bundle_sequence(), "the bundle's sequence went back");
@@ -365,6 +386,8 @@ impl Model {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
                 ensure!(*expect_last == model.last, "a version was made on a wrong expectation");
                 if *cause == RotationCause::Schedule {
+                    let confirmed = self.stepped.is_none_or(|stepped| now.since(stepped) >= Millis::from_secs(600));
+                    ensure!(confirmed, "rotated by schedule at {now:?}, a moment after a step to {:?}", self.stepped);
                     let due = model.period.map(|period| model.newest.after(period));
                     ensure!(due.is_some_and(|due| due <= now), "rotated by schedule at {now:?}, due {due:?}");
                 }
@@ -401,6 +424,45 @@ fn judge_asked_again(before: &State, info: &NodeInfo, outcome: &Outcome, after: 
     let told = admitted.filter(|number| before.report(*number).is_none()).map(Reply::Node);
     ensure!(outcome.reply.as_ref().ok() == told.as_ref(), "a member that has reported was admitted again");
     ensure!(before.substance_hash() == after.substance_hash(), "a node that asks again changed the state");
+    Ok(())
+}
+
+/// What needs no fence takes nothing away: whoever could do something before can do it after.
+fn judge_rights(before: &State, after: &State, command: &Command) -> Judged {
+    if matches!(command, Command::ReportNode(_)) {
+        return Ok(());
+    }
+    let now = before.time();
+    for (name, _) in before.operators(None, usize::MAX).items {
+        let principal = Principal::Operator(name.clone());
+        let lost = before.check_standing(&principal, now).is_ok() && after.check_standing(&principal, now).is_err();
+        ensure!(!lost, "operator {name} was recognised, and no fence waits for its end");
+    }
+    for (name, agent) in before.agents(None, usize::MAX).items {
+        // An agent that comes with a new key replaces its old one: that is said in docs/spec/lease.md.
+        let still = after.agent(name).is_some_and(|row| row.revoked.is_none());
+        ensure!(agent.revoked.is_some() || still, "agent {name} was banned without a fence");
+    }
+    for (binding, _) in before.bindings(None, usize::MAX).items {
+        let held = after.bindings_of(&binding.principal).any(|other| other == binding);
+        ensure!(held, "{binding:?} was taken without a fence");
+    }
+    for (namespace, row) in before.namespaces() {
+        let kept = after.namespace(namespace).is_some_and(|other| other.settings == row.settings);
+        ensure!(kept, "the settings of {namespace} changed without a fence");
+        for (name, entry) in before.entries(namespace, None, usize::MAX).items {
+            ensure!(after.entry(namespace, name) == Some(entry), "entry {name} changed without a fence");
+        }
+        for (name, key) in before.keys(namespace, None, usize::MAX).items {
+            let usable = |state: &State, number| {
+                let row = state.key_version(&key.id, number);
+                let of_key = state.key(namespace, name).is_some_and(|key| key.usable().is_ok());
+                of_key && row.is_some_and(|row| row.usable().is_ok())
+            };
+            let lost = (1..=key.last_version).find(|number| usable(before, *number) && !usable(after, *number));
+            ensure!(lost.is_none(), "version {lost:?} of {name} was disabled without a fence");
+        }
+    }
     Ok(())
 }
 

@@ -128,9 +128,9 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => Principal::JoinToken,
         Command::ReportNode(report) => Principal::Node(report.node),
         Command::PublishAuthority { node, .. } => Principal::Node(*node),
-        Command::AdvanceAuthority { .. } | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => {
-            Principal::Node(NodeId(1))
-        }
+        Command::AdvanceAuthority { .. }
+        | Command::SettleLease { .. }
+        | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         _ => Principal::Operator(operator(rng)),
     }
@@ -150,8 +150,18 @@ fn command(world: &mut World, view: &State) -> Command {
         79..=88 => of_principals(world, view),
         89..=96 => of_authorities(world, view),
         97 if world.rng.chance(30) => init(world).command,
+        97 if world.rng.chance(50) => of_settings(world, view),
         97 => of_members(world, view),
         _ => of_namespaces(&mut world.rng),
+    }
+}
+
+fn of_settings(world: &mut World, view: &State) -> Command {
+    let rng = &mut world.rng;
+    match rng.below(5) {
+        0..=1 => Command::SetLease { length: Millis(4_000 + rng.below(90_000_000)) },
+        2 => Command::SettleLease { revision: view.settings().revision },
+        _ => Command::ResetTime,
     }
 }
 

@@ -129,6 +129,11 @@ impl World {
             // A clock jumps, up to an hour either way; now and then one is set right.
             let node = self.rng.place(self.skews.len());
             let width = if self.rng.chance(50) { 7_200_000 } else { 2_000 };
+            // And now and then all of them at once, for days: a bad source of time.
+            if self.rng.chance(10) {
+                let days = i64::try_from(self.rng.below(400_000_000)).unwrap_or(0) - 200_000_000;
+                self.skews = self.skews.map(|skew| skew.saturating_add(days));
+            }
             let jump = i64::try_from(self.rng.below(width)).unwrap_or(0) - i64::try_from(width / 2).unwrap_or(0);
             if let Some(skew) = self.skews.get_mut(node) {
                 *skew = jump;

@@ -91,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1105 bytes
-        sha256 04804bbb33cceac6358642b2e6f201569d598c8ef82f20f9c9165b89cf9f9c7f
+        1107 bytes
+        sha256 988e8f64419af8bdd70dc59798d354e2d00586e7746b85ddbb5eaddd5568cdd5
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

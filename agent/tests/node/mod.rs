@@ -278,6 +278,20 @@ impl ClusterService for Node {
         Err(Status::unimplemented("no agent asks this"))
     }
 
+    async fn set_lease(
+        &self,
+        _request: Request<wire::SetLeaseRequest>,
+    ) -> Result<Response<wire::SetLeaseResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
+    async fn reset_time(
+        &self,
+        _request: Request<wire::ResetTimeRequest>,
+    ) -> Result<Response<wire::ResetTimeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
     async fn upgrade(
         &self,
         _request: Request<wire::UpgradeRequest>,

@@ -264,6 +264,14 @@ impl Model {
             Command::RemoveNode { .. } | Command::PromoteNode { .. } | Command::RaiseVersion { .. } => {
                 self.follow_members(&entry.proposal.command, before, index, after)?;
             }
+            Command::ResetTime => {
+                // Under a time that was wrong, decisions were too: each is made again.
+                ensure!(
+                    after.time() < before.time() && after.time_held().is_none(),
+                    "time was reset and did not go back"
+                );
+                self.global = index;
+            }
             Command::ReportNode(report) => {
                 let shrunk = before.report(report.node).is_some_and(|held| held.audit_size > report.audit_size);
                 ensure!(!shrunk, "a node's audit log went back");

@@ -45,6 +45,7 @@ impl Exit {
             | Reason::RequestIdReused
             | Reason::RequestIdExpired
             | Reason::KeyDisabled
+            | Reason::RestoreQuarantine
             | Reason::NotDue
             | Reason::AlreadyInitialized
             | Reason::NotInitialized => Self::Conflict,
@@ -110,6 +111,7 @@ mod tests {
             8 DRAINING
             8 FENCE_PENDING
             8 REMOVED
+            5 RESTORE_QUARANTINE
         "#]]
         .assert_eq(&table);
     }

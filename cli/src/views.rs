@@ -187,8 +187,17 @@ pub(crate) struct NamespaceView {
     pub(crate) dns_suffixes: Vec<String>,
     pub(crate) create_time: Option<String>,
     pub(crate) etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restore_quarantine: Option<QuarantineView>,
     #[serde(skip)]
     wire: (Option<Duration>, Option<Timestamp>),
+}
+
+/// `RestoreQuarantine`.
+#[derive(Serialize, Debug)]
+pub(crate) struct QuarantineView {
+    since: Option<String>,
+    reason: String,
 }
 
 impl From<cluster::Namespace> for NamespaceView {
@@ -200,19 +209,24 @@ impl From<cluster::Namespace> for NamespaceView {
             name: wire.name,
             dns_suffixes: wire.dns_suffixes,
             etag: wire.etag,
+            restore_quarantine: wire.restore_quarantine.map(|quarantine| QuarantineView {
+                since: rfc3339(quarantine.since.as_ref()),
+                reason: quarantine.reason,
+            }),
         }
     }
 }
 
 impl Row for NamespaceView {
     fn table() -> Table {
-        Table::new(["NAMESPACE", "ROTATION FLOOR", "DNS SUFFIXES", "CREATED"])
+        Table::new(["NAMESPACE", "STATE", "ROTATION FLOOR", "DNS SUFFIXES", "CREATED"])
     }
 
     fn add(&self, table: &mut Table) {
         let (floor, created) = &self.wire;
         table.row([
             short(&self.name).to_owned(),
+            if self.restore_quarantine.is_some() { "restore quarantine" } else { "in use" }.to_owned(),
             length(floor.as_ref()),
             or_dash(&self.dns_suffixes.join(",")),
             at(created.as_ref()),
@@ -228,8 +242,18 @@ impl Show for NamespaceView {
             ("rotation floor", length(floor.as_ref())),
             ("dns suffixes", or_dash(&self.dns_suffixes.join(", "))),
             ("created", at(created.as_ref())),
+            (
+                "restore quarantine",
+                self.restore_quarantine.as_ref().map_or_else(|| "-".to_owned(), QuarantineView::text),
+            ),
             ("etag", self.etag.clone()),
         ])
+    }
+}
+
+impl QuarantineView {
+    fn text(&self) -> String {
+        format!("since {}: {}", self.since.as_deref().unwrap_or("-"), self.reason)
     }
 }
 

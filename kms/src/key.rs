@@ -2,7 +2,7 @@
 //! of their arguments and leave the row untouched when they refuse.
 
 use serde::{Deserialize, Serialize};
-use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSIONS_MAX};
+use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSION_STEP, limits::KEY_VERSIONS_MAX};
 
 use crate::{Algorithm, KeyVersion, Rotation, RotationCause};
 
@@ -23,6 +23,8 @@ pub struct Key {
     pub enabled: bool,
     /// The highest version there ever was: numbers only go up and none is used twice (invariant 4).
     pub last_version: u32,
+    /// How many versions there were: numbers skip some after a restore.
+    pub versions: u32,
     /// The log index of the entry that last changed it.
     pub revision: Revision,
 }
@@ -51,7 +53,17 @@ impl Key {
     ) -> Result<(Self, KeyVersion), Refusal> {
         let At { now, revision } = at;
         let rotation = period.map(|period| Rotation::starting(period, floor, now)).transpose()?;
-        let key = Self { id, algorithm, created: now, rotation, primary: 1, enabled: true, last_version: 1, revision };
+        let key = Self {
+            id,
+            algorithm,
+            created: now,
+            rotation,
+            primary: 1,
+            enabled: true,
+            last_version: 1,
+            versions: 1,
+            revision,
+        };
         Ok((key, KeyVersion::new(RotationCause::Created, wrapped, now, revision)))
     }
 
@@ -60,7 +72,7 @@ impl Key {
     /// # Errors
     /// `LimitExceeded` when the key has all the versions it may have.
     pub fn next_version(&self) -> Result<u32, Refusal> {
-        let next = self.last_version.checked_add(1).filter(|next| *next <= KEY_VERSIONS_MAX);
+        let next = self.last_version.checked_add(1).filter(|_| self.versions < KEY_VERSIONS_MAX);
         next.ok_or_else(|| {
             let message = format!("a key has at most {KEY_VERSIONS_MAX} versions, create a new key");
             Refusal::new(Reason::LimitExceeded, message)
@@ -69,14 +81,14 @@ impl Key {
 
     /// Rotates: adds a version, makes it primary and returns it with its number.
     ///
-    /// `expect_primary` is the primary that the proposer saw; comparing it makes a repeated proposal harmless.
+    /// `expect_last` is the last version that the proposer saw; comparing it makes a repeated proposal harmless.
     ///
     /// # Errors
     /// `KeyDisabled` for a disabled key; `NotDue` for a schedule that is not due or has been served already;
     /// `PreconditionFailed` when an operator's expectation does not hold; `LimitExceeded` past the last version.
     pub fn add_version(
         &mut self,
-        expect_primary: u32,
+        expect_last: u32,
         cause: RotationCause,
         wrapped: Vec<u8>,
         at: At,
@@ -85,16 +97,17 @@ impl Key {
         if !self.enabled {
             return Err(disabled());
         }
-        if cause == RotationCause::Schedule && (self.primary != expect_primary || !self.is_due(now)) {
+        if cause == RotationCause::Schedule && (self.last_version != expect_last || !self.is_due(now)) {
             return Err(Refusal::new(Reason::NotDue, "the rotation is not due"));
         }
-        if self.primary != expect_primary {
-            let message = format!("the primary version is {}, not {expect_primary}, read the key again", self.primary);
+        if self.last_version != expect_last {
+            let message = format!("the last version is {}, not {expect_last}, read the key again", self.last_version);
             return Err(Refusal::new(Reason::PreconditionFailed, message));
         }
         let version = self.next_version()?;
         self.primary = version;
         self.last_version = version;
+        self.versions = self.versions.saturating_add(1);
         self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
         self.revision = revision;
         Ok((version, KeyVersion::new(cause, wrapped, now, revision)))
@@ -123,6 +136,16 @@ impl Key {
         }
         (self.enabled, self.revision) = (enabled, revision);
         true
+    }
+
+    /// Goes on after a restore: the versions that the lost life may have made after the backup are never made again, with
+    /// other material under the same number. The next one is the multiple of [`KEY_VERSION_STEP`] that lies at least half a
+    /// step ahead.
+    pub fn skip_lost_versions(&mut self, revision: Revision) {
+        let ahead = self.last_version.saturating_add(KEY_VERSION_STEP / 2);
+        let next = ahead.checked_next_multiple_of(KEY_VERSION_STEP).unwrap_or(u32::MAX);
+        self.last_version = next.saturating_sub(1).max(self.last_version);
+        self.revision = revision;
     }
 
     /// Whether the key may be used now; its version is asked too.

@@ -35,6 +35,7 @@ const ADMIN: &[Action] = &[
     Action::UpgradeCluster,
     Action::CreateNamespace,
     Action::UpdateNamespace,
+    Action::ReleaseNamespace,
     Action::GetNamespace,
     Action::ListNamespaces,
     Action::EnrolOperator,

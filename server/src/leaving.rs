@@ -99,7 +99,7 @@ pub(crate) async fn is_shut_out(node: &Arc<Node>, core: &Core) -> bool {
     let Ok(client) = Client::connect(config).await else { return false };
     let trust = client.trust();
     let statement = trust.statement();
-    let newer = (statement.generation, statement.sequence) >= (row.generation, state.trust_sequence());
+    let newer = (statement.generation, statement.sequence) >= (row.generation.get(), state.trust_sequence());
     let own = node.identity.spki();
     let named = statement.nodes.iter().any(|trusted| trusted.spki == own);
     newer && !named && !is_let_in(core).await

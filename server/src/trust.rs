@@ -43,7 +43,7 @@ fn statement(state: &State, row: &state::rows::Cluster) -> Statement {
     };
     Statement {
         cluster_id: row.id,
-        generation: row.generation,
+        generation: row.generation.get(),
         sequence: state.trust_sequence(),
         nodes: state.nodes().filter_map(node).collect(),
         trust_domain: row.trust_domain.clone(),

@@ -9,7 +9,7 @@ use crate::command::{Command, Proposal};
 pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
     let Proposal { actor, basis, command, .. } = proposal;
     let may = match command {
-        Command::Init { .. } => *actor == Principal::LocalAdmin,
+        Command::Init { .. } | Command::OpenGeneration { .. } => *actor == Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
         Command::ReportNode(report) => *actor == Principal::Node(report.node),
         Command::PublishAuthority { node, .. } => *actor == Principal::Node(*node),

@@ -109,7 +109,8 @@ impl Answer {
 fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
     use handlers::{
-        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, roles, settings, tokens,
+        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, restore, roles, settings,
+        tokens,
     };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
@@ -162,5 +163,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::SetLease { length } => settings::set_lease(turn, *length),
         C::SettleLease { revision } => settings::settle_lease(turn, *revision),
         C::ResetTime => settings::reset_time(turn),
+        C::OpenGeneration { .. } => restore::open_generation(turn, proposal),
+        C::ReleaseNamespace { name } => restore::release(turn, name),
     }
 }

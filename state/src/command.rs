@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    AgentName, Basis, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
-    Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain,
+    AgentName, Basis, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId,
+    OperatorName, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain,
 };
+
+use crate::rows::QuarantineReason;
 
 /// One entry of the replicated log, as `apply` sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -351,6 +353,25 @@ pub enum Command {
     },
     /// Sets state time back to what most members' clocks say.
     ResetTime,
+    /// Opens a new life of the cluster from a backup: the first entry after what the backup holds, applied by whoever restores
+    /// it, before any node of this life runs.
+    OpenGeneration {
+        /// Later than any that is known of.
+        generation: Generation,
+        /// SHA-256 of the backup, for the record.
+        backup: [u8; 32],
+        /// The only member to begin with.
+        info: NodeInfo,
+        /// What the members of the lost life knew may be in others' hands: their authorities are tainted.
+        compromised: bool,
+        /// Why all namespaces are quarantined; none when a ledger accounts for what came after the backup.
+        quarantine: Option<QuarantineReason>,
+    },
+    /// Releases a namespace from restore quarantine.
+    ReleaseNamespace {
+        /// Which.
+        name: NamespaceName,
+    },
 }
 
 /// What an accepted command did: enough to answer the caller, and a retry of it, from applied state.

@@ -36,6 +36,8 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::RaiseVersion { .. } => Action::UpgradeCluster,
         C::SetLease { .. } | C::SettleLease { .. } => Action::SetLease,
         C::ResetTime => Action::ResetTime,
+        C::OpenGeneration { .. } => Action::OpenGeneration,
+        C::ReleaseNamespace { .. } => Action::ReleaseNamespace,
     }
 }
 
@@ -44,7 +46,9 @@ pub(crate) fn resource(command: &Command) -> String {
     use Command as C;
     match command {
         C::Init { cluster, .. } => format!("clusters/{cluster}"),
-        C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } => format!("namespaces/{name}"),
+        C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } | C::ReleaseNamespace { name } => {
+            format!("namespaces/{name}")
+        }
         C::EnrolOperator { name, .. } | C::RevokeOperator { name } => format!("operators/{name}"),
         C::GrantRole(binding) | C::RevokeRole(binding) => binding.scope.to_string(),
         C::CreateJoinToken { id, .. } => format!("tokens/{id}"),
@@ -66,7 +70,7 @@ pub(crate) fn resource(command: &Command) -> String {
         C::RaiseVersion { .. } => "cluster".to_owned(),
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
-        C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime => "cluster".to_owned(),
+        C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime | C::OpenGeneration { .. } => "cluster".to_owned(),
     }
 }
 

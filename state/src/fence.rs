@@ -43,6 +43,9 @@ impl Command {
             | Self::SetLease { .. }
             | Self::SettleLease { .. }
             | Self::ResetTime
+            | Self::ReleaseNamespace { .. }
+            // No node of the new life runs yet.
+            | Self::OpenGeneration { .. }
             // A node's or agent's own word.
             | Self::RedeemNodeToken { .. }
             | Self::AckBundle { .. }

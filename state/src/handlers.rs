@@ -11,6 +11,7 @@ pub(crate) mod members;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod operators;
+pub(crate) mod restore;
 pub(crate) mod roles;
 pub(crate) mod settings;
 pub(crate) mod tokens;

@@ -13,13 +13,13 @@ pub mod resources;
 use std::collections::BTreeSet;
 
 use audit::{Frontier, Head, LogName};
-use types::{Millis, NamespaceName, NodeId, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain};
+use types::{
+    Generation, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Sequence, SpkiHash,
+    Time, TokenId, TrustDomain,
+};
 
-use crate::rows::{Cluster, Namespace, Node, Report, Request, Settings, TimeHeld, Token};
+use crate::rows::{Cluster, Namespace, Node, Quarantine, Report, Request, Settings, TimeHeld, Token};
 use crate::{State, VERSION_FIRST};
-
-/// Sequences are generation · 2^40 + index: below 2^53, so that JSON readers keep them exact.
-const INDEX_BITS: u32 = 40;
 
 impl State {
     /// Whether `init` has been applied.
@@ -161,8 +161,48 @@ impl State {
     /// The sequence of whatever changed last at `revision`, in this generation.
     #[must_use]
     pub fn sequence_at(&self, revision: Revision) -> u64 {
-        let generation = self.cluster().map_or(0, |cluster| cluster.generation);
-        (generation << INDEX_BITS).saturating_add(revision.0)
+        Sequence::of(self.generation(), revision).get()
+    }
+
+    /// Which life of the cluster this is.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.cluster().map_or(Generation::NONE, |cluster| cluster.generation)
+    }
+
+    /// The life of the cluster that a restore of this state opens: later than its own and than `seen`, the latest one that the
+    /// restorer knows of.
+    ///
+    /// # Errors
+    /// `LimitExceeded` after 8,190 restores.
+    pub fn next_generation(&self, seen: Generation) -> Result<Generation, Refusal> {
+        let next = self.generation().max(seen).next();
+        next.map_err(|error| Refusal::new(Reason::LimitExceeded, error.to_string()))
+    }
+
+    /// Why a namespace is not to be used, when it came out of a backup and nobody has released it.
+    #[must_use]
+    pub fn quarantine(&self, name: &NamespaceName) -> Option<&Quarantine> {
+        self.quarantine_table().get(name)
+    }
+
+    /// The namespaces in restore quarantine.
+    pub fn quarantines(&self) -> impl Iterator<Item = (&NamespaceName, &Quarantine)> {
+        self.quarantine_table().iter()
+    }
+
+    /// Whether the keys and registrations of a namespace may be used. Asked before every use and every issuance.
+    ///
+    /// # Errors
+    /// `RestoreQuarantine`, saying since when, why, and how it ends.
+    pub fn check_released(&self, name: &NamespaceName) -> Result<(), Refusal> {
+        let Some(Quarantine { reason, since, .. }) = self.quarantine(name) else { return Ok(()) };
+        let message = format!(
+            "namespace `{name}` is in restore quarantine since {since}: {}; an admin releases it with \
+             `chancery namespace release {name}`",
+            reason.as_str()
+        );
+        Err(Refusal::new(Reason::RestoreQuarantine, message))
     }
 
     /// The right edge of the cluster's audit log.

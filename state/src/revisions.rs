@@ -23,7 +23,7 @@ impl State {
     pub fn resource_revision(&self, command: &Command) -> Revision {
         use Command as C;
         let found = match command {
-            C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } => {
+            C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } | C::ReleaseNamespace { name } => {
                 self.namespace(name).map(|row| row.revision)
             }
             C::EnrolOperator { name, .. } | C::RevokeOperator { name } => self.operator(name).map(|row| row.revision),
@@ -44,6 +44,7 @@ impl State {
             C::Init { .. }
             | C::SettleLease { .. }
             | C::ResetTime
+            | C::OpenGeneration { .. }
             | C::CreateJoinToken { .. }
             | C::RedeemNodeToken { .. }
             | C::RedeemAgentToken { .. }
@@ -79,6 +80,7 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
     use Command as C;
     match command {
         C::UpdateNamespace { name: namespace, .. }
+        | C::ReleaseNamespace { name: namespace }
         | C::CreateKey { namespace, .. }
         | C::UpdateKey { namespace, .. }
         | C::AddKeyVersion { namespace, .. }
@@ -105,6 +107,7 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::SetLease { .. }
         | C::SettleLease { .. }
         | C::ResetTime
+        | C::OpenGeneration { .. }
         | C::RemoveNode { .. }
         | C::PromoteNode { .. }
         | C::RaiseVersion { .. } => None,

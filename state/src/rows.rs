@@ -4,7 +4,9 @@
 //! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
 
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain};
+use types::{
+    ClusterId, Generation, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain,
+};
 
 use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
 
@@ -20,7 +22,7 @@ pub struct Cluster {
     /// The cluster key, wrapped under the root key.
     pub key_wrapped: Vec<u8>,
     /// Grows with each restore; the high part of every sequence.
-    pub generation: u64,
+    pub generation: Generation,
     /// When it was formed.
     pub formed: Time,
 }
@@ -76,6 +78,42 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { lease: types::limits::NODE_LEASE_DEFAULT, lease_before: None, revision: Revision::NONE }
+    }
+}
+
+/// A namespace that came out of a backup and is not to be used until an admin releases it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Why.
+    pub reason: QuarantineReason,
+    /// Since when, in state time.
+    pub since: Time,
+    /// The entry that began it.
+    pub revision: Revision,
+}
+
+/// Why what a restore brought back is not to be used as it is. New reasons go at the end: the order is stored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum QuarantineReason {
+    /// There was no ledger: what was destroyed or revoked after the backup is not known.
+    NoLedger,
+    /// The ledger ends before the backup does.
+    LedgerBehind,
+    /// The ledger is damaged or does not follow from what the backup knows.
+    LedgerUnsound,
+}
+
+impl QuarantineReason {
+    /// In words, for whoever has to decide.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLedger => {
+                "it was restored without a ledger, so what was destroyed or revoked after the backup is not known"
+            }
+            Self::LedgerBehind => "it was restored with a ledger that is older than the backup",
+            Self::LedgerUnsound => "it was restored with a ledger that does not verify",
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use types::{
 };
 
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Settings, Token, Version, VersionKey,
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Quarantine, Report, Request, Settings, Token,
+    Version, VersionKey,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -46,6 +47,7 @@ pub struct State {
     /// Empty in version 1.
     version: Table<(), Version>,
     settings: Table<(), Settings>,
+    quarantines: Table<NamespaceName, Quarantine>,
     indexes: Indexes,
 }
 
@@ -72,6 +74,7 @@ impl State {
             horizons: Table::new(TableId::Horizons),
             version: Table::new(TableId::Version),
             settings: Table::new(TableId::Settings),
+            quarantines: Table::new(TableId::Quarantines),
             indexes: Indexes::default(),
         }
     }
@@ -105,7 +108,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 17] {
+    fn sums(&self) -> [(TableId, RowSum); 18] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -124,11 +127,12 @@ impl State {
             (self.horizons.id(), *self.horizons.sum()),
             (self.version.id(), *self.version.sum()),
             (self.settings.id(), *self.settings.sum()),
+            (self.quarantines.id(), *self.quarantines.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 17]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 18]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -181,4 +185,5 @@ tables! {
     horizon_table = horizons: Principal => RequestId;
     version_row = version: () => Version;
     settings_table = settings: () => Settings;
+    quarantine_table = quarantines: NamespaceName => Quarantine;
 }

@@ -43,6 +43,7 @@ pub(crate) enum TableId {
     Horizons = 16,
     Version = 17,
     Settings = 18,
+    Quarantines = 19,
 }
 
 impl TableId {
@@ -68,6 +69,7 @@ impl TableId {
             T::Horizons,
             T::Version,
             T::Settings,
+            T::Quarantines,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -167,10 +169,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=18 {
+        for byte in 1..=19 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(19), None);
+        assert_eq!(TableId::from_byte(20), None);
     }
 }

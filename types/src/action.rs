@@ -159,6 +159,10 @@ actions! {
     SetLease = "ClusterService"."SetLease", Mutate;
     /// Set state time back to what most members' clocks say.
     ResetTime = "ClusterService"."ResetTime", Mutate;
+    /// Release a namespace from restore quarantine.
+    ReleaseNamespace = "NamespaceService"."ReleaseNamespace", Mutate;
+    /// Open a new life of the cluster from a backup.
+    OpenGeneration = "BackupService"."OpenGeneration", Mutate;
 }
 
 #[cfg(test)]

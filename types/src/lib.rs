@@ -21,7 +21,7 @@ pub use id::{ClusterId, KeyId, NodeId, RequestId, SpkiHash, TokenId};
 pub use name::{AgentName, EntryName, KeyName, NameError, NamespaceName, OperatorName};
 pub use principal::Principal;
 pub use refusal::{Reason, Refusal};
-pub use revision::{Basis, Revision};
+pub use revision::{Basis, Generation, Revision, Sequence};
 pub use role::{Binding, Role, Scope};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use time::{Millis, Time};

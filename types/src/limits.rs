@@ -30,6 +30,10 @@ pub const NAMESPACES_MAX: usize = 10_000;
 pub const KEYS_MAX: usize = 1_000_000;
 /// Most versions of one key.
 pub const KEY_VERSIONS_MAX: u32 = 1_000_000;
+/// After a restore the versions of a key go on at a multiple of this: what the lost life made after the backup is skipped.
+pub const KEY_VERSION_STEP: u32 = 65_536;
+/// After a restore the numbers of nodes go on at a multiple of this.
+pub const NODE_NUMBER_STEP: u64 = 1_000;
 /// Shortest rotation period unless the namespace sets a lower floor.
 pub const ROTATION_FLOOR_DEFAULT: Millis = Millis::from_hours(1);
 /// The lowest floor a namespace may set.

@@ -86,6 +86,8 @@ reasons! {
     FencePending = "FENCE_PENDING";
     /// The node was removed from the cluster and never serves again.
     Removed = "REMOVED";
+    /// The namespace came out of a backup, and nobody has said yet that what it holds may be used.
+    RestoreQuarantine = "RESTORE_QUARANTINE";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

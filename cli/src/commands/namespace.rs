@@ -1,7 +1,8 @@
 //! `chancery namespace`.
 
 use chancery_client::proto::cluster::v1::{
-    CreateNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest, Namespace, UpdateNamespaceRequest,
+    CreateNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest, Namespace, ReleaseNamespaceRequest,
+    UpdateNamespaceRequest,
 };
 use clap::{Args, Subcommand};
 use types::{Millis, NamespaceName, Reason};
@@ -27,6 +28,15 @@ pub(crate) enum NamespaceCommand {
     },
     /// Change the settings of a namespace; what is not named stays
     Update(SettingsArgs),
+    /// Let a namespace be used that was restored from a backup
+    ///
+    /// A restore without a ledger that accounts for what came after the backup quarantines every namespace: its keys are not
+    /// used, not even to decrypt, and nothing is issued for its entries. Look through the keys, entries, operators and agents
+    /// first: what was destroyed or revoked after the backup is back, and is to be destroyed and revoked again.
+    Release {
+        /// Which
+        name: NamespaceName,
+    },
 }
 
 /// A namespace and its settings.
@@ -49,6 +59,7 @@ pub(crate) async fn run(command: NamespaceCommand, context: &Context) -> Result<
         NamespaceCommand::List => list(context).await,
         NamespaceCommand::Describe { name } => describe(&name, context).await,
         NamespaceCommand::Update(args) => update(args, context).await,
+        NamespaceCommand::Release { name } => release(&name, context).await,
     };
     done.map_err(|failure| failure.hint_for(Reason::NotFound, "chancery namespace list"))
 }
@@ -91,6 +102,12 @@ async fn update(args: SettingsArgs, context: &Context) -> Result<(), Failure> {
     let request = UpdateNamespaceRequest { namespace: Some(namespace), ..UpdateNamespaceRequest::default() };
     let changed = namespaces.update(request).await?;
     say(context, "updated", changed)
+}
+
+async fn release(name: &NamespaceName, context: &Context) -> Result<(), Failure> {
+    let request = ReleaseNamespaceRequest { name: format!("namespaces/{name}"), ..ReleaseNamespaceRequest::default() };
+    let released = context.client().await?.namespaces().release(request).await?;
+    say(context, "released", released)
 }
 
 fn say(context: &Context, did: &str, namespace: Namespace) -> Result<(), Failure> {

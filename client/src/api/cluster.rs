@@ -14,9 +14,9 @@ use proto::cluster::v1::{
     DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest,
     GrantRoleRequest, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse,
     ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse,
-    RedeemNodeTokenRequest, RedeemNodeTokenResponse, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest,
-    ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus,
-    SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
+    RedeemNodeTokenRequest, RedeemNodeTokenResponse, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse,
+    ResetTimeRequest, ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest,
+    SealStatus, SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
     UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
@@ -67,6 +67,8 @@ service! {
     mutate create(CreateNamespaceRequest) -> Namespace = create_namespace;
     /// Replaces its settings.
     mutate update(UpdateNamespaceRequest) -> Namespace = update_namespace;
+    /// Releases it from restore quarantine.
+    mutate release(ReleaseNamespaceRequest) -> Namespace = release_namespace;
     /// Describes one.
     read get(GetNamespaceRequest) -> Namespace = get_namespace;
     /// One page of them, by name.

@@ -370,6 +370,27 @@ pub struct Namespace {
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "5")]
     pub etag: ::prost::alloc::string::String,
+    /// Absent unless it came out of a backup and nobody has released it since: nothing in it may be used.
+    #[prost(message, optional, tag = "6")]
+    pub restore_quarantine: ::core::option::Option<RestoreQuarantine>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreQuarantine {
+    #[prost(message, optional, tag = "1")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// In words.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Empty, or the etag at which its keys and registrations were looked through.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateNamespaceRequest {
@@ -2453,6 +2474,33 @@ pub mod namespace_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lets the keys and registrations of a namespace be used that came out of a backup.
+        pub async fn release_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.NamespaceService/ReleaseNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "chancery.cluster.v1.NamespaceService",
+                        "ReleaseNamespace",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2487,6 +2535,11 @@ pub mod namespace_service_server {
             tonic::Response<super::ListNamespacesResponse>,
             tonic::Status,
         >;
+        /// Lets the keys and registrations of a namespace be used that came out of a backup.
+        async fn release_namespace(
+            &self,
+            request: tonic::Request<super::ReleaseNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status>;
     }
     /// Tenants.
     #[derive(Debug)]
@@ -2734,6 +2787,52 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNamespacesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.NamespaceService/ReleaseNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ReleaseNamespaceRequest>
+                    for ReleaseNamespaceSvc<T> {
+                        type Response = super::Namespace;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::release_namespace(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseNamespaceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

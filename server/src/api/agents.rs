@@ -66,7 +66,7 @@ impl AgentService for Api {
 
 fn answer(state: &State, name: &AgentName) -> Result<wire::Agent, Refusal> {
     let row = state.agent(name).ok_or_else(|| Refusal::not_found("agent", name))?;
-    Ok(ca::agent(name, row))
+    Ok(ca::agent(state, name, row))
 }
 
 /// Reads a join token. Whatever is wrong with it is said in the words for an unknown one.
@@ -177,7 +177,7 @@ impl Query for wire::ListAgentsRequest {
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::ListAgentsResponse, Detail), Refusal> {
         let after = page::after(&self.page_token, |text| AgentName::parse(text).ok())?;
         let found = desk.state.agents(after.as_ref(), page::size(self.page_size)?);
-        let agents: Vec<_> = found.items.into_iter().map(|(name, row)| ca::agent(name, row)).collect();
+        let agents: Vec<_> = found.items.into_iter().map(|(name, row)| ca::agent(&desk.state, name, row)).collect();
         let detail = Detail::new().count("items", agents.len() as u64);
         Ok((wire::ListAgentsResponse { agents, next_page_token: page::token(found.next) }, detail))
     }
@@ -274,7 +274,7 @@ fn seen(state: &State, agent: &AgentName) -> Seen {
 }
 
 fn response(state: &State, agent: &AgentName) -> Result<wire::WatchResponse, Status> {
-    let entries = state.entries_of(agent).map(|(ns, name, entry)| ca::entry(ns, name, entry)).collect();
+    let entries = state.entries_of(agent).map(|(ns, name, entry)| ca::entry(state, ns, name, entry)).collect();
     let bundle = super::authorities::bundle(state).map_err(|refusal| status(&refusal))?;
     Ok(wire::WatchResponse { entries, bundle: Some(bundle), revision: state.index() })
 }

@@ -69,6 +69,7 @@ fn material(
     number: u32,
 ) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
     let key = find(&desk.state, ns, key_name)?;
+    desk.state.check_released(ns)?;
     key.usable()?;
     let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
     row.usable()?;

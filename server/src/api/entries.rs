@@ -53,7 +53,7 @@ pub(super) fn find<'a>(state: &'a State, ns: &NamespaceName, name: &EntryName) -
 
 fn answer(state: &State, full_name: &str) -> Result<wire::Entry, Refusal> {
     let (ns, entry) = name::entry(full_name)?;
-    Ok(ca::entry(&ns, &entry, find(state, &ns, &entry)?))
+    Ok(ca::entry(state, &ns, &entry, find(state, &ns, &entry)?))
 }
 
 fn said(entry: Option<&wire::Entry>) -> Result<&wire::Entry, Refusal> {
@@ -95,7 +95,7 @@ impl Mutation for wire::UpdateEntryRequest {
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let entry = said(self.entry.as_ref())?;
         let (namespace, name) = name::entry(&entry.name)?;
-        check_etag(&entry.etag, find(desk.state, &namespace, &name)?.revision())?;
+        check_etag(desk.state, &entry.etag, find(desk.state, &namespace, &name)?.revision())?;
         Ok(Command::UpdateEntry { namespace, name, body: ca::entry_body(entry)? })
     }
 
@@ -116,7 +116,7 @@ impl Mutation for wire::DeleteEntryRequest {
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (namespace, name) = name::entry(&self.name)?;
         if let Some(entry) = desk.state.entry(&namespace, &name) {
-            check_etag(&self.etag, entry.revision())?;
+            check_etag(desk.state, &self.etag, entry.revision())?;
         }
         Ok(Command::DeleteEntry { namespace, name })
     }
@@ -151,7 +151,8 @@ impl Query for wire::ListEntriesRequest {
         let ns = name::namespace(&self.parent)?;
         let after = page::after(&self.page_token, |text| EntryName::parse(text).ok())?;
         let found = desk.state.entries(&ns, after.as_ref(), page::size(self.page_size)?);
-        let entries: Vec<_> = found.items.into_iter().map(|(name, entry)| ca::entry(&ns, name, entry)).collect();
+        let entries: Vec<_> =
+            found.items.into_iter().map(|(name, entry)| ca::entry(&desk.state, &ns, name, entry)).collect();
         let detail = Detail::new().count("items", entries.len() as u64);
         Ok((wire::ListEntriesResponse { entries, next_page_token: page::token(found.next) }, detail))
     }

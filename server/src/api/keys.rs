@@ -69,7 +69,7 @@ pub(super) fn find<'a>(state: &'a State, ns: &NamespaceName, key: &KeyName) -> R
 
 fn answer(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
     let (ns, key) = name::key(full_name)?;
-    Ok(kms::key(&ns, &key, find(state, &ns, &key)?))
+    Ok(kms::key(state, &ns, &key, find(state, &ns, &key)?))
 }
 
 fn target(full_name: &str) -> Result<Target, Refusal> {
@@ -118,7 +118,7 @@ impl Mutation for wire::UpdateKeyRequest {
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (namespace, name) = name::key(&self.name)?;
-        check_etag(&self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
         let rotation_period = kms::rotation_period(self.rotation_period.as_ref())?;
         Ok(Command::UpdateKey { namespace, name, rotation_period })
     }
@@ -139,7 +139,7 @@ impl Mutation for wire::RotateKeyRequest {
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (namespace, name) = name::key(&self.name)?;
-        check_etag(&self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
         next_version(desk.state, desk.keyring, &namespace, &name, ::kms::RotationCause::Operator)
     }
 
@@ -152,7 +152,7 @@ impl Mutation for wire::RotateKeyRequest {
         {
             let (namespace, name) = name::key(&self.name)?;
             let row = desk.state.key_version(&find(desk.state, &namespace, &name)?.id, *made);
-            key.etag = row.map(|row| etag(row.revision)).unwrap_or_default();
+            key.etag = row.map(|row| etag(desk.state, row.revision)).unwrap_or_default();
             key.primary_version = *made;
         }
         Ok(key)
@@ -195,7 +195,7 @@ macro_rules! set_enabled {
 
             fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
                 let (namespace, name) = name::key(&self.name)?;
-                check_etag(&self.etag, find(desk.state, &namespace, &name)?.revision)?;
+                check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
                 let version = (self.version != 0).then_some(self.version);
                 Ok(Command::SetKeyEnabled { namespace, name, version, enabled: $enabled })
             }
@@ -235,7 +235,7 @@ impl Query for wire::ListKeysRequest {
         let ns = name::namespace(&self.parent)?;
         let after = page::after(&self.page_token, |text| KeyName::parse(text).ok())?;
         let found = desk.state.keys(&ns, after.as_ref(), page::size(self.page_size)?);
-        let keys: Vec<_> = found.items.into_iter().map(|(name, key)| kms::key(&ns, name, key)).collect();
+        let keys: Vec<_> = found.items.into_iter().map(|(name, key)| kms::key(&desk.state, &ns, name, key)).collect();
         let detail = Detail::new().count("items", keys.len() as u64);
         Ok((wire::ListKeysResponse { keys, next_page_token: page::token(found.next) }, detail))
     }

@@ -45,11 +45,18 @@ impl NamespaceService for Api {
     ) -> Result<Response<wire::ListNamespacesResponse>, Status> {
         query::serve(&self.node, request).await
     }
+
+    async fn release_namespace(
+        &self,
+        request: Request<wire::ReleaseNamespaceRequest>,
+    ) -> Result<Response<wire::Namespace>, Status> {
+        mutation::serve(&self.node, request).await
+    }
 }
 
 fn answer(state: &State, ns: &NamespaceName) -> Result<wire::Namespace, Refusal> {
     let row = state.namespace(ns).ok_or_else(|| Refusal::not_found("namespace", ns))?;
-    Ok(cluster::namespace(ns, row))
+    Ok(cluster::namespace(state, ns, row))
 }
 
 impl Mutation for wire::CreateNamespaceRequest {
@@ -92,12 +99,33 @@ impl Mutation for wire::UpdateNamespaceRequest {
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (name, namespace) = updated(self)?;
         let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
-        cluster::check_etag(&namespace.etag, row.revision)?;
+        cluster::check_etag(desk.state, &namespace.etag, row.revision)?;
         Ok(Command::UpdateNamespace { name, settings: cluster::namespace_settings(namespace)? })
     }
 
     fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Namespace, Refusal> {
         answer(desk.state, &updated(self)?.0)
+    }
+}
+
+impl Mutation for wire::ReleaseNamespaceRequest {
+    const ACTION: Action = Action::ReleaseNamespace;
+    type Answer = wire::Namespace;
+    request_fields!();
+
+    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
+        name::namespace(&self.name).map(Target::Namespace)
+    }
+
+    fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
+        let name = name::namespace(&self.name)?;
+        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
+        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        Ok(Command::ReleaseNamespace { name })
+    }
+
+    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Namespace, Refusal> {
+        answer(desk.state, &name::namespace(&self.name)?)
     }
 }
 
@@ -128,7 +156,7 @@ impl Query for wire::ListNamespacesRequest {
         let mut rows = desk.state.namespaces().skip_while(|(ns, _)| after.as_ref().is_some_and(|after| *ns <= after));
         let taken: Vec<_> = rows.by_ref().take(size).collect();
         let next_page_token = page::token(rows.next().and(taken.last()).map(|(ns, _)| *ns));
-        let namespaces: Vec<_> = taken.into_iter().map(|(ns, row)| cluster::namespace(ns, row)).collect();
+        let namespaces: Vec<_> = taken.into_iter().map(|(ns, row)| cluster::namespace(&desk.state, ns, row)).collect();
         let detail = Detail::new().count("items", namespaces.len() as u64);
         Ok((wire::ListNamespacesResponse { namespaces, next_page_token }, detail))
     }

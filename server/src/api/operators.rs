@@ -61,7 +61,7 @@ impl OperatorService for Api {
 
 fn answer(state: &State, name: &OperatorName) -> Result<wire::Operator, Refusal> {
     let row = state.operator(name).ok_or_else(|| Refusal::not_found("operator", name))?;
-    Ok(cluster::operator(name, row))
+    Ok(cluster::operator(state, name, row))
 }
 
 fn operator_name(text: &str) -> Result<OperatorName, Refusal> {
@@ -168,7 +168,8 @@ impl Query for wire::ListOperatorsRequest {
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::ListOperatorsResponse, Detail), Refusal> {
         let after = page::after(&self.page_token, |text| OperatorName::parse(text).ok())?;
         let found = desk.state.operators(after.as_ref(), page::size(self.page_size)?);
-        let operators: Vec<_> = found.items.into_iter().map(|(name, row)| cluster::operator(name, row)).collect();
+        let operators: Vec<_> =
+            found.items.into_iter().map(|(name, row)| cluster::operator(&desk.state, name, row)).collect();
         let detail = Detail::new().count("items", operators.len() as u64);
         Ok((wire::ListOperatorsResponse { operators, next_page_token: page::token(found.next) }, detail))
     }

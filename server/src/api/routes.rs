@@ -106,6 +106,7 @@ pub(crate) async fn forwarded(
         cluster::RedeemNodeTokenRequest,
         cluster::CreateNamespaceRequest,
         cluster::UpdateNamespaceRequest,
+        cluster::ReleaseNamespaceRequest,
         cluster::EnrolOperatorRequest,
         cluster::RevokeOperatorRequest,
         cluster::GrantRoleRequest,

@@ -2,7 +2,7 @@
 
 use ca::authority::{Authority, AuthorityState};
 use proto::ca::v1 as wire;
-use state::{EntryBody, rows};
+use state::{EntryBody, State, rows};
 use types::{AgentName, EntryName, NamespaceName, Refusal, limits};
 
 use super::cluster::etag;
@@ -10,7 +10,7 @@ use super::time::{duration, millis, timestamp};
 
 /// `namespaces/{ns}/entries/{entry}`.
 #[must_use]
-pub(crate) fn entry(ns: &NamespaceName, name: &EntryName, entry: &ca::Entry) -> wire::Entry {
+pub(crate) fn entry(state: &State, ns: &NamespaceName, name: &EntryName, entry: &ca::Entry) -> wire::Entry {
     let spec = entry.spec();
     wire::Entry {
         name: format!("namespaces/{ns}/entries/{name}"),
@@ -21,7 +21,7 @@ pub(crate) fn entry(ns: &NamespaceName, name: &EntryName, entry: &ca::Entry) -> 
         dns_names: spec.dns_names.iter().map(|name| name.as_str().to_owned()).collect(),
         hint: spec.hint.clone(),
         create_time: timestamp(entry.created()),
-        etag: etag(entry.revision()),
+        etag: etag(state, entry.revision()),
         path: spec.spiffe_id.path().to_owned(),
     }
 }
@@ -44,7 +44,7 @@ pub(crate) fn entry_body(wire: &wire::Entry) -> Result<EntryBody, Refusal> {
 
 /// `agents/{id}`.
 #[must_use]
-pub(crate) fn agent(name: &AgentName, row: &rows::Agent) -> wire::Agent {
+pub(crate) fn agent(state: &State, name: &AgentName, row: &rows::Agent) -> wire::Agent {
     wire::Agent {
         name: format!("agents/{name}"),
         spki_sha256: row.spki.to_hex(),
@@ -52,7 +52,7 @@ pub(crate) fn agent(name: &AgentName, row: &rows::Agent) -> wire::Agent {
         expire_time: timestamp(row.expires),
         revoked: row.revoked.is_some(),
         acknowledged_sequence: row.acknowledged,
-        etag: etag(row.revision),
+        etag: etag(state, row.revision),
     }
 }
 

@@ -1,25 +1,25 @@
 //! Namespaces, operators, bindings and nodes, to and from the wire.
 
 use proto::cluster::v1 as wire;
-use state::{NamespaceSettings, rows};
+use state::{NamespaceSettings, State, rows};
 use types::{
     Binding, Millis, NamespaceName, OperatorName, Principal, Reason, Refusal, Revision, Role, Scope, SpiffeId, limits,
 };
 
 use super::time::{duration, millis, timestamp};
 
-/// An etag: the revision at which the caller saw a thing.
+/// An etag: the revision at which the caller saw a thing, in all of the cluster's lives.
 #[must_use]
-pub(crate) fn etag(revision: Revision) -> String {
-    format!("r{}", revision.0)
+pub(crate) fn etag(state: &State, revision: Revision) -> String {
+    format!("r{}", state.sequence_at(revision))
 }
 
 /// Refuses an etag that is not the thing's; an empty one matches everything (AIP-154).
 ///
 /// # Errors
 /// [`Reason::PreconditionFailed`] when the thing has changed.
-pub(crate) fn check_etag(given: &str, revision: Revision) -> Result<(), Refusal> {
-    if given.is_empty() || given == etag(revision) {
+pub(crate) fn check_etag(state: &State, given: &str, revision: Revision) -> Result<(), Refusal> {
+    if given.is_empty() || given == etag(state, revision) {
         return Ok(());
     }
     Err(Refusal::new(
@@ -30,13 +30,17 @@ pub(crate) fn check_etag(given: &str, revision: Revision) -> Result<(), Refusal>
 
 /// `namespaces/{ns}`.
 #[must_use]
-pub(crate) fn namespace(name: &NamespaceName, row: &rows::Namespace) -> wire::Namespace {
+pub(crate) fn namespace(state: &State, name: &NamespaceName, row: &rows::Namespace) -> wire::Namespace {
     wire::Namespace {
         name: format!("namespaces/{name}"),
         rotation_floor: Some(duration(row.settings.rotation_floor)),
         dns_suffixes: row.settings.dns_suffixes.clone(),
         create_time: timestamp(row.created),
-        etag: etag(row.revision),
+        etag: etag(state, row.revision),
+        restore_quarantine: state.quarantine(name).map(|quarantine| wire::RestoreQuarantine {
+            since: timestamp(quarantine.since),
+            reason: quarantine.reason.as_str().to_owned(),
+        }),
     }
 }
 
@@ -54,14 +58,14 @@ pub(crate) fn namespace_settings(wire: &wire::Namespace) -> Result<NamespaceSett
 
 /// `operators/{name}`.
 #[must_use]
-pub(crate) fn operator(name: &OperatorName, row: &rows::Operator) -> wire::Operator {
+pub(crate) fn operator(state: &State, name: &OperatorName, row: &rows::Operator) -> wire::Operator {
     wire::Operator {
         name: format!("operators/{name}"),
         spki_sha256: row.spki.to_hex(),
         enrol_time: timestamp(row.enrolled),
         expire_time: timestamp(row.expires),
         revoked: row.revoked.is_some(),
-        etag: etag(row.revision),
+        etag: etag(state, row.revision),
     }
 }
 
@@ -144,8 +148,10 @@ mod tests {
 
     #[test]
     fn an_etag_matches_its_revision_or_is_empty() {
-        assert!(check_etag("", Revision(7)).is_ok());
-        assert!(check_etag(&etag(Revision(7)), Revision(7)).is_ok());
-        assert_eq!(check_etag("r6", Revision(7)).map_err(|r| r.reason), Err(Reason::PreconditionFailed));
+        let state = State::new();
+        assert!(check_etag(&state, "", Revision(7)).is_ok());
+        assert!(check_etag(&state, &etag(&state, Revision(7)), Revision(7)).is_ok());
+        let other = check_etag(&state, "r6", Revision(7));
+        assert_eq!(other.map_err(|r| r.reason), Err(Reason::PreconditionFailed));
     }
 }

@@ -2,6 +2,7 @@
 
 use kms::{Algorithm, EncryptionContext, Key, KeyVersion, RotationCause, VersionState};
 use proto::kms::v1 as wire;
+use state::State;
 use types::{KeyName, Millis, NamespaceName, Reason, Refusal};
 
 use super::cluster::etag;
@@ -15,7 +16,7 @@ pub(crate) fn key_name(ns: &NamespaceName, name: &KeyName) -> String {
 
 /// A key.
 #[must_use]
-pub(crate) fn key(ns: &NamespaceName, name: &KeyName, key: &Key) -> wire::Key {
+pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) -> wire::Key {
     wire::Key {
         name: key_name(ns, name),
         algorithm: algorithm(key.algorithm).into(),
@@ -24,7 +25,7 @@ pub(crate) fn key(ns: &NamespaceName, name: &KeyName, key: &Key) -> wire::Key {
         next_rotation_time: key.rotation.as_ref().and_then(|rotation| timestamp(rotation.next_due)),
         primary_version: key.primary,
         enabled: key.enabled,
-        etag: etag(key.revision),
+        etag: etag(state, key.revision),
         key_id: key.id.to_hex(),
     }
 }

@@ -40,9 +40,11 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::RequestIdReused
         | Reason::RequestIdExpired => Code::InvalidArgument,
         Reason::Stale => Code::Aborted,
-        Reason::PreconditionFailed | Reason::KeyDisabled | Reason::NotDue | Reason::AlreadyInitialized => {
-            Code::FailedPrecondition
-        }
+        Reason::PreconditionFailed
+        | Reason::KeyDisabled
+        | Reason::RestoreQuarantine
+        | Reason::NotDue
+        | Reason::AlreadyInitialized => Code::FailedPrecondition,
         Reason::LimitExceeded => Code::ResourceExhausted,
         Reason::TokenRejected | Reason::CredentialRejected => Code::Unauthenticated,
         Reason::UnsealFailed => Code::InvalidArgument,

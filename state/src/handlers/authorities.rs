@@ -81,3 +81,35 @@ pub(crate) fn advance(turn: &mut Turn<'_>, key: &SpkiHash, step: AuthorityStep) 
     turn.state.put_authority(authority);
     Ok(Reply::Done)
 }
+
+/// Why authorities end before their time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// Their keys are gone with their node.
+    Lost,
+    /// Their keys may be known to others.
+    Compromised,
+}
+
+/// Authorities that sign no more; those that never signed leave the bundle at once.
+pub(crate) fn end(turn: &mut Turn<'_>, which: impl Fn(&Authority) -> bool, why: Ending) -> Result<(), Refusal> {
+    let own: Vec<_> = turn.state.authorities().filter(|authority| which(authority)).cloned().collect();
+    for mut authority in own {
+        let step = match (authority.state, why) {
+            (AuthorityState::Generated | AuthorityState::Published, _) => Step::Retire,
+            (AuthorityState::Active, Ending::Lost) => Step::Drain,
+            (AuthorityState::Active | AuthorityState::Draining, Ending::Compromised) => Step::Taint,
+            (AuthorityState::Draining, Ending::Lost) | (AuthorityState::Retired | AuthorityState::Tainted, _) => {
+                continue;
+            }
+        };
+        let was_in_bundle = authority.is_in_bundle();
+        authority.advance(step, turn.now, turn.state.sequence_at(turn.revision))?;
+        if authority.is_in_bundle() != was_in_bundle {
+            turn.bump_bundle();
+        }
+        turn.effect(Effect::AuthorityChanged(authority.key));
+        turn.state.put_authority(authority);
+    }
+    Ok(())
+}

@@ -1,16 +1,13 @@
 //! `init`: the first entry of every log makes the cluster, its first node, its first operator and the namespace
 //! `default`.
 
-use types::{Binding, NamespaceName, NodeId, Principal, Reason, Role, Scope};
+use types::{Binding, Generation, NamespaceName, NodeId, Principal, Reason, Role, Scope};
 
 use super::{checks, namespaces};
 use crate::command::{Command, NamespaceSettings, Proposal, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Cluster, Granted, Namespace, Node, Operator};
 use crate::turn::{Handled, Turn, refuse};
-
-/// Sequences are generation · 2^40 + index; a cluster begins in generation 1.
-const FIRST_GENERATION: u64 = 1;
 
 pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     let Command::Init {
@@ -55,7 +52,7 @@ pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         trust_domain: trust_domain.clone(),
         spki: cluster_spki.clone(),
         key_wrapped: cluster_key_wrapped.clone(),
-        generation: FIRST_GENERATION,
+        generation: Generation::FIRST,
         formed: now,
     });
     turn.state.put_node(*node, Node { info: info.clone(), votes: true, replaces: None, admitted: now, revision });

@@ -76,6 +76,7 @@ pub(crate) fn add_version(
     if cause == RotationCause::Schedule && turn.state.time_held().is_some() {
         return refuse(Reason::NotDue, "state time has moved on too far at once: schedules wait until it is confirmed");
     }
+    turn.state.check_released(namespace)?;
     checks::wrapped(wrapped)?;
     let (number, version) = key.add_version(expect_last, cause, wrapped.to_vec(), at(turn))?;
     write(turn, namespace, name, key, Some((number, version)));

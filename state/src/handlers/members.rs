@@ -1,10 +1,10 @@
 //! What becomes of members: removed for good, promoted, and taken to a later version of the state machine together
 //! (`docs/spec/membership.md`). Admission and reports are in `nodes.rs`.
 
-use ca::{AuthorityState, Step};
 use types::limits::VOTERS_MAX;
 use types::{NodeId, Principal, Reason, Refusal};
 
+use super::authorities::{self, Ending};
 use super::checks;
 use crate::command::Reply;
 use crate::outcome::Effect;
@@ -39,7 +39,7 @@ pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64
 
     turn.state.put_spent(row.info.spki, Principal::Node(node));
     turn.state.remove_node(node);
-    end_authorities(turn, node)?;
+    authorities::end(turn, |authority| authority.node == node, Ending::Lost)?;
     forget_replaced(turn, node);
     turn.bump_global();
     turn.bump_trust();
@@ -53,26 +53,6 @@ pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64
     turn.fact_text("audit", if complete { "anchored to its end" } else { "unknown after audit_size" });
     turn.fact_count("forced", u64::from(forced));
     Ok(Reply::Done)
-}
-
-/// The member's authorities sign no more; those that never signed leave the bundle at once.
-fn end_authorities(turn: &mut Turn<'_>, node: NodeId) -> Result<(), Refusal> {
-    let own: Vec<_> = turn.state.authorities().filter(|authority| authority.node == node).cloned().collect();
-    for mut authority in own {
-        let step = match authority.state {
-            AuthorityState::Active => Step::Drain,
-            AuthorityState::Generated | AuthorityState::Published => Step::Retire,
-            AuthorityState::Draining | AuthorityState::Retired | AuthorityState::Tainted => continue,
-        };
-        let was_in_bundle = authority.is_in_bundle();
-        authority.advance(step, turn.now, turn.state.sequence_at(turn.revision))?;
-        if authority.is_in_bundle() != was_in_bundle {
-            turn.bump_bundle();
-        }
-        turn.effect(Effect::AuthorityChanged(authority.key));
-        turn.state.put_authority(authority);
-    }
-    Ok(())
 }
 
 /// Whoever was admitted in its place has taken it.

@@ -24,6 +24,8 @@ impl State {
     pub fn rotations_due(&self, now: Time) -> impl Iterator<Item = RotationDue<'_>> {
         let held = self.time_held().is_some();
         let due = self.indexes().rotations.iter().take_while(move |(due, _, _)| !held && *due <= now);
+        // What is quarantined is as if disabled: it is due when it is released.
+        let due = due.filter(|(_, namespace, _)| self.quarantine(namespace).is_none());
         due.filter_map(|(_, namespace, name)| self.key(namespace, name).map(|key| RotationDue { namespace, name, key }))
     }
 

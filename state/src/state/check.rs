@@ -29,6 +29,7 @@ impl State {
             (TableId::Horizons, self.horizons.recomputed()),
             (TableId::Version, self.version.recomputed()),
             (TableId::Settings, self.settings.recomputed()),
+            (TableId::Quarantines, self.quarantines.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -10,7 +10,8 @@ use types::{
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Report, Request, Settings, Token, Version, VersionKey,
+    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Quarantine, Report, Request, Settings, Token,
+    Version, VersionKey,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -137,6 +138,14 @@ impl State {
         self.settings.put((), row);
     }
 
+    pub(crate) fn put_quarantine(&mut self, namespace: NamespaceName, row: Quarantine) {
+        self.quarantines.put(namespace, row);
+    }
+
+    pub(crate) fn remove_quarantine(&mut self, namespace: &NamespaceName) -> bool {
+        self.quarantines.remove(namespace).is_some()
+    }
+
     pub(crate) fn put_horizon(&mut self, principal: Principal, id: RequestId) {
         self.remove_horizon(&principal);
         self.indexes.horizons.insert((id, principal.clone()));
@@ -188,6 +197,7 @@ impl State {
             TableId::Horizons => row(table, bytes).map(|(principal, id)| self.put_horizon(principal, id)),
             TableId::Version => row(table, bytes).map(|((), row)| self.put_version_number(row)),
             TableId::Settings => row(table, bytes).map(|((), row)| self.put_settings(row)),
+            TableId::Quarantines => row(table, bytes).map(|(namespace, row)| self.put_quarantine(namespace, row)),
         }
     }
 }
@@ -228,6 +238,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         horizons,
         version,
         settings,
+        quarantines,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -247,7 +258,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(requests, take)?;
     write_table(horizons, take)?;
     write_table(version, take)?;
-    write_table(settings, take)
+    write_table(settings, take)?;
+    write_table(quarantines, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

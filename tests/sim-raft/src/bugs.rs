@@ -20,8 +20,6 @@ pub(crate) enum Plant {
     DedupeOff,
     /// Reads are answered from whatever a node has applied.
     StaleReads,
-    /// A decision is not made again when what it rested on has changed: the newest revisions are stamped on an old one.
-    StaleDecision,
     /// A revocation is answered as soon as it is committed, while other nodes may serve the state before it.
     FenceTooEarly,
     /// One replica applies some entries differently.
@@ -29,14 +27,13 @@ pub(crate) enum Plant {
 }
 
 /// All of them by the name that the command line takes.
-pub(crate) const ALL: [(&str, Plant); 9] = [
+pub(crate) const ALL: [(&str, Plant); 8] = [
     ("commit-without-quorum", Plant::CommitWithoutQuorum),
     ("acknowledge-on-append", Plant::AcknowledgeOnAppend),
     ("vote-not-synced", Plant::VoteNotSynced),
     ("purge-too-early", Plant::PurgeTooEarly),
     ("dedupe-off", Plant::DedupeOff),
     ("stale-reads", Plant::StaleReads),
-    ("stale-decision", Plant::StaleDecision),
     ("fence-too-early", Plant::FenceTooEarly),
     ("diverge", Plant::Diverge),
 ];

@@ -107,13 +107,10 @@ impl Desk {
         for _ in 0..limits::DECISIONS_MAX {
             let view = self.raft.state();
             let command = command(&view.state, id, change, self.clock.now());
-            let mut basis = view.state.basis(&command, view.state.time().after(limits::DECISION_VALID));
+            let basis = view.state.basis(&command, view.state.time().after(limits::DECISION_VALID));
             if chance::per_mille(300) {
                 // Deciding and wrapping take a while, in which things change.
                 tokio::time::sleep(chance::within(Duration::from_millis(40))).await;
-            }
-            if self.plant == Some(Plant::StaleDecision) {
-                basis = self.raft.state().state.basis(&command, Time::NEVER);
             }
             let request = Some(RequestKey { id, body });
             let at = self.clock.now();

@@ -170,6 +170,8 @@ fn each(
             let Some(seed) = seeds.next() else { break };
             let mut command = Command::new(&program);
             command.args(before).arg(seed.to_string()).args(after).env("SIM_VERBOSE", "1");
+            // A backtrace would fill the pipe, which is read at the end.
+            command.env("RUST_BACKTRACE", "0");
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             running.push((seed, command.spawn().map_err(|error| error.to_string())?, Instant::now()));
         }

@@ -25,6 +25,8 @@ pub(crate) enum Act {
 /// A run that is written down.
 pub(crate) struct Script {
     pub(crate) name: &'static str,
+    /// How long the weather lasts, in seconds.
+    pub(crate) lasts: u64,
     /// Milliseconds after the cluster was formed.
     pub(crate) acts: &'static [(u64, Act)],
     /// The administrator hands leadership on all the time.
@@ -45,20 +47,23 @@ pub(crate) struct Script {
 pub(crate) const ALL: [Script; 7] = [
     Script {
         name: "a-follower-behind-a-purged-log",
-        acts: &[(0, Act::CrashFollower), (14_000, Act::StartAll)],
+        lasts: 40,
+        acts: &[(0, Act::CrashFollower), (36_000, Act::StartAll)],
         restless: false,
         wants: &["snapshots installed"],
         refusal: None,
     },
     Script {
         name: "a-snapshot-over-a-conflicting-log",
-        acts: &[(0, Act::IsolateLeader), (14_000, Act::Heal)],
+        lasts: 40,
+        acts: &[(0, Act::IsolateLeader), (36_000, Act::Heal)],
         restless: false,
         wants: &["snapshots installed", "elections"],
         refusal: None,
     },
     Script {
         name: "no-commit-without-a-quorum",
+        lasts: 20,
         acts: &[
             (0, Act::MuteLeader),
             (2_500, Act::Heal),
@@ -75,6 +80,7 @@ pub(crate) const ALL: [Script; 7] = [
     },
     Script {
         name: "reads-while-leadership-moves",
+        lasts: 20,
         acts: &[(5_000, Act::SlowDisks(40)), (10_000, Act::MuteLeader), (12_000, Act::Heal)],
         restless: true,
         wants: &["transfers", "reads"],
@@ -82,6 +88,7 @@ pub(crate) const ALL: [Script; 7] = [
     },
     Script {
         name: "slow-disks-under-changing-leaders",
+        lasts: 20,
         acts: &[
             (0, Act::SlowDisks(250)),
             (1_000, Act::IsolateLeader),
@@ -97,6 +104,7 @@ pub(crate) const ALL: [Script; 7] = [
     },
     Script {
         name: "all-lose-what-was-not-synced",
+        lasts: 20,
         acts: &[
             (500, Act::SlowDisks(120)),
             (2_000, Act::CrashAll),
@@ -110,6 +118,7 @@ pub(crate) const ALL: [Script; 7] = [
     },
     Script {
         name: "a-lost-log-is-refused",
+        lasts: 20,
         acts: &[(2_000, Act::CrashFollower), (2_500, Act::LoseLog), (5_000, Act::StartAll)],
         restless: false,
         wants: &[],

@@ -178,7 +178,7 @@ impl World<'_> {
 
     fn weather(&mut self) -> Result<(), String> {
         self.faults = Faults::new(self.sites.clone(), self.script, self.sim.elapsed());
-        let end = self.sim.elapsed() + WEATHER;
+        let end = self.sim.elapsed() + self.script.map_or(WEATHER, |script| Duration::from_secs(script.lasts));
         while self.sim.elapsed() < end {
             let now = self.sim.elapsed();
             self.faults.step(&mut self.sim, &mut self.checks, now);

@@ -58,7 +58,8 @@ impl Exit {
             | Reason::Draining
             | Reason::Removed
             | Reason::AuditUnavailable
-            | Reason::FencePending => Self::Unavailable,
+            | Reason::FencePending
+            | Reason::DiskFull => Self::Unavailable,
             Reason::Unimplemented | Reason::Internal => Self::Failed,
         }
     }
@@ -112,6 +113,7 @@ mod tests {
             8 FENCE_PENDING
             8 REMOVED
             5 RESTORE_QUARANTINE
+            8 DISK_FULL
         "#]]
         .assert_eq(&table);
     }

@@ -78,7 +78,8 @@ fn judge_refusal(reason: Reason, status: &Status) -> Verdict {
         | Reason::Draining
         | Reason::Removed
         | Reason::Stale
-        | Reason::FencePending => Verdict::Elsewhere {
+        | Reason::FencePending
+        | Reason::DiskFull => Verdict::Elsewhere {
             why: error.to_string(),
             refusal: Some(error),
             not_before: status.get_details_retry_info().and_then(|info| info.retry_delay),
@@ -139,7 +140,8 @@ mod tests {
                 | Reason::Draining
                 | Reason::Removed
                 | Reason::Stale
-                | Reason::FencePending => "elsewhere",
+                | Reason::FencePending
+                | Reason::DiskFull => "elsewhere",
                 _ => "final",
             };
             // The code is of no consequence when there is a reason.

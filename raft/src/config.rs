@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use types::{ClusterId, NodeId, limits};
 
+use crate::room::Watermarks;
+
 /// A member's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +39,10 @@ pub struct Config {
     pub witness_interval: Duration,
     /// How long a member whose snapshots are damaged asks the others for one before it gives up.
     pub repair_patience: Duration,
+    /// Bounds of the free space on the disk that holds `folder`.
+    pub watermarks: Watermarks,
+    /// How often that disk is looked at.
+    pub room_interval: Duration,
 }
 
 /// Largest payload of one entry: the API's largest message, with room for what the leader adds.
@@ -67,6 +73,12 @@ impl Config {
             log_chunk_bytes: 32 * 1_024 * 1_024,
             witness_interval: Duration::from_secs(1),
             repair_patience: Duration::from_secs(60),
+            watermarks: Watermarks {
+                low: limits::DISK_LOW_BYTES,
+                enough: limits::DISK_ENOUGH_BYTES,
+                none: limits::DISK_NONE_BYTES,
+            },
+            room_interval: limits::DISK_LOOK_INTERVAL.to_std(),
         }
     }
 

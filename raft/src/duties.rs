@@ -1,5 +1,5 @@
 //! What a member does beside Raft: the witness follows the log, snapshots are taken when the log has grown, the log is
-//! purged below the older of two snapshots that were read back, the status is published.
+//! purged below the older of two snapshots that were read back, the disk is looked at, the status is published.
 //!
 //! One task, one loop; it decides nothing about the order of entries.
 
@@ -9,11 +9,15 @@ use std::time::Duration;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::handover::hand_over;
 use crate::log::LogStore;
 use crate::machine::Machine;
+use crate::peer::Pool;
+use crate::room::{Gauge, Room};
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
 use crate::system::blocking;
@@ -25,7 +29,10 @@ pub(crate) struct Duties<M: Machine> {
     pub(crate) log: LogStore,
     pub(crate) shelf: Shelf,
     pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) pool: Pool,
+    pub(crate) gauge: Gauge,
     pub(crate) interval: Duration,
+    pub(crate) room_interval: Duration,
     pub(crate) snapshot_log_bytes_min: u64,
     pub(crate) stop: CancellationToken,
 }
@@ -42,6 +49,9 @@ impl<M: Machine> Duties<M> {
         let mut metrics = self.raft.metrics();
         let mut tick = tokio::time::interval(self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(self.room_interval);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut handing_over = None;
         // What is on the disk at the start was not covered by a snapshot in this process: count it as growth.
         let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min };
         let mut snapshot = None;
@@ -55,6 +65,7 @@ impl<M: Machine> Duties<M> {
                         return self.last_word().await;
                     }
                 }
+                _ = look.tick() => self.look(&mut handing_over).await,
                 _ = tick.tick() => {
                     self.follow().await;
                     self.snapshot_if_grown(&mut growth).await;
@@ -78,6 +89,7 @@ impl<M: Machine> Duties<M> {
     fn publish(&self) {
         let metrics = self.raft.metrics();
         let mut status = Status::from_metrics(&metrics.borrow_watched());
+        status.room = self.gauge.room();
         if let Some(failure) = self.log.failure() {
             status.role = Role::Stopped;
             status.failure = Some(format!("the log or the witness could not be written: {failure}"));
@@ -89,6 +101,24 @@ impl<M: Machine> Duties<M> {
             }
             changed
         });
+    }
+
+    /// Looks at the disk; a leader that is low on room tries to hand over, one attempt at a time.
+    async fn look(&self, handing_over: &mut Option<JoinHandle<()>>) {
+        let gauge = self.gauge.clone();
+        let room = match blocking(move || gauge.look()).await {
+            Ok(room) => room,
+            Err(error) => {
+                tracing::warn!(%error, "the disk of the log cannot be looked at");
+                return;
+            }
+        };
+        let status = Arc::clone(&self.status.borrow());
+        let trying = handing_over.as_ref().is_some_and(|attempt| !attempt.is_finished());
+        if room != Room::Enough && status.role == Role::Leader && !trying {
+            let (raft, pool) = (self.raft.clone(), self.pool.clone());
+            *handing_over = Some(tokio::spawn(async move { hand_over(&raft, &pool, &status).await }));
+        }
     }
 
     /// A witness that cannot be written is a disk that cannot be trusted: the node stops.
@@ -107,6 +137,12 @@ impl<M: Machine> Duties<M> {
     async fn snapshot_if_grown(&self, growth: &mut Growth) {
         let appended = self.log.appended_bytes();
         if appended.saturating_sub(growth.since) < growth.wait_for && !self.shelf.has_lost_one() {
+            return;
+        }
+        // A snapshot lets the log go, but is not written into the last of the room; it is asked for again.
+        let (shelf, gauge) = (self.shelf.clone(), self.gauge.clone());
+        let fits = blocking(move || Ok(gauge.fits(shelf.newest()?.map_or(Ok(0), |file| file.bytes())?))).await;
+        if !fits.unwrap_or(false) {
             return;
         }
         // Counted from here even if it fails, so that a full disk is not hammered.

@@ -81,6 +81,12 @@ pub enum ProposeError {
     /// This member has stopped: a write or sync failed, or it was shut down. Nothing more is acknowledged by it.
     #[error("raft has stopped: {0}")]
     Fatal(String),
+    /// This member leads and its disk is nearly full; nothing was proposed.
+    #[error("the leader's disk has only {free} bytes left; make room there, or wait until another node leads")]
+    NoRoom {
+        /// Free space in bytes.
+        free: u64,
+    },
 }
 
 /// A linearizable read is not possible now.

@@ -26,6 +26,7 @@ use crate::machine::{Machine, View};
 use crate::member::{Member, Members};
 use crate::opening::{self, Disk};
 use crate::peer::{self, Gate, Inbox, NetworkFactory, PeerService, Peering, Pool, serve_peers};
+use crate::room::{Gauge, Room};
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
 use crate::type_config::{Payload, TypeConfig, log_id_parts};
@@ -65,6 +66,7 @@ struct Inner<M: Machine> {
     members: watch::Sender<Arc<Members>>,
     status: watch::Receiver<Arc<Status>>,
     pool: Pool,
+    gauge: Gauge,
     log: Released,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -99,7 +101,7 @@ impl<M: Machine> RaftHandle<M> {
         let owner = Owner { cluster: config.cluster, node: config.node };
         let pool = Pool::new(owner, Arc::clone(&peering.client_tls), config.election_min);
         let opened = opening::open(&config, machine, envelope, members.clone(), &pool, &peering.seed);
-        let Disk { log, shelf, applier } = opened.await?;
+        let Disk { log, shelf, gauge, applier } = opened.await?;
         let views = applier.views();
 
         let network = NetworkFactory { pool: pool.clone(), shelf: shelf.clone(), open_timeout: config.election_max };
@@ -109,18 +111,22 @@ impl<M: Machine> RaftHandle<M> {
 
         let (stop, released) = (CancellationToken::new(), log.released());
         let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));
-        let serving = tokio::spawn(serve(&raft, owner, &shelf, peering, stop.clone()));
+        let serving = tokio::spawn(serve(&raft, owner, &shelf, &gauge, peering, stop.clone()));
         let duties = Duties {
             raft: raft.clone(),
             log,
             shelf,
             status,
+            pool: pool.clone(),
+            gauge: gauge.clone(),
             interval: config.witness_interval,
+            room_interval: config.room_interval,
             snapshot_log_bytes_min: config.snapshot_log_bytes_min,
             stop: stop.clone(),
         };
         let tasks = tokio::sync::Mutex::new(vec![serving, tokio::spawn(duties.run())]);
-        let inner = Inner { config, raft, views, members, status: status_receiver, pool, log: released, stop, tasks };
+        let inner =
+            Inner { config, raft, views, members, status: status_receiver, pool, gauge, log: released, stop, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -154,8 +160,22 @@ impl<M: Machine> RaftHandle<M> {
     /// # Errors
     /// See [`ProposeError`]; after some of them the entry may still be committed.
     pub async fn propose(&self, payload: Vec<u8>, deadline: Duration) -> Result<Proposed, ProposeError> {
+        if self.inner.gauge.room() != Room::Enough && self.status().role == Role::Leader {
+            return Err(ProposeError::NoRoom { free: self.inner.gauge.free() });
+        }
+        self.propose_vital(payload, deadline).await
+    }
+
+    /// The same for what must not wait until a disk has room: what keeps the cluster alive, and what takes a right away.
+    ///
+    /// # Errors
+    /// As [`RaftHandle::propose`], but with little room left only when there is none at all.
+    pub async fn propose_vital(&self, payload: Vec<u8>, deadline: Duration) -> Result<Proposed, ProposeError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(ProposeError::TooLarge { given: payload.len(), max: PAYLOAD_BYTES_MAX });
+        }
+        if !self.takes(&payload) {
+            return Err(ProposeError::NoRoom { free: self.inner.gauge.free() });
         }
         match tokio::time::timeout(deadline, self.propose_once_led(Payload(payload))).await {
             Err(_) => Err(ProposeError::NoQuorum),
@@ -396,6 +416,11 @@ impl<M: Machine> RaftHandle<M> {
         &self.inner.raft
     }
 
+    /// Whether this node's own log has room for it; another leader looks after its own.
+    fn takes(&self, payload: &[u8]) -> bool {
+        self.status().role != Role::Leader || self.inner.gauge.take(u64::try_from(payload.len()).unwrap_or(u64::MAX))
+    }
+
     /// Proposes; a leader that no quorum has confirmed lately waits for one instead of refusing.
     async fn propose_once_led(&self, payload: Payload) -> Result<Proposed, ProposeError> {
         loop {
@@ -493,12 +518,14 @@ fn serve<M: Machine>(
     raft: &Raft<TypeConfig, Applier<M>>,
     owner: Owner,
     shelf: &Shelf,
+    gauge: &Gauge,
     peering: Peering,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<M> {
     let Peering { listener, server_tls, client_tls: _, key_of, trust, seed: _, routes } = peering;
     let gate = Gate::new(owner, raft.metrics(), trust);
-    let service = PeerService { raft: raft.clone(), gate, shelf: shelf.clone(), inbox: Inbox::new(shelf.clone()) };
+    let (shelf, gauge) = (shelf.clone(), gauge.clone());
+    let service = PeerService { raft: raft.clone(), gate, inbox: Inbox::new(shelf.clone()), shelf, gauge };
     let routes = routes.add_service(service.into_server());
     async move {
         let served = serve_peers(listener, server_tls, key_of, routes, stop.cancelled_owned()).await;

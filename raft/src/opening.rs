@@ -15,6 +15,7 @@ use crate::log::{self, LogStore};
 use crate::machine::Machine;
 use crate::member::Members;
 use crate::peer::{self, Pool};
+use crate::room::Gauge;
 use crate::snapshot::{Cipher, Shelf, SnapshotFile};
 use crate::system::blocking;
 use crate::type_config::LogId;
@@ -23,6 +24,7 @@ use crate::type_config::LogId;
 pub(crate) struct Disk<M: Machine> {
     pub(crate) log: LogStore,
     pub(crate) shelf: Shelf,
+    pub(crate) gauge: Gauge,
     pub(crate) applier: Applier<M>,
 }
 
@@ -49,7 +51,12 @@ pub(crate) async fn open<M: Machine>(
             .map_err(OpenError::io(format!("cannot load the newest snapshot in `{}`", folder.display())))
     })
     .await?;
-    Ok(Disk { log, shelf, applier })
+    let (settings, folder) = (config.clone(), config.folder.display().to_string());
+    let gauge = at_disk(move || {
+        Gauge::open(&settings).map_err(OpenError::io(format!("cannot look at the disk that holds `{folder}`")))
+    })
+    .await?;
+    Ok(Disk { log, shelf, gauge, applier })
 }
 
 fn open_files(

@@ -7,6 +7,7 @@ use openraft::{RaftMetrics, ServerState};
 use types::NodeId;
 
 use crate::member::Members;
+use crate::room::Room;
 use crate::type_config::{TypeConfig, members_of};
 
 /// What a member is doing.
@@ -49,6 +50,8 @@ pub struct Status {
     pub members: Arc<Members>,
     /// On the leader: how many entries each other member is behind, `None` if it was not heard from yet.
     pub lag: BTreeMap<NodeId, Option<u64>>,
+    /// How much this member's disk can still store.
+    pub room: Room,
     /// Why this member stopped by itself: a failed write or sync, or a bug. It acknowledges nothing any more.
     pub failure: Option<String>,
 }
@@ -68,6 +71,7 @@ impl Status {
             purged: None,
             members: Arc::new(members),
             lag: BTreeMap::new(),
+            room: Room::Enough,
             failure: None,
         }
     }
@@ -93,6 +97,7 @@ impl Status {
             purged: metrics.purged.as_ref().map(|id| id.index),
             members: Arc::new(members_of(metrics.membership_config.membership())),
             lag: lag.map(|(id, matched)| (NodeId(*id), matched.as_ref().map(|id| behind(id.index)))).collect(),
+            room: Room::Enough,
             failure: match &metrics.running_state {
                 Ok(()) | Err(openraft::errors::Fatal::Stopped) => None,
                 Err(error) => Some(error.to_string()),

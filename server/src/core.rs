@@ -200,7 +200,13 @@ impl Core {
     pub(crate) async fn propose(&self, proposal: &Proposal) -> Result<AppliedEntry, NotAcknowledged> {
         let payload = postcard::to_stdvec(proposal)
             .map_err(|_| Refusal::new(Reason::Internal, "the change could not be encoded"))?;
-        match self.raft.propose(payload, limits::CALL_TIMEOUT.to_std()).await {
+        let deadline = limits::CALL_TIMEOUT.to_std();
+        let proposed = if adds(&proposal.command) {
+            self.raft.propose(payload, deadline).await
+        } else {
+            self.raft.propose_vital(payload, deadline).await
+        };
+        match proposed {
             Ok(raft::Proposed { index, term, reply }) => Ok(AppliedEntry { reply: decode_reply(&reply), index, term }),
             Err(ProposeError::NotLeader { .. } | ProposeError::Unknown { .. }) if !self.stop.is_cancelled() => {
                 Err(NotAcknowledged::LedByAnother)
@@ -306,6 +312,27 @@ pub(crate) fn own_proposal(node: NodeId, command: Command) -> Proposal {
     Proposal { actor: Principal::Node(node), at: clock::now(), request: None, basis: None, command }
 }
 
+/// What waits when the leader's disk is nearly full: whatever adds to the state. What keeps the cluster alive, and what takes
+/// a right away, does not: nobody shall have to make room before a stolen key can be disabled.
+const fn adds(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateNamespace { .. }
+            | Command::UpdateNamespace { .. }
+            | Command::EnrolOperator { .. }
+            | Command::GrantRole(_)
+            | Command::CreateJoinToken { .. }
+            | Command::RedeemNodeToken { .. }
+            | Command::RedeemAgentToken { .. }
+            | Command::CreateKey { .. }
+            | Command::UpdateKey { .. }
+            | Command::AddKeyVersion { .. }
+            | Command::SetKeyEnabled { enabled: true, .. }
+            | Command::CreateEntry { .. }
+            | Command::UpdateEntry { .. }
+    )
+}
+
 pub(crate) fn no_leader() -> Refusal {
     Refusal::new(Reason::NoQuorum, "no leader can be reached: a majority of the nodes must be up and unsealed")
 }
@@ -320,6 +347,11 @@ fn lost(error: &ProposeError, closing: bool) -> Refusal {
         ProposeError::NoQuorum | ProposeError::Unknown { .. } => {
             Refusal::new(Reason::NoQuorum, format!("{error}: try again with the same request id"))
         }
+        ProposeError::NoRoom { .. } => Refusal::new(
+            Reason::DiskFull,
+            "the leader's disk is nearly full, so it takes no changes: make room on it, and they are taken again by \
+             themselves; reads, cryptography and whatever takes a right away go on",
+        ),
         ProposeError::TooLarge { .. } => Refusal::new(Reason::LimitExceeded, error.to_string()),
         ProposeError::Fatal(_) => {
             tracing::error!(%error, "this node's log has stopped");

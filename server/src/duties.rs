@@ -170,6 +170,11 @@ impl Duties {
     /// Renews the lease when a third of it has passed; a leader asks itself.
     async fn keep_lease(&self, memory: &mut Memory) {
         let now = Clocks::now();
+        // What cannot be recorded may not be answered: a node whose disk has room serves instead.
+        if self.core.audit.is_out_of_room() {
+            self.core.lease.let_go();
+            return;
+        }
         let waits = memory.lease.map_or(Duration::ZERO, |lease| (lease / LEASE_PART).min(LEASE_RENEWED));
         let recent = memory.asked_for_lease.is_some_and(|asked| now.boot.saturating_sub(asked.boot) < waits);
         if recent && self.core.lease.check(now).is_ok() {

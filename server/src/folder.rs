@@ -31,6 +31,12 @@ pub enum FolderError {
         /// Why not.
         source: io::Error,
     },
+    /// It lies on a file system that is mounted read-only.
+    #[error("the data folder `{}` is on a read-only file system: a node writes before it answers, so mount it read-write and start again; nothing was changed", path.display())]
+    ReadOnly {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// Another process has it.
     #[error("the data folder `{}` is in use by another process", path.display())]
     InUse {
@@ -46,7 +52,10 @@ impl Folder {
     /// When another process holds it, others may enter it, or it cannot be made.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         private_file::create_folder(path)?;
-        let failed = |source| FolderError::Lock { path: path.to_owned(), source };
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => FolderError::ReadOnly { path: path.to_owned() },
+            _ => FolderError::Lock { path: path.to_owned(), source },
+        };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let lock = options.open(path.join("lock")).map_err(failed)?;

@@ -77,6 +77,14 @@ impl Lease {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::GivenUp;
     }
 
+    /// Lets it go until another is granted.
+    pub(crate) fn let_go(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::GivenUp) {
+            *held = Held::None;
+        }
+    }
+
     /// What the leader called it; nothing for a node that holds none.
     pub(crate) fn name(&self) -> GrantName {
         match *self.held.lock().unwrap_or_else(PoisonError::into_inner) {

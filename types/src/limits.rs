@@ -172,6 +172,15 @@ pub const AUDIT_RESERVE_BYTES: u64 = 256 * 1_024 * 1_024;
 /// Page cache of the rebuildable search index.
 pub const AUDIT_INDEX_CACHE_BYTES: u64 = 32 * 1_024 * 1_024;
 
+/// Free space on the log's disk below which a leader takes no changes and hands over to a member that has more.
+pub const DISK_LOW_BYTES: u64 = 64 * 1_024 * 1_024;
+/// Free space from which changes are taken again.
+pub const DISK_ENOUGH_BYTES: u64 = 96 * 1_024 * 1_024;
+/// Free space below which no log file is begun: past the one that is being written, a member takes no entries.
+pub const DISK_NONE_BYTES: u64 = 16 * 1_024 * 1_024;
+/// How often the free space is looked at: at this pace the log cannot outrun the mark.
+pub const DISK_LOOK_INTERVAL: Millis = Millis(200);
+
 /// Log growth that triggers a snapshot, at least.
 pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1_024 * 1_024;
 /// Bytes in one chunk of a snapshot, on disk and on the wire.

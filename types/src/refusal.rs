@@ -88,6 +88,8 @@ reasons! {
     Removed = "REMOVED";
     /// The namespace came out of a backup, and nobody has said yet that what it holds may be used.
     RestoreQuarantine = "RESTORE_QUARANTINE";
+    /// The leader's disk is nearly full: no change is taken, reads and cryptography go on.
+    DiskFull = "DISK_FULL";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

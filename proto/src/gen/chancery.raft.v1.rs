@@ -287,6 +287,16 @@ pub struct ReadIndexReply {
     #[prost(message, optional, tag = "1")]
     pub read: ::core::option::Option<LogId>,
 }
+/// Is there room on your disk?
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomRequest {}
+/// The answer about a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomReply {
+    /// It is nearly full too.
+    #[prost(bool, tag = "1")]
+    pub low: bool,
+}
 /// Generated client implementations.
 pub mod peer_service_client {
     #![allow(
@@ -550,6 +560,28 @@ pub mod peer_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// A leader that is low on room asks whether the receiver has some, to hand over to it.
+        pub async fn room(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RoomRequest>,
+        ) -> std::result::Result<tonic::Response<super::RoomReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.raft.v1.PeerService/Room",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.raft.v1.PeerService", "Room"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A member asks the leader up to where it must have applied the log for a linearizable read.
         pub async fn read_index(
             &mut self,
@@ -640,6 +672,11 @@ pub mod peer_service_server {
             tonic::Response<super::TransferLeaderReply>,
             tonic::Status,
         >;
+        /// A leader that is low on room asks whether the receiver has some, to hand over to it.
+        async fn room(
+            &self,
+            request: tonic::Request<super::RoomRequest>,
+        ) -> std::result::Result<tonic::Response<super::RoomReply>, tonic::Status>;
         /// A member asks the leader up to where it must have applied the log for a linearizable read.
         async fn read_index(
             &self,
@@ -1025,6 +1062,49 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TransferLeaderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.raft.v1.PeerService/Room" => {
+                    #[allow(non_camel_case_types)]
+                    struct RoomSvc<T: PeerService>(pub Arc<T>);
+                    impl<T: PeerService> tonic::server::UnaryService<super::RoomRequest>
+                    for RoomSvc<T> {
+                        type Response = super::RoomReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RoomRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::room(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RoomSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

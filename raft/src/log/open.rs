@@ -20,7 +20,7 @@ pub(crate) fn open(config: &Config, envelope: Arc<dyn Envelope>) -> Result<LogSt
     let folder = config.log_folder();
     fs::create_dir_all(&folder).map_err(OpenError::io(format!("cannot make the log folder `{}`", folder.display())))?;
     let owner = Owner { cluster: config.cluster, node: config.node };
-    let witness = Witness::new(config.witness.clone(), owner, Arc::clone(&envelope));
+    let mut witness = Witness::new(config.witness.clone(), owner, Arc::clone(&envelope));
     let seen = witness.read()?;
 
     let log = wal::open(config, |ends| check(config, seen.as_ref(), ends))?;
@@ -31,8 +31,8 @@ pub(crate) fn open(config: &Config, envelope: Arc<dyn Envelope>) -> Result<LogSt
     if seen.is_none() {
         // Before the first record: from here on a missing witness, or a missing log, is noticed.
         witness
-            .write(&Seen::default())
-            .map_err(OpenError::io(format!("cannot write the witness `{}`", witness.path().display())))?;
+            .create(&Seen::default())
+            .map_err(OpenError::io(format!("cannot write the witness `{}`", config.witness.display())))?;
     }
     Ok(LogStore::new(log, witness, seen.unwrap_or_default(), owner, envelope))
 }

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -21,6 +23,7 @@ use super::outbox::{self, Held, PARTS_AHEAD};
 use crate::apply::Applier;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::machine::Machine;
+use crate::room::{Gauge, Room};
 use crate::snapshot::Shelf;
 use crate::system::blocking;
 use crate::type_config::{Snapshot, TypeConfig};
@@ -31,6 +34,7 @@ pub(crate) struct PeerService<M: Machine> {
     pub(crate) gate: Gate,
     pub(crate) shelf: Shelf,
     pub(crate) inbox: Inbox,
+    pub(crate) gauge: Gauge,
 }
 
 impl<M: Machine> PeerService<M> {
@@ -51,8 +55,19 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.gate.admit(&request)?;
+        let (gauge, full) = (self.gauge.clone(), Arc::new(AtomicBool::new(false)));
+        let is_full = Arc::clone(&full);
         // A request that does not convert, or a broken connection, ends the stream; what came before it counts.
-        let requests = request.into_inner().map(|request| request.and_then(convert::from_append));
+        let requests = request.into_inner().map(move |request| {
+            let request = request?;
+            let bytes = request.entries.iter().map(|entry| entry.payload.len() as u64).sum();
+            // Heartbeats pass: a member without room still knows its leader, and votes.
+            if bytes > 0 && !gauge.take(bytes) {
+                full.store(true, Ordering::Relaxed);
+                return Err(no_room());
+            }
+            convert::from_append(request)
+        });
         let requests = requests.take_while(move |request| {
             if let Err(status) = request {
                 tracing::debug!(%from, %status, "an append stream ended");
@@ -64,7 +79,10 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
             Ok(result) => Ok(convert::to_append_reply(&result)),
             Err(fatal) => Err(stopped(fatal)),
         });
-        Ok(Response::new(Box::pin(replies)))
+        // The leader is told why the stream ends, else it would try again at once.
+        let refusal = futures::stream::iter([()])
+            .filter_map(move |()| futures::future::ready(is_full.load(Ordering::Relaxed).then(|| Err(no_room()))));
+        Ok(Response::new(Box::pin(replies.chain(refusal))))
     }
 
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
@@ -86,7 +104,7 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         request: Request<wire::SnapshotOffer>,
     ) -> Result<Response<wire::SnapshotHeld>, Status> {
         self.gate.admit(&request)?;
-        let (vote, meta, _disk_bytes) = convert::from_snapshot_offer(request.into_inner())?;
+        let (vote, meta, disk_bytes) = convert::from_snapshot_offer(request.into_inner())?;
         let own = self.raft.metrics().borrow_watched().vote;
         let ballot = Some(convert::to_ballot(&own));
         // A deposed leader must not drop what the present one has sent.
@@ -94,6 +112,9 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
             return Ok(Response::new(wire::SnapshotHeld { ballot, chunks: 0, checksum: 0 }));
         }
         let held = self.inbox.held(meta).await?;
+        if !self.gauge.fits(disk_bytes.saturating_sub(held.bytes)) {
+            return Err(no_room());
+        }
         Ok(Response::new(wire::SnapshotHeld { ballot, chunks: held.chunks, checksum: held.checksum }))
     }
 
@@ -150,6 +171,11 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         Ok(Response::new(convert::to_transfer_reply(&response)))
     }
 
+    async fn room(&self, request: Request<wire::RoomRequest>) -> Result<Response<wire::RoomReply>, Status> {
+        self.gate.admit(&request)?;
+        Ok(Response::new(wire::RoomReply { low: self.gauge.room() != Room::Enough }))
+    }
+
     async fn read_index(
         &self,
         request: Request<wire::ReadIndexRequest>,
@@ -168,6 +194,10 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn unread(error: io::Error) -> Status {
     Status::internal(format!("the snapshots cannot be read: {error}"))
+}
+
+fn no_room() -> Status {
+    Status::resource_exhausted("this node's disk is full: it takes no entries until there is room")
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {

@@ -131,7 +131,11 @@ impl Shelf {
     /// Sets a snapshot aside that did not read; without effect on one that has no place on the shelf.
     pub(crate) fn give_up(&self, file: &SnapshotFile, error: &io::Error) -> io::Result<()> {
         let position = Position::of(&file.meta);
-        if self.path(position) == file.path && file.path.exists() { self.set_aside(position, error) } else { Ok(()) }
+        if self.path(position) == file.path && fs::metadata(&file.path).is_ok() {
+            self.set_aside(position, error)
+        } else {
+            Ok(())
+        }
     }
 
     /// Begins a snapshot under a temporary name.

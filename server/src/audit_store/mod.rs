@@ -157,6 +157,12 @@ impl AuditStore {
         self.shared.reserve.left_bytes()
     }
 
+    /// Whether the disk is full and the reserve is spent: nothing can be recorded, so nothing may be answered.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        self.shared.reserve.is_spent()
+    }
+
     /// The durable head of a log that this node holds: what may be anchored.
     #[must_use]
     pub fn head(&self, log: LogName) -> Option<Head> {

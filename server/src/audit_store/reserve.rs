@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 
 /// Given back in pieces of at least this size: a file system frees whole blocks.
 const PIECE_BYTES: u64 = 1_024 * 1_024;
+/// Records are taken again when there is so much room.
+const ROOM_AGAIN_BYTES: u64 = 8 * PIECE_BYTES;
 /// How often it looks whether there is room again.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
 
@@ -19,6 +22,8 @@ pub(super) struct Reserve {
     path: PathBuf,
     wanted_bytes: u64,
     state: Mutex<State>,
+    /// A write found the disk full and nothing left to give.
+    spent: AtomicBool,
 }
 
 struct State {
@@ -39,7 +44,7 @@ impl Reserve {
             }
             other => other?,
         }
-        Ok(Self { path: path.to_owned(), wanted_bytes, state: Mutex::new(state) })
+        Ok(Self { path: path.to_owned(), wanted_bytes, state: Mutex::new(state), spent: AtomicBool::new(false) })
     }
 
     /// Bytes that are left.
@@ -52,11 +57,22 @@ impl Reserve {
         let mut state = self.lock();
         let left = state.left_bytes.saturating_sub(bytes.max(PIECE_BYTES));
         if state.left_bytes == 0 || state.file.set_len(left).is_err() {
+            self.spent.store(true, Ordering::Relaxed);
             return false;
         }
         state.left_bytes = left;
         tracing::warn!(path = %self.path.display(), left_bytes = left, "the disk is full: using the audit reserve");
         true
+    }
+
+    /// Whether nothing can be recorded until the disk has room: it was found full, nothing is left, and it still is.
+    pub(super) fn is_spent(&self) -> bool {
+        if !self.spent.load(Ordering::Relaxed) {
+            return false;
+        }
+        let still = free_bytes(&self.lock().file) < ROOM_AGAIN_BYTES;
+        self.spent.store(still, Ordering::Relaxed);
+        still
     }
 
     /// Makes it whole when it is not and the disk has room for it twice over. Cheap to call often.
@@ -69,8 +85,7 @@ impl Reserve {
     }
 
     fn refill_now(&self, state: &mut State) {
-        let room = fstatvfs(&state.file).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        if room / 2 < self.wanted_bytes {
+        if free_bytes(&state.file) / 2 < self.wanted_bytes {
             return;
         }
         let left_bytes = state.left_bytes;
@@ -84,6 +99,10 @@ impl Reserve {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn free_bytes(file: &File) -> u64 {
+    fstatvfs(file).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }
 
 impl State {

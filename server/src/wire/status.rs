@@ -55,7 +55,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::NotInitialized
         | Reason::AuditUnavailable
         | Reason::Draining
-        | Reason::Removed => Code::Unavailable,
+        | Reason::Removed
+        | Reason::DiskFull => Code::Unavailable,
         Reason::FencePending => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Internal => Code::Internal,
@@ -67,6 +68,8 @@ const fn retry_after(reason: Reason) -> Option<Duration> {
     match reason {
         // The next attempt waits by itself.
         Reason::Stale | Reason::FencePending => Some(Duration::from_millis(50)),
+        // As long as a hand-over to another member takes, and a little more.
+        Reason::DiskFull => Some(Duration::from_secs(1)),
         Reason::NoQuorum | Reason::LeaseExpired | Reason::NoAuthority => Some(Duration::from_millis(500)),
         _ => None,
     }

@@ -15,6 +15,7 @@ use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use server::Config;
 use server::config::{SealKind, Settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,11 @@ impl Cluster {
 
     /// Forms a cluster of that many voters; with the passphrase seal, that passphrase is [`PASSPHRASE`].
     pub(crate) async fn form_sealed(size: usize, seal: SealKind) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::form_under(tempfile::tempdir().expect("a folder"), size, seal).await
+    }
+
+    /// Forms a cluster whose folders lie under that one.
+    pub(crate) async fn form_under(folder: tempfile::TempDir, size: usize, seal: SealKind) -> Self {
         let signer = P256Signer::generate();
         let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
         let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")), seal)).collect();
@@ -136,6 +141,12 @@ impl Cluster {
         self.client_to(&(0..self.nodes.len()).collect::<Vec<_>>()).await
     }
 
+    /// A client of all nodes, as the first operator, that does not wait for better times.
+    pub(crate) async fn hasty_client(&self) -> Client {
+        let all: Vec<_> = (0..self.nodes.len()).collect();
+        self.connect_within(&all, self.operator.clone(), None, Duration::from_secs(2)).await
+    }
+
     /// A client of all nodes, as somebody else.
     pub(crate) async fn client_as(&self, identity: Identity) -> Client {
         self.client_of(&(0..self.nodes.len()).collect::<Vec<_>>(), identity).await
@@ -197,13 +208,23 @@ impl Cluster {
     }
 
     async fn connect(&self, nodes: &[usize], identity: Identity, trust_cache: Option<TrustCache>) -> Client {
+        self.connect_within(nodes, identity, trust_cache, Duration::from_secs(20)).await
+    }
+
+    async fn connect_within(
+        &self,
+        nodes: &[usize],
+        identity: Identity,
+        trust_cache: Option<TrustCache>,
+        deadline: Duration,
+    ) -> Client {
         let endpoint = |index: &usize| Address::parse(&format!("127.0.0.1:{}", self.nodes[*index].ports[0]));
         let config = ClientConfig {
             endpoints: nodes.iter().map(|index| endpoint(index).expect("an address")).collect(),
             identity,
             cluster_key_hash: self.cluster_key_hash,
             trust_cache,
-            deadline: Duration::from_secs(20),
+            deadline,
         };
         Client::connect(config).await.expect("connects")
     }
@@ -212,6 +233,17 @@ impl Cluster {
     pub(crate) async fn leader(&self) -> usize {
         let status = self.client().await.cluster().status(wire::GetStatusRequest {}).await.expect("a status");
         usize::try_from(status.leader).expect("small") - 1
+    }
+
+    /// What a node counts.
+    pub(crate) async fn metrics(&self, index: usize) -> String {
+        let address = ("127.0.0.1", self.nodes[index].ports[2]);
+        let mut connection = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        connection.write_all(request).await.expect("asks");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.expect("reads");
+        answer
     }
 
     /// Stops one node.

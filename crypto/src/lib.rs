@@ -1,7 +1,7 @@
 //! The only direct user of cryptographic primitives; the other crates get verbs.
 //!
 //! It owns: secrets that wipe themselves, locked memory, the one source of random bytes, hashing, HMAC, HKDF, AES-256-GCM,
-//! key wrapping, sealed boxes (X25519), secret sharing, ECDSA P-256, argon2id and the TLS provider. Each choice has a comment that says why it is safe there.
+//! key wrapping, sealed boxes (X25519), files to offline recipients (age), secret sharing, ECDSA P-256, argon2id and the TLS provider. Each choice has a comment that says why it is safe there.
 //!
 //! It does not know what a key is for: formats, lifetimes and policy live in `kms`, `ca` and `server`. It performs no I/O
 //! and reads no clock. The expanded key schedules inside `ring` live for the length of the value that holds them and are
@@ -16,6 +16,7 @@ pub mod kdf;
 pub mod locked;
 pub mod mac;
 pub mod password;
+pub mod recipients;
 pub mod sealed_box;
 pub mod secret;
 pub mod shamir;

@@ -32,6 +32,7 @@ const FENCES: &[(&str, &str)] = &[
     ("ring", "crypto"),
     ("aws-lc-rs", "crypto"),
     ("argon2", "crypto"),
+    ("age", "crypto"),
     ("blahaj", "crypto"),
     ("openraft", "raft"),
     ("raft-log", "raft"),

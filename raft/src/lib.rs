@@ -14,6 +14,7 @@ pub mod handle;
 pub mod machine;
 pub mod member;
 pub mod peer;
+pub mod seed;
 #[cfg(chancery_sim)]
 pub mod simulation;
 pub mod status;
@@ -44,4 +45,5 @@ pub use machine::{Machine, View};
 pub use member::{Member, Members};
 pub use peer::{PeerInfo, Peering, serve_peers};
 pub use room::{Room, Watermarks};
+pub use seed::seed;
 pub use status::{Role, Status};

@@ -6,9 +6,10 @@ mod common;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::{Book, Known, SOON, Seat, files, leads, lines, write};
-use raft::{OpenError, RaftHandle};
+use raft::{Machine as _, OpenError, RaftHandle};
 
 async fn reopen(seat: &Seat) -> Result<RaftHandle<Book>, OpenError> {
     seat.try_open(&Known::of([seat])).await
@@ -222,4 +223,28 @@ async fn nothing_is_in_clear_on_the_disk() {
         }
     }
     assert!(read >= 3, "log, snapshot and witness were looked at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seeded_member_leads_from_the_state_that_it_was_given() {
+    let seat = Seat::new(7).await;
+    let given: Vec<Vec<u8>> = (0..1_000).map(|n| format!("given {n}").into_bytes()).collect();
+    let seed = |seat: &Seat| {
+        let given = Arc::new(given.clone());
+        raft::seed(&seat.config(), common::Sealer::with_key(seat.envelope_key), seat.member(), 41, |out| {
+            Book::write_snapshot(&given, out)
+        })
+    };
+    seed(&seat).unwrap();
+    assert!(seed(&seat).is_err(), "what is there is not written over");
+    for round in 0_u64..3 {
+        let handle = reopen(&seat).await.unwrap();
+        leads(&handle).await;
+        write(&handle, &format!("round {round}"), 5).await;
+        assert_eq!(lines(&handle).len() as u64, 1_000 + 5 * (round + 1));
+        assert!(handle.state().applied > 41 + 5 * round, "the index goes on from the one that it was given");
+        assert!(handle.membership().is_voter(seat.id));
+        handle.trigger_snapshot(SOON).await.unwrap();
+        handle.shutdown().await;
+    }
 }

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use types::{Millis, NamespaceName};
 
 use crate::commands::{
-    agent, agents, audit, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, man, namespace,
-    operator, rewrap, seal, server, svid,
+    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, man,
+    namespace, operator, rewrap, seal, server, svid,
 };
 use crate::dev;
 use crate::output::Format;
@@ -115,6 +115,9 @@ pub(crate) enum Command {
     /// The record of what was done
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Back the cluster up, and bring it back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// The X.509 authorities of the cluster
     #[command(subcommand)]
     Ca(ca::CaCommand),

@@ -33,6 +33,8 @@ const ADMIN: &[Action] = &[
     Action::RemoveNode,
     Action::PromoteNode,
     Action::UpgradeCluster,
+    Action::CreateBackup,
+    Action::ListBackups,
     Action::CreateNamespace,
     Action::UpdateNamespace,
     Action::ReleaseNamespace,

@@ -5,11 +5,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crypto::recipients::{RECIPIENTS_MAX, Recipient};
 use serde::Deserialize;
 
 /// Our own words at `info`; the libraries under us only when something is wrong.
 const LOG_LEVEL_DEFAULT: &str = "info,openraft=error,chunked_wal=warn,raft_log=warn,sled=warn";
+
+/// Backups that a folder keeps unless it is said.
+const BACKUPS_KEPT: usize = 7;
 
 /// What a file, the environment or the flags say; what is absent is left to the next source or the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -27,6 +32,8 @@ pub struct Settings {
     pub seal: SealSettings,
     /// The audit log.
     pub audit: AuditSettings,
+    /// Backups.
+    pub backup: BackupSettings,
     /// What the node says about itself.
     pub log: LogSettings,
 }
@@ -73,6 +80,20 @@ pub struct AuditSettings {
     pub reserve_bytes: Option<u64>,
 }
 
+/// To whom backups are sealed, and the folder that the node writes them to by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupSettings {
+    /// Recipients, `age1…`, as `chancery backup keygen` prints them: only whoever runs the machine names them.
+    pub recipients: Option<Vec<String>>,
+    /// Where the node writes backups by itself; none without it.
+    pub folder: Option<PathBuf>,
+    /// How old the newest may get there: a number with m, h or d.
+    pub every: Option<String>,
+    /// How many are kept there.
+    pub keep: Option<usize>,
+}
+
 /// Verbosity and shape of the log on stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +132,8 @@ pub struct Config {
     pub passphrase_file: Option<PathBuf>,
     /// Bytes kept free for audit records when the disk is full.
     pub audit_reserve_bytes: u64,
+    /// Backups.
+    pub backup: BackupConfig,
     /// A `tracing` filter.
     pub log_level: String,
     /// Shape of the log.
@@ -119,6 +142,19 @@ pub struct Config {
     pub join_as_learner: bool,
     /// The newest state-machine version that this node says it knows: the build's. Tests pretend to be another build.
     pub state_version: u32,
+}
+
+/// Backups, resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// To whom they are sealed; without any, none is made.
+    pub recipients: Vec<Recipient>,
+    /// Where the node writes them by itself.
+    pub folder: Option<PathBuf>,
+    /// How old the newest may get there.
+    pub every: Option<Duration>,
+    /// How many are kept there.
+    pub keep: usize,
 }
 
 /// A port, resolved.
@@ -162,6 +198,9 @@ pub enum ConfigError {
         "a passphrase file was given, but the seal is `file`: set `seal.type` to \"passphrase\" (--seal passphrase)"
     )]
     PassphraseWithoutSeal,
+    /// Backups cannot be made as it is said.
+    #[error("backups: {0}")]
+    Backup(String),
     /// No data folder was named.
     #[error("no data folder: set `data_dir` in the configuration, CHANCERY_DATA_DIR, or --data-dir")]
     NoDataDir,
@@ -220,6 +259,13 @@ impl Settings {
             audit: AuditSettings {
                 reserve_bytes: lookup("CHANCERY_AUDIT_RESERVE_BYTES").map(|text| whole_number(&text)).transpose()?,
             },
+            backup: BackupSettings {
+                recipients: lookup("CHANCERY_BACKUP_RECIPIENTS")
+                    .map(|text| text.split(',').map(|one| one.trim().to_owned()).collect()),
+                folder: lookup("CHANCERY_BACKUP_FOLDER").map(PathBuf::from),
+                every: lookup("CHANCERY_BACKUP_EVERY"),
+                keep: lookup("CHANCERY_BACKUP_KEEP").map(|text| count(&text)).transpose()?,
+            },
             log: LogSettings {
                 level: lookup("CHANCERY_LOG_LEVEL"),
                 format: typed("CHANCERY_LOG_FORMAT", lookup("CHANCERY_LOG_FORMAT"))?,
@@ -230,7 +276,7 @@ impl Settings {
     /// What `over` says, and where it says nothing, what this says.
     #[must_use]
     pub fn overridden_by(self, over: Self) -> Self {
-        let Self { data_dir, api, peer, health, seal, audit, log } = self;
+        let Self { data_dir, api, peer, health, seal, audit, backup, log } = self;
         Self {
             data_dir: over.data_dir.or(data_dir),
             api: api.overridden_by(over.api),
@@ -241,6 +287,12 @@ impl Settings {
                 passphrase_file: over.seal.passphrase_file.or(seal.passphrase_file),
             },
             audit: AuditSettings { reserve_bytes: over.audit.reserve_bytes.or(audit.reserve_bytes) },
+            backup: BackupSettings {
+                recipients: over.backup.recipients.or(backup.recipients),
+                folder: over.backup.folder.or(backup.folder),
+                every: over.backup.every.or(backup.every),
+                keep: over.backup.keep.or(backup.keep),
+            },
             log: LogSettings { level: over.log.level.or(log.level), format: over.log.format.or(log.format) },
         }
     }
@@ -251,6 +303,48 @@ fn whole_number(text: &str) -> Result<u64, ConfigError> {
     text.parse()
         .map_err(reason)
         .map_err(|reason| ConfigError::Variable { name: "CHANCERY_AUDIT_RESERVE_BYTES", reason })
+}
+
+fn count(text: &str) -> Result<usize, ConfigError> {
+    let wrong = |_| "a whole number was expected".to_owned();
+    text.parse().map_err(wrong).map_err(|reason| ConfigError::Variable { name: "CHANCERY_BACKUP_KEEP", reason })
+}
+
+impl BackupSettings {
+    fn resolve(self) -> Result<BackupConfig, ConfigError> {
+        let parse = |text: &String| Recipient::parse(text).map_err(|why| format!("`recipients`: `{text}` is {why}"));
+        let recipients = self.recipients.unwrap_or_default();
+        if recipients.len() > RECIPIENTS_MAX {
+            return Err(ConfigError::Backup(format!("`recipients` are {RECIPIENTS_MAX} at most")));
+        }
+        let recipients: Result<Vec<_>, _> = recipients.iter().map(parse).collect();
+        let recipients = recipients.map_err(ConfigError::Backup)?;
+        let every = self.every.as_deref().map(interval).transpose().map_err(ConfigError::Backup)?;
+        if every.is_some() && (recipients.is_empty() || self.folder.is_none()) {
+            let text = "`every` needs `folder` and `recipients`: `chancery backup keygen` makes one";
+            return Err(ConfigError::Backup(text.to_owned()));
+        }
+        let keep = self.keep.unwrap_or(BACKUPS_KEPT);
+        if keep == 0 {
+            return Err(ConfigError::Backup("`keep` is 1 at least".to_owned()));
+        }
+        Ok(BackupConfig { recipients, folder: self.folder, every, keep })
+    }
+}
+
+/// A number with `m`, `h` or `d`.
+fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`every`: `{text}` is not an interval: use a number with m, h or d, for example 6h");
+    let unit = text.char_indices().last().map_or(0, |(at, _)| at);
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 impl Listener {
@@ -279,7 +373,7 @@ impl Config {
     /// # Errors
     /// When no data folder is named.
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { data_dir, api, peer, health, seal, audit, log } = settings;
+        let Settings { data_dir, api, peer, health, seal, audit, backup, log } = settings;
         let kind = seal.kind.unwrap_or_default();
         if kind != SealKind::Passphrase && seal.passphrase_file.is_some() {
             return Err(ConfigError::PassphraseWithoutSeal);
@@ -292,6 +386,7 @@ impl Config {
             seal: kind,
             passphrase_file: seal.passphrase_file,
             audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
+            backup: backup.resolve()?,
             log_level: log.level.unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
             log_format: log.format.unwrap_or_default(),
             join_as_learner: false,
@@ -342,13 +437,38 @@ mod tests {
     fn the_full_example_parses_and_names_every_setting() {
         let text = include_str!("../../deploy/conf/chancery_full.toml");
         let shipped = Settings::from_toml(text).expect("the shipped example is valid");
-        let Settings { data_dir, api, peer, health, seal, audit, log } = shipped;
+        let Settings { data_dir, api, peer, health, seal, audit, backup, log } = shipped;
+        assert!(backup.folder.is_some() && backup.every.is_some() && backup.keep.is_some());
+        assert!(backup.clone().resolve().is_ok_and(|backup| !backup.recipients.is_empty()));
         assert!(data_dir.is_some() && seal.kind.is_some() && seal.passphrase_file.is_some());
         assert!(log.level.is_some() && log.format.is_some() && audit.reserve_bytes.is_some());
         for port in [&api, &peer] {
             assert!(port.listen.is_some() && port.advertise.is_some());
         }
         assert!(health.listen.is_some());
+    }
+
+    #[test]
+    fn backups_by_schedule_need_a_folder_and_a_recipient() {
+        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let resolved = |text: &str| {
+            let settings = Settings::from_toml(&format!("data_dir = \"/d\"\n[backup]\n{text}"));
+            Config::resolve(settings.expect("valid")).map(|config| config.backup)
+        };
+        let whole = resolved(&format!("recipients = [\"{recipient}\"]\nfolder = \"/b\"\nevery = \"6h\"\n"));
+        let whole = whole.expect("resolves");
+        assert_eq!((whole.every, whole.keep), (Some(Duration::from_secs(21_600)), 7));
+        assert_eq!(whole.recipients.len(), 1);
+        for wrong in [
+            "every = \"6h\"\nfolder = \"/b\"\n".to_owned(),
+            format!("every = \"6h\"\nrecipients = [\"{recipient}\"]\n"),
+            format!("folder = \"/b\"\nevery = \"0h\"\nrecipients = [\"{recipient}\"]\n"),
+            format!("folder = \"/b\"\nevery = \"6\"\nrecipients = [\"{recipient}\"]\n"),
+            "recipients = [\"age1nobody\"]\n".to_owned(),
+            "keep = 0\n".to_owned(),
+        ] {
+            assert!(matches!(resolved(&wrong), Err(ConfigError::Backup(_))), "{wrong}");
+        }
     }
 
     #[test]

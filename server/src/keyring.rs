@@ -15,7 +15,7 @@ use types::{ClusterId, KeyId, NamespaceName, Reason, Refusal, TokenId};
 const MATERIAL_MAX: usize = 16_384;
 
 /// The epoch of the root key. Rekeying comes with the seals that need it.
-const EPOCH: u32 = 1;
+pub(crate) const EPOCH: u32 = 1;
 
 /// The keys of an unsealed node.
 pub(crate) struct Keyring {
@@ -122,7 +122,15 @@ impl Keyring {
         crypto::mac::hmac_sha256(self.pseudonyms.expose(), &[value])
     }
 
-    fn namespace_key(&self, namespace: &NamespaceName, wrapped: &[u8]) -> Result<Arc<LockedSecret>, Refusal> {
+    /// A namespace's key, unwrapped now or before.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub(crate) fn namespace_key(
+        &self,
+        namespace: &NamespaceName,
+        wrapped: &[u8],
+    ) -> Result<Arc<LockedSecret>, Refusal> {
         if let Some(known) = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(namespace) {
             return Ok(Arc::clone(known));
         }

@@ -8,6 +8,7 @@
 mod api;
 pub mod audit_store;
 mod authority;
+pub mod backup;
 mod clock;
 pub mod config;
 mod core;

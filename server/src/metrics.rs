@@ -27,6 +27,9 @@ pub(crate) struct Metrics {
     pub lease: Gauge<i64, AtomicI64>,
     /// Leaves in the node's own audit log.
     pub audit_records: Gauge<i64, AtomicI64>,
+    /// Backups written by schedule, and those that failed.
+    pub backups: Counter<u64, AtomicU64>,
+    pub backups_failed: Counter<u64, AtomicU64>,
     /// Keys that are due to rotate and have not.
     pub rotations_due: Gauge<i64, AtomicI64>,
 }
@@ -54,6 +57,13 @@ impl Default for Metrics {
         registry.register("requests", "Answered requests by action and outcome", requests.clone());
         let seconds = Family::<Verb, Histogram>::new_with_constructor(latency);
         registry.register_with_unit("request", "Time to answer by action", Unit::Seconds, seconds.clone());
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let backups = counter("backups", "Backups written to the folder of this node");
+        let backups_failed = counter("backups_failed", "Backups that could not be written to the folder of this node");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -66,6 +76,8 @@ impl Default for Metrics {
             lease: gauge("node_lease", "1 while the node may serve and sign"),
             audit_records: gauge("audit_records", "Records in the audit log of this node"),
             rotations_due: gauge("rotations_due", "Keys due to rotate that have not yet"),
+            backups,
+            backups_failed,
             registry,
             requests,
             seconds,

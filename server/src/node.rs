@@ -58,6 +58,8 @@ pub(crate) struct Node {
     /// One unseal from afar and one on the local socket are tried at a time.
     pub(crate) remote_unseal: Arc<Semaphore>,
     pub(crate) local_unseal: Arc<Semaphore>,
+    /// One backup is made at a time.
+    pub(crate) backups: Arc<Semaphore>,
     /// Unseals that failed since the node was last open, for the record of the one that succeeds.
     pub(crate) failed_unseals: AtomicU64,
     /// Shares of the seal that wait for others.
@@ -110,6 +112,7 @@ impl Node {
             turning: tokio::sync::Mutex::new(()),
             remote_unseal: Arc::new(Semaphore::new(1)),
             local_unseal: Arc::new(Semaphore::new(1)),
+            backups: Arc::new(Semaphore::new(1)),
             failed_unseals: AtomicU64::new(0),
             shares: Mutex::default(),
             sealed_port: SealedPort::default(),

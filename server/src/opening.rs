@@ -13,6 +13,7 @@ use types::{NodeId, SpkiHash, limits};
 
 use crate::audit_store::AuditStore;
 use crate::authority::AuthorityDesk;
+use crate::backup::schedule::Schedule;
 use crate::core::Core;
 use crate::duties::Duties;
 use crate::envelope::StorageEnvelope;
@@ -106,6 +107,8 @@ impl Opened {
         core.tasks.spawn(recorder.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
+        let schedule = Schedule { node: Arc::clone(node), core: Arc::clone(&core), stop: core.stop.clone() };
+        core.tasks.spawn(schedule.run());
         let leading = Leading { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(leading.clone().run_schedules());
         core.tasks.spawn(leading.run_membership());

@@ -20,7 +20,7 @@ use crate::membership::{Membership, check_not_removed};
 use crate::node::{Node, Parts, Phase};
 use crate::{clock, formation, health, join, net, seal};
 
-const IDENTITY_FILE: &str = "identity.key";
+pub(crate) const IDENTITY_FILE: &str = "identity.key";
 const ADMIN_SOCKET: &str = "admin.sock";
 const RAFT_FOLDER: &str = "raft";
 /// How long calls that are under way may take to end when the node stops.

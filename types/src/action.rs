@@ -163,6 +163,10 @@ actions! {
     ReleaseNamespace = "NamespaceService"."ReleaseNamespace", Mutate;
     /// Open a new life of the cluster from a backup.
     OpenGeneration = "BackupService"."OpenGeneration", Mutate;
+    /// Stream a backup of the cluster, sealed to the recipients of the node that answers.
+    CreateBackup = "BackupService"."CreateBackup", Use;
+    /// List the backups in the folder of the node that answers.
+    ListBackups = "BackupService"."ListBackups", Read;
 }
 
 #[cfg(test)]

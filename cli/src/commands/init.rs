@@ -50,16 +50,16 @@ pub(crate) struct InitArgs {
 
 /// The shares of a shamir seal.
 #[derive(Args, Debug)]
-struct ShareArgs {
+pub(crate) struct ShareArgs {
     /// New folder for the shares of a shamir seal, one file each: give every file to somebody else and delete it here
     #[arg(long, value_name = "DIR")]
-    seal_shares_dir: Option<PathBuf>,
+    pub(super) seal_shares_dir: Option<PathBuf>,
     /// Into how many shares the seal's key is split
     #[arg(long, value_name = "N", default_value_t = 5, requires = "seal_shares_dir", value_parser = clap::value_parser!(u8).range(2..=i64::from(types::limits::SEAL_SHARES_MAX)))]
-    seal_shares: u8,
+    pub(super) seal_shares: u8,
     /// How many of the shares open a node
     #[arg(long, value_name = "N", default_value_t = 3, requires = "seal_shares_dir", value_parser = clap::value_parser!(u8).range(2..=i64::from(types::limits::SEAL_SHARES_MAX)))]
-    seal_threshold: u8,
+    pub(super) seal_threshold: u8,
 }
 
 /// How a new private key rests on disk.
@@ -113,15 +113,7 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
         None => SecretBytes::from_vec(Vec::new()),
     };
     let seal_passphrase = seal_passphrase.expose().to_vec();
-    // Made before the cluster is: the shares are handed out once.
-    if let Some(dir) = &args.shares.seal_shares_dir {
-        let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Denied, error.to_string());
-        private_file::create_folder(dir).map_err(|error| refused(&error))?;
-        if dir.read_dir().map_err(|error| refused(&error))?.next().is_some() {
-            return Err(Failure::new(Exit::Conflict, format!("`{}` is not empty", dir.display()))
-                .hint("--seal-shares-dir with a folder that is not there yet"));
-        }
-    }
+    args.shares.make_folder()?;
     let split = args.shares.seal_shares_dir.is_some();
     let mut node = ClusterServiceClient::new(channel);
     let request = InitRequest {
@@ -134,7 +126,9 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
     };
     let answer = node.init(request).await.map_err(|status| refused(&status, args.seal_passphrase_file.is_some()))?;
     let mut answer = answer.into_inner();
-    keep_shares(args.shares.seal_shares_dir.as_deref(), std::mem::take(&mut answer.seal_shares));
+    let shares = std::mem::take(&mut answer.seal_shares);
+    let shares = shares.into_iter().map(|share| SecretBytes::from_vec(share.into_bytes()));
+    keep_shares(args.shares.seal_shares_dir.as_deref(), shares);
     let profile = keep(&folder, &answer, context, &mut node).await?;
     context.print(&Formed {
         cluster_id: answer.cluster_id,
@@ -147,10 +141,23 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
     })
 }
 
+impl ShareArgs {
+    /// Made before the cluster is: the shares are handed out once.
+    pub(super) fn make_folder(&self) -> Result<(), Failure> {
+        let Some(dir) = &self.seal_shares_dir else { return Ok(()) };
+        let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Denied, error.to_string());
+        private_file::create_folder(dir).map_err(|error| refused(&error))?;
+        if dir.read_dir().map_err(|error| refused(&error))?.next().is_none() {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Conflict, format!("`{}` is not empty", dir.display()))
+            .hint("--seal-shares-dir with a folder that is not there yet"))
+    }
+}
+
 /// Writes each share to a file of its own. One that cannot be written is printed: it exists nowhere else.
-fn keep_shares(dir: Option<&Path>, shares: Vec<String>) {
+pub(super) fn keep_shares(dir: Option<&Path>, shares: impl IntoIterator<Item = SecretBytes>) {
     for (number, share) in (1..).zip(shares) {
-        let share = SecretBytes::from_vec(share.into_bytes());
         let path = dir.unwrap_or_else(|| Path::new(".")).join(format!("share-{number}.txt"));
         let line = SecretBytes::from_vec([share.expose(), b"\n"].concat());
         if let Err(error) = private_file::write_new(&path, line.expose()) {

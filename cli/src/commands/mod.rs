@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod backup_views;
 pub(crate) mod ca;
 pub(crate) mod cluster;
 pub(crate) mod completions;
@@ -18,6 +20,7 @@ pub(crate) mod members;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod pages;
+pub(crate) mod restore;
 pub(crate) mod rewrap;
 pub(crate) mod seal;
 pub(crate) mod server;
@@ -52,6 +55,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Operator(command) => operator::run(command, &context).await,
         Command::Seal(command) => seal::run(command, &context).await,
         Command::Audit(command) => audit::run(command, &context).await,
+        Command::Backup(command) => backup::run(command, &context).await,
         Command::Ca(command) => ca::run(command, &context).await,
         Command::Bundle(command) => ca::run_bundle(command, &context).await,
         Command::Whoami => whoami::run(&context).await,

@@ -18,20 +18,8 @@ use crate::failure::Failure;
 /// Arguments of `server`; each is also a setting of the file and, as CHANCERY_…, of the environment.
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the node keeps everything
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
     #[command(flatten)]
-    ports: Ports,
-    /// What wraps the root key on this node's disk
-    #[arg(long, value_name = "TYPE")]
-    seal: Option<Seal>,
-    /// File of mode 0600 with the passphrase of the seal; without it the node waits for `chancery seal unseal`
-    #[arg(long, value_name = "FILE")]
-    seal_passphrase_file: Option<PathBuf>,
+    node: NodeArgs,
     /// File of mode 0600 with a join token of `chancery cluster token --for node`; for the first start only
     #[arg(long, value_name = "FILE")]
     join: Option<PathBuf>,
@@ -47,6 +35,25 @@ pub(crate) struct ServerArgs {
     /// Shape of the log on stderr
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogShape>,
+}
+
+/// Where a node is: its folder, its addresses, its seal.
+#[derive(Args, Debug)]
+pub(crate) struct NodeArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the node keeps everything
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ports: Ports,
+    /// What wraps the root key on this node's disk
+    #[arg(long, value_name = "TYPE")]
+    seal: Option<Seal>,
+    /// File of mode 0600 with the passphrase of the seal; without it the node waits for `chancery seal unseal`
+    #[arg(long, value_name = "FILE")]
+    seal_passphrase_file: Option<PathBuf>,
 }
 
 /// Where the ports listen and how others reach them.
@@ -93,12 +100,13 @@ pub(crate) enum LogShape {
 pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let until_stdin_closes = args.until_stdin_closes;
     let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
-    let file = args.config.clone();
-    let join_as_learner = args.learner;
-    let mut config = Config::load(file.as_deref(), args.settings()).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string()).hint("deploy/conf has an example of every setting")
-    })?;
-    config.join_as_learner = join_as_learner;
+    let format = args.log_format.map(|shape| match shape {
+        LogShape::Text => LogFormat::Text,
+        LogShape::Json => LogFormat::Json,
+    });
+    let log = LogSettings { level: args.log_level, format };
+    let mut config = args.node.load(Settings { log, ..Settings::default() })?;
+    config.join_as_learner = args.learner;
     let shape = match config.log_format {
         LogFormat::Text => LogShape::Text,
         LogFormat::Json => LogShape::Json,
@@ -158,7 +166,15 @@ pub(crate) async fn stdin_closed() {
     while stdin.read(&mut ignored).await.is_ok_and(|got| got > 0) {}
 }
 
-impl ServerArgs {
+impl NodeArgs {
+    /// The settings: file, then environment, then these flags and `more`.
+    pub(crate) fn load(self, more: Settings) -> Result<Config, Failure> {
+        let file = self.config.clone();
+        Config::load(file.as_deref(), self.settings().overridden_by(more)).map_err(|error| {
+            Failure::new(Exit::Usage, error.to_string()).hint("deploy/conf has an example of every setting")
+        })
+    }
+
     /// The flags as settings, which override file and environment.
     fn settings(self) -> Settings {
         let Ports { api_listen, api_advertise, peer_listen, peer_advertise, health_listen } = self.ports;
@@ -167,17 +183,12 @@ impl ServerArgs {
             Seal::Passphrase => SealKind::Passphrase,
             Seal::Shamir => SealKind::Shamir,
         });
-        let format = self.log_format.map(|shape| match shape {
-            LogShape::Text => LogFormat::Text,
-            LogShape::Json => LogFormat::Json,
-        });
         Settings {
             data_dir: self.data_dir,
             api: Listener { listen: api_listen, advertise: api_advertise },
             peer: Listener { listen: peer_listen, advertise: peer_advertise },
             health: Listener { listen: health_listen, advertise: None },
             seal: SealSettings { kind, passphrase_file: self.seal_passphrase_file },
-            log: LogSettings { level: self.log_level, format },
             ..Settings::default()
         }
     }

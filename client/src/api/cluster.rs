@@ -5,18 +5,20 @@ use proto::audit::v1::{
     GetHeadsRequest, GetHeadsResponse, ListRecordsRequest, ListRecordsResponse, Record, SearchRequest, SearchResponse,
     TailRequest,
 };
+use proto::cluster::v1::backup_service_client::BackupServiceClient;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::namespace_service_client::NamespaceServiceClient;
 use proto::cluster::v1::operator_service_client::OperatorServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use proto::cluster::v1::{
-    Binding, ClusterStatus, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest,
-    DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest, GetSealStatusRequest, GetStatusRequest,
-    GrantRoleRequest, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse,
-    RedeemNodeTokenRequest, RedeemNodeTokenResponse, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse,
-    ResetTimeRequest, ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest,
-    SealStatus, SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
+    Binding, ClusterStatus, CreateBackupRequest, CreateBackupResponse, CreateJoinTokenRequest, CreateJoinTokenResponse,
+    CreateNamespaceRequest, DrainNodeRequest, DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest,
+    GetSealStatusRequest, GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse,
+    ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest,
+    ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest,
+    RedeemNodeTokenResponse, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest,
+    ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus,
+    SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
     UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
@@ -58,6 +60,15 @@ service! {
     local seal(SealRequest) -> SealStatus = seal;
     /// Whether it is sealed.
     local status(GetSealStatusRequest) -> SealStatus = get_status;
+}
+
+service! {
+    /// Backups, made by the node that answers.
+    Backups over BackupServiceClient, from backups;
+    /// Streams one.
+    stream create(CreateBackupRequest) -> CreateBackupResponse = create_backup;
+    /// Those that the node has written by itself.
+    local list(ListBackupsRequest) -> ListBackupsResponse = list_backups;
 }
 
 service! {

@@ -9,7 +9,7 @@ mod cluster;
 mod kms;
 
 pub use ca::{Agents, Authorities, Bundles, Entries, Svids};
-pub use cluster::{Audit, Cluster, Namespaces, Operators, Seal};
+pub use cluster::{Audit, Backups, Cluster, Namespaces, Operators, Seal};
 pub use kms::{Crypto, Keys};
 
 /// A new request id: UUIDv7, as AIP-155 asks of the caller of every mutation.

@@ -5,6 +5,7 @@
 mod agents;
 mod audit;
 mod authorities;
+mod backups;
 mod cluster;
 mod crypto;
 mod entries;

@@ -52,6 +52,7 @@ pub(crate) fn api_routes(node: &Arc<Node>) -> Result<Routes, tonic_reflection::s
         .add_service(bounded!(cluster::seal_service_server::SealServiceServer::<Api>, api.clone()))
         .add_service(bounded!(cluster::namespace_service_server::NamespaceServiceServer::<Api>, api.clone()))
         .add_service(bounded!(cluster::operator_service_server::OperatorServiceServer::<Api>, api.clone()))
+        .add_service(bounded!(cluster::backup_service_server::BackupServiceServer::<Api>, api.clone()))
         .add_service(bounded!(AuditServiceServer::<Api>, api)))
 }
 

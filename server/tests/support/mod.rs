@@ -14,7 +14,7 @@ use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use server::Config;
-use server::config::{SealKind, Settings};
+use server::config::{BackupSettings, SealKind, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -35,10 +35,14 @@ pub(crate) struct Cluster {
     pub(crate) shares: Vec<String>,
 }
 
+/// A place for a node whose data folder is not there yet.
+pub(crate) struct Seat(Node, tempfile::TempDir);
+
 struct Node {
     dir: PathBuf,
     ports: Vec<u16>,
     seal: SealKind,
+    backup: BackupSettings,
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
     /// Its own, so that it can be killed with everything that it has started.
     runtime: Option<Runtime>,
@@ -63,9 +67,25 @@ impl Cluster {
 
     /// Forms a cluster whose folders lie under that one.
     pub(crate) async fn form_under(folder: tempfile::TempDir, size: usize, seal: SealKind) -> Self {
+        Self::form_with(folder, size, seal, BackupSettings::default()).await
+    }
+
+    /// Forms a cluster of that many voters whose nodes back it up, each in a folder of its own below the given one.
+    pub(crate) async fn form_backed_up(size: usize, backup: BackupSettings) -> Self {
+        Self::form_with(tempfile::tempdir().expect("a folder"), size, SealKind::File, backup).await
+    }
+
+    async fn form_with(folder: tempfile::TempDir, size: usize, seal: SealKind, backup: BackupSettings) -> Self {
         let signer = P256Signer::generate();
         let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
-        let nodes = (1..=size).map(|n| Node::new(folder.path().join(format!("node-{n}")), seal)).collect();
+        let node = |n: usize| {
+            let own = backup.folder.as_ref().map(|folder| folder.join(format!("{n}")));
+            let backup = BackupSettings { folder: own, ..backup.clone() };
+            let mut node = Node::new(folder.path().join(format!("node-{n}")), seal);
+            node.backup = backup;
+            node
+        };
+        let nodes = (1..=size).map(node).collect();
         let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]), shares: Vec::new() };
         cluster.nodes[0].start(None);
         let socket = cluster.nodes[0].dir.join("admin.sock");
@@ -93,6 +113,26 @@ impl Cluster {
             cluster.votes(&client, index + 1).await;
         }
         cluster
+    }
+
+    /// A place for the first node of a restored cluster, and its settings.
+    pub(crate) fn seat() -> (Seat, Config) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let node = Node::new(folder.path().join("node-1"), SealKind::File);
+        let config = node.config();
+        (Seat(node, folder), config)
+    }
+
+    /// The cluster, restored to that place, with the operator and the pinned key that it had.
+    pub(crate) fn revived(&self, Seat(mut node, folder): Seat) -> Self {
+        node.start(None);
+        let (operator, cluster_key_hash) = (self.operator.clone(), self.cluster_key_hash);
+        Self { folder, nodes: vec![node], operator, cluster_key_hash, shares: Vec::new() }
+    }
+
+    /// The hash that its clients pin.
+    pub(crate) fn key_hash(&self) -> SpkiHash {
+        self.cluster_key_hash
     }
 
     /// Starts one more node, with a token of its own, and returns its index; it is not waited for.
@@ -125,7 +165,7 @@ impl Cluster {
     }
 
     /// Waits until that many nodes vote.
-    async fn votes(&self, client: &Client, size: usize) {
+    pub(crate) async fn votes(&self, client: &Client, size: usize) {
         until("every node to vote", Duration::from_secs(30), || async {
             let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
             let votes = |node: &wire::NodeStatus| {
@@ -284,7 +324,7 @@ impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
         let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let ports = held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-        Self { dir, ports, seal, running: None, runtime: None }
+        Self { dir, ports, seal, backup: BackupSettings::default(), running: None, runtime: None }
     }
 
     fn kill(&mut self) {
@@ -294,7 +334,7 @@ impl Node {
         }
     }
 
-    fn start(&mut self, token: Option<String>) {
+    fn config(&self) -> Config {
         let mut settings = Settings { data_dir: Some(self.dir.clone()), ..Settings::default() };
         let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
         settings.api.listen = listen(self.ports[0]);
@@ -302,8 +342,12 @@ impl Node {
         settings.health.listen = listen(self.ports[2]);
         settings.seal.kind = Some(self.seal);
         settings.audit.reserve_bytes = Some(1024 * 1024);
-        let stop = CancellationToken::new();
-        let config = Config::resolve(settings).expect("complete");
+        settings.backup = self.backup.clone();
+        Config::resolve(settings).expect("complete")
+    }
+
+    fn start(&mut self, token: Option<String>) {
+        let (config, stop) = (self.config(), CancellationToken::new());
         self.kill();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");

@@ -39,6 +39,22 @@ impl State {
         page(own.map(|(_, name, key)| (name, key)), size, |(name, _)| (*name).clone())
     }
 
+    /// How many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> u64 {
+        self.key_table().len() as u64
+    }
+
+    /// Every key of every namespace, by namespace and name.
+    pub fn all_keys(&self) -> impl Iterator<Item = (&(NamespaceName, KeyName), &kms::Key)> {
+        self.key_table().iter()
+    }
+
+    /// Every version of a key, oldest first.
+    pub fn all_versions(&self, id: &KeyId) -> impl Iterator<Item = (u32, &kms::KeyVersion)> {
+        self.version_table().range((*id, 0)..=(*id, u32::MAX)).map(|((_, number), row)| (*number, row))
+    }
+
     /// One version of a key. As fast with a million versions as with one.
     #[must_use]
     pub fn key_version(&self, id: &KeyId, version: u32) -> Option<&kms::KeyVersion> {

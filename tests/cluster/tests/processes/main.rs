@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod audit_log;
+mod backup;
 mod canary;
 mod errors;
 mod kill;

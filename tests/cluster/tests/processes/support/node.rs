@@ -55,6 +55,12 @@ impl Node {
         loopback(self.ports[0])
     }
 
+    /// Where its ports are, as flags.
+    pub(crate) fn listens(&self) -> [String; 4] {
+        let listen = |port: u16| format!("127.0.0.1:{port}");
+        ["--api-listen".into(), listen(self.ports[0]), "--peer-listen".into(), listen(self.ports[1])]
+    }
+
     /// Everything it has printed so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -1,0 +1,162 @@
+//! Opens a backup in memory and holds everything in it against everything else; nothing of it touches a disk.
+
+use std::io;
+use std::path::Path;
+
+use audit::{Frontier, LogName};
+use crypto::recipients::Identity;
+use crypto::sign::P256Signer;
+use kms::wrapping::UnderNamespace;
+use state::State;
+use types::{Refusal, SpkiHash};
+
+use super::read::Contents;
+use super::{BackupError, Inspected, RootKey, inspect, probe};
+use crate::keyring::Keyring;
+
+/// What was found in a backup that can be relied on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// Its structure and manifest.
+    pub inspected: Inspected,
+    /// Keys in it.
+    pub keys: u64,
+    /// Versions of keys whose material opened.
+    pub versions: u64,
+    /// Namespaces whose probe decrypted.
+    pub probes: u64,
+    /// Records of the audit log, whose root is the state's.
+    pub audit_leaves: u64,
+}
+
+/// A backup that was opened and holds together.
+pub(super) struct Opened {
+    pub(super) verified: Verified,
+    pub(super) state: State,
+    pub(super) roots: Vec<RootKey>,
+}
+
+/// Checks a backup from end to end; blocks. With `pinned`, it must be signed by that cluster's key.
+///
+/// # Errors
+/// What does not hold.
+pub fn verify(
+    path: &Path,
+    identities: &[Identity],
+    pinned: Option<SpkiHash>,
+    passed: &mut dyn FnMut(u64),
+) -> Result<Verified, BackupError> {
+    open(path, identities, pinned, passed).map(|opened| opened.verified)
+}
+
+/// As [`verify`]; what was opened is handed over.
+pub(super) fn open(
+    path: &Path,
+    identities: &[Identity],
+    pinned: Option<SpkiHash>,
+    passed: &mut dyn FnMut(u64),
+) -> Result<Opened, BackupError> {
+    let inspected = inspect(path, passed)?;
+    if let Some(pinned) = pinned {
+        inspected.check_pinned(pinned)?;
+    }
+    let (found, known) = (inspected.manifest.state_version, state::VERSION_NEWEST);
+    if found > known {
+        return Err(BackupError::Newer { found, known });
+    }
+    let (mut frontier, most) = (Frontier::new(), inspected.manifest.audit_leaves);
+    let contents = inspected.open(identities, &mut |leaf| {
+        if frontier.size() >= most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds more audit records than it says"));
+        }
+        frontier.push(leaf);
+        Ok(())
+    })?;
+    let Contents { roots, probes, state } = contents;
+    check_agreement(&inspected, &state, &roots)?;
+    if frontier.head(LogName::Cluster) != state.cluster_audit_head() {
+        return Err(damaged("its audit records do not give the head that the state holds"));
+    }
+    let keyring = keyring(&inspected, &roots)?;
+    check_cluster_key(&inspected, &state, &keyring)?;
+    let versions = check_material(&state, &keyring)?;
+    let missing = state.namespaces().find(|(name, _)| !probes.iter().any(|probe| probe.namespace == **name));
+    if let Some((name, _)) = missing {
+        return Err(BackupError::Damaged(format!("it has no probe of namespace `{name}`")));
+    }
+    for probe in &probes {
+        probe.check(&state, &keyring, inspected.manifest.index)?;
+    }
+    let verified = Verified {
+        keys: inspected.manifest.keys,
+        versions,
+        probes: probes.len() as u64,
+        audit_leaves: frontier.size(),
+        inspected,
+    };
+    Ok(Opened { verified, state, roots })
+}
+
+/// The keys of the backup, in memory.
+fn keyring(inspected: &Inspected, roots: &[RootKey]) -> Result<Keyring, BackupError> {
+    let cluster = inspected.manifest.cluster().ok_or_else(|| damaged("its manifest names no cluster"))?;
+    let [root] = roots else { return Err(damaged("it has more root keys than this build knows what to do with")) };
+    let root = crypto::LockedSecret::new(root.key.expose());
+    Ok(Keyring::new(cluster, root.map_err(|error| BackupError::Failed(error.to_string()))?))
+}
+
+/// What the manifest says is what the state is.
+fn check_agreement(inspected: &Inspected, state: &State, roots: &[RootKey]) -> Result<(), BackupError> {
+    let manifest = &inspected.manifest;
+    let row = state.cluster().ok_or_else(|| damaged("its state is of no cluster"))?;
+    let epochs: Vec<u32> = roots.iter().map(|root| root.epoch).collect();
+    let agreements = [
+        ("cluster", manifest.cluster() == Some(row.id)),
+        ("trust domain", manifest.trust_domain == row.trust_domain),
+        ("generation", manifest.generation == row.generation.get()),
+        ("cluster key", ca::spki_hash(&row.spki) == inspected.cluster_key_hash),
+        ("index", manifest.index == state.index()),
+        ("state time", manifest.state_time_ms == state.time().0),
+        ("version", manifest.state_version == state.version()),
+        ("root keys", manifest.root_epochs == epochs),
+        ("number of namespaces", manifest.namespaces == state.namespaces().count() as u64),
+        ("number of keys", manifest.keys == state.key_count()),
+        ("number of audit records", manifest.audit_leaves == state.cluster_audit_head().size),
+    ];
+    match agreements.iter().find(|(_, holds)| !holds) {
+        Some((what, _)) => Err(BackupError::Damaged(format!("manifest and state disagree on the {what}"))),
+        None => state.check().map_err(BackupError::Damaged),
+    }
+}
+
+/// The cluster key in the state opens, and is the one that signed.
+fn check_cluster_key(inspected: &Inspected, state: &State, keyring: &Keyring) -> Result<(), BackupError> {
+    let row = state.cluster().ok_or_else(|| damaged("its state is of no cluster"))?;
+    let pkcs8 = keyring.cluster_key(&row.key_wrapped)?;
+    let signer = P256Signer::from_pkcs8(pkcs8.expose()).map_err(|_| damaged("its cluster key cannot be read"))?;
+    if ca::spki_hash(&signer.spki_der()) == inspected.cluster_key_hash {
+        return Ok(());
+    }
+    Err(damaged("the cluster key in it is not the one that signed it"))
+}
+
+/// The material of every version opens; says how many there are.
+fn check_material(state: &State, keyring: &Keyring) -> Result<u64, Refusal> {
+    let mut opened = 0;
+    for ((namespace, _), key) in state.all_keys() {
+        let kek = keyring.namespace_key(namespace, probe::wrapped_key(state, namespace)?)?;
+        for (version, row) in state.all_versions(&key.id) {
+            let place = UnderNamespace { namespace, key_id: key.id, version, algorithm: key.algorithm };
+            kms::wrapping::unwrap_material(kek.expose(), place, &row.wrapped).map_err(|fault| {
+                let text = format!("version {version} of a key in `{namespace}` does not open: {fault}");
+                Refusal::new(types::Reason::Internal, text)
+            })?;
+            opened += 1;
+        }
+    }
+    Ok(opened)
+}
+
+fn damaged(why: &str) -> BackupError {
+    BackupError::Damaged(why.to_owned())
+}

@@ -1,5 +1,6 @@
 //! The command line: one seed in this process, or many in a process each.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -80,9 +81,12 @@ fn scripts(seeds: u64, base: u64) -> Result<(), String> {
     let mut bad = 0;
     for script in &scripts::ALL {
         each(base..base.saturating_add(seeds), &["script", script.name], &[], |_, ended| {
-            if let Err(what) = ended {
-                bad += 1;
-                complain(what.trim_end());
+            match ended {
+                Ok(said) => say(&format!("{}: {}", script.name, counts_of(&said))),
+                Err(what) => {
+                    bad += 1;
+                    complain(what.trim_end());
+                }
             }
             true
         })?;
@@ -92,15 +96,34 @@ fn scripts(seeds: u64, base: u64) -> Result<(), String> {
 
 /// Runs many seeds, one process each, as many at a time as there are cores.
 fn many(seeds: u64, base: u64) -> Result<(), String> {
-    let mut bad = 0;
+    let (mut bad, mut totals) = (0, BTreeMap::new());
     each(base..base.saturating_add(seeds), &["one"], &[], |seed, ended| {
-        if let Err(what) = ended {
-            bad += 1;
-            complain(&with_replay(seed, &what));
+        match ended {
+            Ok(said) => add_up(counts_of(&said), &mut totals),
+            Err(what) => {
+                bad += 1;
+                complain(&with_replay(seed, &what));
+            }
         }
         true
     })?;
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} of {seeds} seeds failed")) }
+    if bad > 0 {
+        return Err(format!("{bad} of {seeds} seeds failed"));
+    }
+    let totals: Vec<String> = totals.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    say(&format!("{seeds} seeds held: {}", totals.join(", ")));
+    Ok(())
+}
+
+/// What a good run said, without the hash of its trace: `COUNT WHAT, COUNT WHAT`.
+fn counts_of(said: &str) -> &str {
+    said.trim_end().split_once(' ').map_or("", |(_, counts)| counts)
+}
+
+fn add_up(counts: &str, totals: &mut BTreeMap<String, u64>) {
+    for (count, what) in counts.split(", ").filter_map(|part| part.split_once(' ')) {
+        *totals.entry(what.to_owned()).or_default() += count.parse::<u64>().unwrap_or(0);
+    }
 }
 
 /// A process that died without a word (a panic, a hang) gets its replay line here.
@@ -128,7 +151,10 @@ fn twice(seeds: u64, base: u64) -> Result<(), String> {
     }
     let [first, second] = traces;
     match first.iter().zip(&second).find(|(one, other)| one != other) {
-        None => Ok(()),
+        None => {
+            say(&format!("{seeds} seeds left the same trace twice"));
+            Ok(())
+        }
         Some((one, other)) => Err(format!("seed {} ran differently: {}then {}", one.0, one.1, other.1)),
     }
 }

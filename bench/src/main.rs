@@ -1,4 +1,4 @@
-//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short]`.
+//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short | --scale KEYS]`.
 //!
 //! A ratio is better-is-higher: the peer's cost divided by ours. Costs are CPU time of the server process per operation,
 //! which does not depend on who else uses the machine; wall rates stand beside them. Every figure is the median of
@@ -16,6 +16,7 @@ mod host;
 mod load;
 mod node;
 mod report;
+mod scale;
 mod unary;
 mod usage;
 
@@ -33,6 +34,9 @@ struct Arguments {
     /// Fewer and shorter runs, within a minute; docs/BENCHMARKS.md stays as it is
     #[arg(long)]
     short: bool,
+    /// Only what so many keys cost: pauses, start, memory; docs/BENCHMARKS.md stays as it is
+    #[arg(long, value_name = "KEYS", conflicts_with = "short")]
+    scale: Option<usize>,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -50,6 +54,8 @@ enum Part {
     },
     /// The bare peer
     Echo { client: String },
+    /// A member with many keys that says what its start took
+    OpenScale { folder: PathBuf, keys: usize },
     /// One pass over a file
     File { pass: file::Pass, input: PathBuf, output: Option<PathBuf> },
 }
@@ -65,13 +71,20 @@ pub(crate) struct Effort {
     pub(crate) warm_up: usize,
     /// Bytes of the large file, and of the small one whose peak memory is compared with it.
     pub(crate) file_bytes: [u64; 2],
+    /// Keys of the state whose snapshot and start are measured.
+    pub(crate) keys: usize,
 }
 
 const MIB: u64 = 1_024 * 1_024;
-const FULL: Effort =
-    Effort { runs: 7, window: Duration::from_millis(1_500), warm_up: 2_000, file_bytes: [256 * MIB, 8 * MIB] };
+const FULL: Effort = Effort {
+    runs: 7,
+    window: Duration::from_millis(1_500),
+    warm_up: 2_000,
+    file_bytes: [256 * MIB, 8 * MIB],
+    keys: 1_000_000,
+};
 const SHORT: Effort =
-    Effort { runs: 5, window: Duration::from_millis(250), warm_up: 300, file_bytes: [64 * MIB, 8 * MIB] };
+    Effort { runs: 5, window: Duration::from_millis(250), warm_up: 300, file_bytes: [64 * MIB, 8 * MIB], keys: 20_000 };
 
 fn main() -> Result<(), Fault> {
     crypto::tls::install_provider();
@@ -80,7 +93,11 @@ fn main() -> Result<(), Fault> {
     let arguments = Arguments::parse();
     let outcome = runtime.block_on(async {
         match arguments.part {
-            None => run(arguments.short).await,
+            None => match arguments.scale {
+                Some(keys) => run_scale(keys).await,
+                None => run(arguments.short).await,
+            },
+            Some(Part::OpenScale { folder, keys }) => scale::open(&folder, keys).await,
             Some(Part::Node { data_dir, join }) => node::serve(data_dir, join).await,
             Some(Part::Echo { client }) => echo::serve(&client).await,
             Some(Part::File { pass, input, output }) => file::pass(pass, &input, output.as_deref()).await,
@@ -89,6 +106,15 @@ fn main() -> Result<(), Fault> {
     // A child's thread that waits for stdin must not keep it.
     runtime.shutdown_background();
     outcome
+}
+
+/// One part by itself, with as many keys as are asked for.
+async fn run_scale(keys: usize) -> Result<(), Fault> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the checkout has no root")?.join("target");
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
+    let rows = scale::compare(folder.path(), keys, Effort { runs: 3, ..FULL }).await?;
+    report::print(&rows);
+    Ok(folder.close()?)
 }
 
 async fn run(short: bool) -> Result<(), Fault> {
@@ -104,6 +130,7 @@ async fn run(short: bool) -> Result<(), Fault> {
     }
 
     let mut rows = file::compare(folder.path(), effort).await?;
+    rows.extend(scale::compare(folder.path(), effort.keys, effort).await?);
     report::print(&rows);
     for nodes in [1, 3] {
         let cluster = cluster::Cluster::form(&folder.path().join(format!("cluster-{nodes}")), nodes).await?;

@@ -97,6 +97,9 @@ How to read it
   durable.
 - **Files**: a cached file through the SDK's streaming, whole process, against the same cipher over memory. To a file means
   written, synced and renamed. Peak memory is that of the process (VmHWM), and does not grow with the file.
+- **Keys at scale**: one member over real files, sealed and synced, with that many keys in its state, while 16 changes are
+  under way: the longest time between two applied entries, with a snapshot being written and without; then processes that
+  start from the snapshot: the slowest start, and the highest peak memory (VmHWM). Without the server around them.
 - **CreateKey**: an entry in the Raft log of each node of a majority and a record in its audit log, both synced. The peer
   is the least that any durable write costs: 512 bytes appended and one fdatasync for all that wait.
 ";

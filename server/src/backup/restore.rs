@@ -116,7 +116,13 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
     steps(Step::Opened)?;
 
     let signer = P256Signer::generate();
-    let life = open_generation(order, &verified, state, &signer, &addresses)?;
+    let info = NodeInfo {
+        spki: ca::spki_hash(&signer.spki_der()),
+        peer_address: addresses.peer.clone(),
+        api_address: addresses.api.clone(),
+    };
+    let (seen, backup, compromised) = (order.seen, verified.inspected.body_sha256, order.compromised);
+    let life = open_generation(state, Opening { seen, backup, info, compromised })?;
     let cluster = verified.inspected.manifest.cluster().ok_or_else(|| failed(&"the manifest names no cluster"))?;
     let [root] = roots.as_slice() else { return Err(failed(&"there is more than one root key in the backup")) };
     let folder = fresh_folder(temporary)?;
@@ -169,25 +175,31 @@ fn advertised(what: &str, port: &Port) -> Result<String, BackupError> {
     }
 }
 
+/// What a restore would make of that state, in memory: for whoever wants to know whether it would succeed.
+pub(super) fn rehearse(state: &State) -> Result<State, BackupError> {
+    let spki = ca::spki_hash(&P256Signer::generate().spki_der());
+    let nowhere = || "localhost:1".to_owned();
+    let info = NodeInfo { spki, peer_address: nowhere(), api_address: nowhere() };
+    let opening = Opening { seen: Generation::NONE, backup: [0; 32], info, compromised: false };
+    open_generation(state.clone(), opening).map(|life| life.state)
+}
+
+/// What a generation is opened with.
+struct Opening {
+    seen: Generation,
+    backup: [u8; 32],
+    info: NodeInfo,
+    compromised: bool,
+}
+
 /// Applies the entry that opens the next generation.
-fn open_generation(
-    order: &Order,
-    verified: &Verified,
-    mut state: State,
-    signer: &P256Signer,
-    addresses: &Addresses,
-) -> Result<Life, BackupError> {
-    let generation = state.next_generation(order.seen)?;
-    let info = NodeInfo {
-        spki: ca::spki_hash(&signer.spki_der()),
-        peer_address: addresses.peer.clone(),
-        api_address: addresses.api.clone(),
-    };
+fn open_generation(mut state: State, opening: Opening) -> Result<Life, BackupError> {
+    let Opening { seen, backup, info, compromised } = opening;
     let command = Command::OpenGeneration {
-        generation,
-        backup: verified.inspected.body_sha256,
+        generation: state.next_generation(seen)?,
+        backup,
         info,
-        compromised: order.compromised,
+        compromised,
         quarantine: Some(state::rows::QuarantineReason::NoLedger),
     };
     let proposal = Proposal { actor: Principal::LocalAdmin, at: clock::now(), request: None, basis: None, command };

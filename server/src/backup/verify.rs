@@ -11,7 +11,7 @@ use state::State;
 use types::{Refusal, SpkiHash};
 
 use super::read::Contents;
-use super::{BackupError, Inspected, RootKey, inspect, probe};
+use super::{BackupError, Inspected, RootKey, inspect, probe, restore};
 use crate::keyring::Keyring;
 
 /// What was found in a backup that can be relied on.
@@ -84,8 +84,9 @@ pub(super) fn open(
     if let Some((name, _)) = missing {
         return Err(BackupError::Damaged(format!("it has no probe of namespace `{name}`")));
     }
+    let scratch = restore::rehearse(&state)?;
     for probe in &probes {
-        probe.check(&state, &keyring, inspected.manifest.index)?;
+        probe.check(&scratch, &keyring, inspected.manifest.index)?;
     }
     let verified = Verified {
         keys: inspected.manifest.keys,

@@ -57,7 +57,8 @@ pub fn what_is_due(now: Time, authorities: &[Authority], knowledge: Knowledge<'_
             S::Generated if check_room(authorities).is_ok() => Step::Publish,
             S::Published if check_activation(now, authority, authorities, knowledge).is_ok() => Step::Activate,
             S::Active if must_drain(now, authority, authorities, knowledge) => Step::Drain,
-            S::Draining | S::Tainted if now >= trusted_until(authority) => Step::Retire,
+            S::Draining if now >= trusted_until(authority) => Step::Retire,
+            S::Tainted if now >= reissued_by(authority, knowledge.svid_ttl_max) => Step::Retire,
             _ => continue,
         };
         due.push(Due::Step(authority.key, step));
@@ -154,6 +155,12 @@ fn must_drain(now: Time, authority: &Authority, authorities: &[Authority], knowl
 /// Until when SVIDs of an authority that signs no more may be unexpired.
 fn trusted_until(authority: &Authority) -> Time {
     authority.ended.unwrap_or(Time::EPOCH).after(AUTHORITY_DRAINING).min(authority.not_after)
+}
+
+/// When everything that a tainted authority signed has been replaced by others: workloads renew at half-life, so the largest
+/// TTL in use is enough. Until then its root stays, or every workload that it served would be cut off at once.
+fn reissued_by(authority: &Authority, svid_ttl_max: Millis) -> Time {
+    authority.ended.unwrap_or(Time::EPOCH).after(svid_ttl_max).min(trusted_until(authority))
 }
 
 /// Whether an authority that never signed is of no use any more.

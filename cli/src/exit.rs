@@ -46,6 +46,7 @@ impl Exit {
             | Reason::RequestIdExpired
             | Reason::KeyDisabled
             | Reason::RestoreQuarantine
+            | Reason::KeyDestroyed
             | Reason::NotDue
             | Reason::AlreadyInitialized
             | Reason::NotInitialized => Self::Conflict,
@@ -114,6 +115,7 @@ mod tests {
             8 REMOVED
             5 RESTORE_QUARANTINE
             8 DISK_FULL
+            5 KEY_DESTROYED
         "#]]
         .assert_eq(&table);
     }

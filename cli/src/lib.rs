@@ -12,6 +12,7 @@ mod failure;
 mod output;
 mod passphrase;
 mod progress;
+mod receipts;
 mod values;
 mod views;
 

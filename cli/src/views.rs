@@ -7,6 +7,7 @@ use prost_types::{Duration, Timestamp};
 use serde::Serialize;
 
 use crate::output::{Show, Table, printable};
+use crate::receipts::ReceiptView;
 use crate::values::{day, from_wire_duration, from_wire_time, minute, short};
 
 /// A time in json.
@@ -66,6 +67,10 @@ pub(crate) struct KeyView {
     pub(crate) enabled: bool,
     pub(crate) key_id: String,
     pub(crate) etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) destroy_time: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) receipts: Vec<ReceiptView>,
     #[serde(skip)]
     wire: kms::Key,
 }
@@ -86,6 +91,8 @@ impl From<kms::Key> for KeyView {
             enabled: wire.enabled,
             key_id: wire.key_id.clone(),
             etag: wire.etag.clone(),
+            destroy_time: rfc3339(wire.destroy_time.as_ref()),
+            receipts: wire.receipts.iter().map(ReceiptView::from).collect(),
             wire,
         }
     }
@@ -100,7 +107,7 @@ impl Row for KeyView {
         table.row([
             short(&self.name).to_owned(),
             format!("v{}", self.primary_version),
-            state(self.enabled),
+            self.state(),
             length(self.wire.rotation_period.as_ref()),
             at(self.wire.next_rotation_time.as_ref()),
             at(self.wire.create_time.as_ref()),
@@ -110,9 +117,9 @@ impl Row for KeyView {
 
 impl Show for KeyView {
     fn text(&self) -> String {
-        fields(&[
+        let text = fields(&[
             ("name", self.name.clone()),
-            ("state", state(self.enabled)),
+            ("state", self.state()),
             ("algorithm", self.algorithm.replace('_', "-")),
             ("primary", format!("v{}", self.primary_version)),
             ("rotates", length(self.wire.rotation_period.as_ref())),
@@ -120,11 +127,16 @@ impl Show for KeyView {
             ("created", at(self.wire.create_time.as_ref())),
             ("key id", self.key_id.clone()),
             ("etag", self.etag.clone()),
-        ])
+        ]);
+        std::iter::once(text.as_str()).chain(self.receipts.iter().map(ReceiptView::text)).collect::<Vec<_>>().join("\n")
     }
 }
 
 impl KeyView {
+    fn state(&self) -> String {
+        if self.destroy_time.is_some() { "destroyed".to_owned() } else { state(self.enabled) }
+    }
+
     /// What is said after `created` and `rotated`: when the key rotates next.
     pub(crate) fn next(&self) -> String {
         match &self.wire.next_rotation_time {
@@ -151,6 +163,7 @@ impl From<kms::KeyVersion> for VersionView {
         let state = match wire.state() {
             kms::VersionState::Enabled => "ENABLED",
             kms::VersionState::Disabled => "DISABLED",
+            kms::VersionState::Destroyed => "DESTROYED",
             kms::VersionState::Unspecified => "UNSPECIFIED",
         };
         let cause = match wire.cause() {

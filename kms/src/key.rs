@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSION_STEP, limits::KEY_VERSIONS_MAX};
 
-use crate::{Algorithm, KeyVersion, Rotation, RotationCause};
+use crate::{Algorithm, KeyVersion, Rotation, RotationCause, VersionState};
 
 /// A key's row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Key {
     pub last_version: u32,
     /// How many versions there were: numbers skip some after a restore.
     pub versions: u32,
+    /// When it was destroyed with all of its versions. Its name stays taken.
+    pub destroyed: Option<Time>,
     /// The log index of the entry that last changed it.
     pub revision: Revision,
 }
@@ -62,6 +64,7 @@ impl Key {
             enabled: true,
             last_version: 1,
             versions: 1,
+            destroyed: None,
             revision,
         };
         Ok((key, KeyVersion::new(RotationCause::Created, wrapped, now, revision)))
@@ -84,7 +87,7 @@ impl Key {
     /// `expect_last` is the last version that the proposer saw; comparing it makes a repeated proposal harmless.
     ///
     /// # Errors
-    /// `KeyDisabled` for a disabled key; `NotDue` for a schedule that is not due or has been served already;
+    /// `KeyDisabled` for a disabled key, `KeyDestroyed` for a destroyed one; `NotDue` for a schedule that is not due or has been served already;
     /// `PreconditionFailed` when an operator's expectation does not hold; `LimitExceeded` past the last version.
     pub fn add_version(
         &mut self,
@@ -94,9 +97,7 @@ impl Key {
         at: At,
     ) -> Result<(u32, KeyVersion), Refusal> {
         let At { now, revision } = at;
-        if !self.enabled {
-            return Err(disabled());
-        }
+        self.usable()?;
         if cause == RotationCause::Schedule && (self.last_version != expect_last || !self.is_due(now)) {
             return Err(Refusal::new(Reason::NotDue, "the rotation is not due"));
         }
@@ -124,18 +125,48 @@ impl Key {
         primary: &KeyVersion,
         revision: Revision,
     ) -> Result<(), Refusal> {
+        if self.destroyed.is_some() {
+            return Err(destroyed());
+        }
         self.rotation = period.map(|period| Rotation::starting(period, floor, primary.created)).transpose()?;
         self.revision = revision;
         Ok(())
     }
 
     /// Lets the key be used or not; says whether that changed anything. The revision moves only with a change.
-    pub fn set_enabled(&mut self, enabled: bool, revision: Revision) -> bool {
+    ///
+    /// # Errors
+    /// `KeyDestroyed` when there is nothing left to be used.
+    pub fn set_enabled(&mut self, enabled: bool, revision: Revision) -> Result<bool, Refusal> {
+        if self.destroyed.is_some() {
+            return Err(destroyed());
+        }
         if self.enabled == enabled {
-            return false;
+            return Ok(false);
         }
         (self.enabled, self.revision) = (enabled, revision);
-        true
+        Ok(true)
+    }
+
+    /// Whether a version of this key may be destroyed: only what nobody uses is, so that a slip of the hand can be undone.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when it is enabled, `KeyDestroyed` when it is gone already.
+    pub fn check_destruction(&self, number: u32, version: &KeyVersion) -> Result<(), Refusal> {
+        match version.state {
+            VersionState::Destroyed => version.usable(),
+            VersionState::Enabled if self.enabled => {
+                let message =
+                    format!("version {number} is enabled, disable it first and see whether anybody misses it");
+                Err(Refusal::new(Reason::PreconditionFailed, message))
+            }
+            VersionState::Enabled | VersionState::Disabled => Ok(()),
+        }
+    }
+
+    /// Ends the key as a whole; its versions are destroyed beside it.
+    pub fn destroy(&mut self, at: At) {
+        (self.enabled, self.rotation, self.destroyed, self.revision) = (false, None, Some(at.now), at.revision);
     }
 
     /// Goes on after a restore: the versions that the lost life may have made after the backup are never made again, with
@@ -151,9 +182,13 @@ impl Key {
     /// Whether the key may be used now; its version is asked too.
     ///
     /// # Errors
-    /// `KeyDisabled` when it is disabled.
+    /// `KeyDisabled` when it is disabled, `KeyDestroyed` when it was destroyed.
     pub fn usable(&self) -> Result<(), Refusal> {
-        if self.enabled { Ok(()) } else { Err(disabled()) }
+        match self.destroyed {
+            Some(_) => Err(destroyed()),
+            None if self.enabled => Ok(()),
+            None => Err(disabled()),
+        }
     }
 
     /// When its schedule is next due: never without one, and not while the key is disabled.
@@ -171,6 +206,10 @@ impl Key {
 
 fn disabled() -> Refusal {
     Refusal::new(Reason::KeyDisabled, "the key is disabled, enable it to use it")
+}
+
+fn destroyed() -> Refusal {
+    Refusal::new(Reason::KeyDestroyed, "the key was destroyed: what it encrypted cannot be read any more")
 }
 
 #[cfg(test)]

@@ -80,25 +80,25 @@ fn rotation_by_hand_puts_the_schedule_off() {
 #[test]
 fn a_disabled_key_neither_works_nor_rotates() {
     let (mut key, _) = key(Some(PERIOD));
-    assert!(key.set_enabled(false, Revision(8)));
-    assert!(!key.set_enabled(false, Revision(9)), "nothing changed");
+    assert_eq!(key.set_enabled(false, Revision(8)), Ok(true));
+    assert_eq!(key.set_enabled(false, Revision(9)), Ok(false), "nothing changed");
     assert_eq!(key.revision, Revision(8));
     assert_eq!(key.usable().expect_err("disabled").reason, Reason::KeyDisabled);
     assert_eq!((key.next_due(), key.is_due(Time::NEVER)), (None, false));
     refused(&mut key, 1, RotationCause::Schedule, u64::MAX, Reason::KeyDisabled);
     refused(&mut key, 1, RotationCause::Operator, 2_000, Reason::KeyDisabled);
-    assert!(key.set_enabled(true, Revision(10)));
+    assert_eq!(key.set_enabled(true, Revision(10)), Ok(true));
     assert!(key.is_due(Time(1_000).after(PERIOD)), "what fell due meanwhile is due");
 }
 
 #[test]
 fn a_disabled_version_is_not_used() {
     let (_, mut version) = key(None);
-    assert!(version.set_state(VersionState::Disabled, Revision(8)));
-    assert!(!version.set_state(VersionState::Disabled, Revision(9)));
+    assert_eq!(version.set_enabled(false, Revision(8)), Ok(true));
+    assert_eq!(version.set_enabled(false, Revision(9)), Ok(false));
     assert_eq!(version.revision, Revision(8));
     assert_eq!(version.usable().expect_err("disabled").reason, Reason::KeyDisabled);
-    assert!(version.set_state(VersionState::Enabled, Revision(10)) && version.usable().is_ok());
+    assert!(version.set_enabled(true, Revision(10)) == Ok(true) && version.usable().is_ok());
 }
 
 #[test]
@@ -135,9 +135,34 @@ fn after_a_restore_numbers_skip_what_may_have_been_made() {
 }
 
 #[test]
+fn only_what_nobody_uses_is_destroyed_and_then_for_good() {
+    let why = |result: Result<(), Refusal>| result.err().map(|refusal| refusal.reason);
+    let (mut key, mut version) = key(Some(PERIOD));
+    assert_eq!(why(key.check_destruction(1, &version)), Some(Reason::PreconditionFailed));
+    // Disabled by itself, or with its key.
+    let mut disabled = version.clone();
+    disabled.set_enabled(false, Revision(6)).expect("disabled");
+    assert!(key.check_destruction(1, &disabled).is_ok());
+    key.set_enabled(false, Revision(7)).expect("disabled");
+    assert!(key.check_destruction(1, &version).is_ok());
+
+    version.destroy(Revision(8));
+    assert!(version.wrapped.is_empty() && version.revision == Revision(8));
+    assert_eq!(why(version.usable()), Some(Reason::KeyDestroyed));
+    assert_eq!(why(key.check_destruction(1, &version)), Some(Reason::KeyDestroyed));
+    assert_eq!(why(version.set_enabled(true, Revision(9)).map(drop)), Some(Reason::KeyDestroyed));
+
+    key.destroy(at(3_000, 8));
+    assert_eq!(why(key.usable()), Some(Reason::KeyDestroyed));
+    assert_eq!(why(key.set_enabled(true, Revision(9)).map(drop)), Some(Reason::KeyDestroyed));
+    refused(&mut key, 1, RotationCause::Operator, 4_000, Reason::KeyDestroyed);
+    assert_eq!(key.next_due(), None);
+}
+
+#[test]
 fn rows_keep_their_stored_bytes() {
     let (key, version) = key(Some(PERIOD));
-    let golden = "0707070707070707070707070707070700e80701e0d403c8dc030101010105";
+    let golden = "0707070707070707070707070707070700e80701e0d403c8dc03010101010005";
     assert_eq!(hex::encode(postcard::to_stdvec(&key).expect("encodes")), golden);
     assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80700010105");
     assert_eq!(postcard::from_bytes::<Key>(&postcard::to_stdvec(&key).expect("encodes")).expect("reads"), key);

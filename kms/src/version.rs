@@ -5,14 +5,16 @@ use types::{Reason, Refusal, Revision, Time};
 
 use crate::RotationCause;
 
-/// What a version may do. NIST SP 800-57 part 1 §7 calls these active and suspended; its further states (deactivated,
-/// compromised, destroyed) go at the end when they come: the order is stored.
+/// What a version may do. NIST SP 800-57 part 1 §7 calls these active, suspended and destroyed; its further states
+/// (deactivated, compromised) go at the end when they come: the order is stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum VersionState {
     /// Decrypts; encrypts if it is the primary.
     Enabled,
     /// Does neither, until it is enabled again.
     Disabled,
+    /// Does neither, ever: its material is gone, the row remains so that its number is never used again.
+    Destroyed,
 }
 
 /// A version's row. The material in it is wrapped (`docs/spec/wrapping.md`), never clear.
@@ -24,7 +26,7 @@ pub struct KeyVersion {
     pub created: Time,
     /// Why it was made.
     pub cause: RotationCause,
-    /// Its material under the namespace's key.
+    /// Its material under the namespace's key; empty once it was destroyed.
     pub wrapped: Vec<u8>,
     /// The log index of the entry that last changed it.
     pub revision: Revision,
@@ -35,25 +37,41 @@ impl KeyVersion {
         Self { state: VersionState::Enabled, created: now, cause, wrapped, revision }
     }
 
-    /// Moves to a state; says whether that changed anything. The revision moves only with a change.
-    pub fn set_state(&mut self, state: VersionState, revision: Revision) -> bool {
+    /// Lets it be used or not; says whether that changed anything. The revision moves only with a change.
+    ///
+    /// # Errors
+    /// `KeyDestroyed` when there is nothing left to be used.
+    pub fn set_enabled(&mut self, enabled: bool, revision: Revision) -> Result<bool, Refusal> {
+        let state = if enabled { VersionState::Enabled } else { VersionState::Disabled };
+        if self.state == VersionState::Destroyed {
+            return Err(destroyed());
+        }
         if self.state == state {
-            return false;
+            return Ok(false);
         }
         (self.state, self.revision) = (state, revision);
-        true
+        Ok(true)
+    }
+
+    /// Lets go of the material for good. Whether the version is disabled, its key knows
+    /// ([`Key::check_destruction`](crate::Key::check_destruction)).
+    pub fn destroy(&mut self, revision: Revision) {
+        self.state = VersionState::Destroyed;
+        self.wrapped = Vec::new();
+        self.revision = revision;
     }
 
     /// Whether the version may be used now.
     ///
     /// # Errors
-    /// `KeyDisabled` when it is disabled.
+    /// `KeyDisabled` when it is disabled, `KeyDestroyed` when it was destroyed.
     pub fn usable(&self) -> Result<(), Refusal> {
         match self.state {
             VersionState::Enabled => Ok(()),
             VersionState::Disabled => {
                 Err(Refusal::new(Reason::KeyDisabled, "this version of the key is disabled, enable it to use it"))
             }
+            VersionState::Destroyed => Err(destroyed()),
         }
     }
 }
@@ -65,6 +83,12 @@ impl VersionState {
         match self {
             Self::Enabled => "ENABLED",
             Self::Disabled => "DISABLED",
+            Self::Destroyed => "DESTROYED",
         }
     }
+}
+
+fn destroyed() -> Refusal {
+    let message = "this version of the key was destroyed: what it encrypted cannot be read any more";
+    Refusal::new(Reason::KeyDestroyed, message)
 }

@@ -12,6 +12,7 @@ const ADMIN: &[Action] = &[
     Action::RotateKey,
     Action::EnableKey,
     Action::DisableKey,
+    Action::DestroyKey,
     Action::Encrypt,
     Action::Decrypt,
     Action::GenerateDataKey,
@@ -111,7 +112,8 @@ pub const fn actions(role: Role) -> &'static [Action] {
 pub const EVERYBODY: &[Action] = &[Action::GetBundle, Action::WhoAmI];
 
 /// What a node does by itself. Which node it may speak for is decided beside this.
-pub const NODE: &[Action] = &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode, Action::RemoveNode];
+pub const NODE: &[Action] =
+    &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode, Action::RemoveNode, Action::ReportErasure];
 
 /// What an agent does for its own entries.
 pub const AGENT: &[Action] = &[Action::WatchAgent, Action::AckBundle, Action::IssueSvid];

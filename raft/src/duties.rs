@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::erase::Erasing;
 use crate::handover::hand_over;
 use crate::log::LogStore;
 use crate::machine::Machine;
@@ -34,6 +35,7 @@ pub(crate) struct Duties<M: Machine> {
     pub(crate) interval: Duration,
     pub(crate) room_interval: Duration,
     pub(crate) snapshot_log_bytes_min: u64,
+    pub(crate) erasing: Arc<Erasing>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -69,6 +71,7 @@ impl<M: Machine> Duties<M> {
                 _ = tick.tick() => {
                     self.follow().await;
                     self.snapshot_if_grown(&mut growth).await;
+                    self.erase_if_wanted().await;
                 }
             }
             let newest = metrics.borrow_watched().snapshot;
@@ -157,6 +160,25 @@ impl<M: Machine> Duties<M> {
         let shelf = self.shelf.clone();
         let size = blocking(move || shelf.newest()?.map_or(Ok(0), |file| file.bytes())).await.unwrap_or(0);
         Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min) }
+    }
+
+    /// Two steps: the file that holds what is to go is closed, and once the log is purged past its end it is gone, as are
+    /// damaged snapshots that were set aside.
+    async fn erase_if_wanted(&self) {
+        let done = if self.erasing.wants_closing() {
+            self.log.close_file().await.map(|last| self.erasing.closed(last))
+        } else {
+            let purged = self.log.purged().map(|place| place.index);
+            let Some(purged) = purged.filter(|purged| self.erasing.goes_with(*purged)) else { return };
+            let shelf = self.shelf.clone();
+            match blocking(move || shelf.drop_damaged()).await {
+                Ok(()) => self.log.settle().await.map(|()| self.erasing.erased(purged)),
+                Err(error) => Err(error),
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "what is to be erased is still on the disk");
+        }
     }
 
     async fn purge(&self) {

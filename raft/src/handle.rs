@@ -20,6 +20,7 @@ use crate::apply::{Applier, Published};
 use crate::config::{Config, PAYLOAD_BYTES_MAX};
 use crate::duties::Duties;
 use crate::envelope::{Envelope, Owner};
+use crate::erase::Erasing;
 use crate::error::{ChangeError, OpenError, ProposeError, ReadError};
 use crate::log::Released;
 use crate::machine::{Machine, View};
@@ -68,6 +69,7 @@ struct Inner<M: Machine> {
     pool: Pool,
     gauge: Gauge,
     log: Released,
+    erasing: Arc<Erasing>,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -112,6 +114,7 @@ impl<M: Machine> RaftHandle<M> {
         let (stop, released) = (CancellationToken::new(), log.released());
         let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));
         let serving = tokio::spawn(serve(&raft, owner, &shelf, &gauge, peering, stop.clone()));
+        let erasing = Arc::<Erasing>::default();
         let duties = Duties {
             raft: raft.clone(),
             log,
@@ -122,11 +125,23 @@ impl<M: Machine> RaftHandle<M> {
             interval: config.witness_interval,
             room_interval: config.room_interval,
             snapshot_log_bytes_min: config.snapshot_log_bytes_min,
+            erasing: Arc::clone(&erasing),
             stop: stop.clone(),
         };
         let tasks = tokio::sync::Mutex::new(vec![serving, tokio::spawn(duties.run())]);
-        let inner =
-            Inner { config, raft, views, members, status: status_receiver, pool, gauge, log: released, stop, tasks };
+        let inner = Inner {
+            config,
+            raft,
+            views,
+            members,
+            status: status_receiver,
+            pool,
+            gauge,
+            log: released,
+            erasing,
+            stop,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -409,6 +424,10 @@ impl<M: Machine> RaftHandle<M> {
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    pub(crate) fn erasing(&self) -> &Erasing {
+        &self.inner.erasing
     }
 
     #[cfg(chancery_sim)]

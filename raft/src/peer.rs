@@ -27,6 +27,7 @@ use crate::system::TcpListener;
 
 pub(crate) use fetch::fetch;
 pub(crate) use gate::{Gate, stamp};
+pub use gate::{Names, check_names};
 pub(crate) use inbox::Inbox;
 pub use listener::serve_peers;
 pub(crate) use network::{NetworkFactory, client};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use audit::{Event, Head};
 use proto::member::v1::member_service_client::MemberServiceClient;
 use proto::member::v1::{ProposeRequest, RenewLeaseRequest};
-use raft::{ProposeError, RaftHandle, Role};
+use raft::{Names, ProposeError, RaftHandle, Role};
 use state::{Command, Proposal, Reply, State};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::interceptor::InterceptedService;
 use types::{ClusterId, NodeId, Principal, Reason, Refusal, Time, limits};
 
 use crate::audit_store::AuditStore;
@@ -24,6 +25,9 @@ use crate::lease::Lease;
 use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::trust::TrustDesk;
 use crate::wire::status;
+
+/// A member's service, asked under the names of both.
+pub(crate) type MemberClient = MemberServiceClient<InterceptedService<tonic::transport::Channel, Names>>;
 
 /// A pause between two attempts at finding the leader.
 const HAND_OVER: Duration = Duration::from_millis(5);
@@ -251,7 +255,7 @@ impl Core {
     ///
     /// # Errors
     /// [`Reason::NoQuorum`] when none is known.
-    pub(crate) fn leader(&self) -> Result<MemberServiceClient<tonic::transport::Channel>, Refusal> {
+    pub(crate) fn leader(&self) -> Result<MemberClient, Refusal> {
         self.member(self.raft.leader().ok_or_else(no_leader)?)
     }
 
@@ -259,9 +263,10 @@ impl Core {
     ///
     /// # Errors
     /// [`Reason::NoQuorum`] when there is no member of that number.
-    pub(crate) fn member(&self, id: NodeId) -> Result<MemberServiceClient<tonic::transport::Channel>, Refusal> {
+    pub(crate) fn member(&self, id: NodeId) -> Result<MemberClient, Refusal> {
         let channel = self.raft.channel(id).ok_or_else(no_leader)?;
-        Ok(MemberServiceClient::new(channel)
+        let names = Names { cluster: self.cluster, from: self.node, to: id };
+        Ok(MemberServiceClient::with_interceptor(channel, names)
             .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
     }

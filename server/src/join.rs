@@ -102,7 +102,7 @@ async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Member
     let mut last = Refusal::new(Reason::NoQuorum, "no member could be asked for the root key");
     while started.elapsed() < PATIENCE {
         for (id, member) in members.all.iter().filter(|(id, _)| **id != membership.node()) {
-            match ask(node, *id, member).await {
+            match ask(node, membership, *id, member).await {
                 Ok(released) => return Ok(released),
                 Err(refusal) => last = refusal,
             }
@@ -112,7 +112,7 @@ async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Member
     Err(last)
 }
 
-async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<Released, Refusal> {
+async fn ask(node: &Arc<Node>, own: &Membership, id: NodeId, member: &Member) -> Result<Released, Refusal> {
     use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
     let address = chancery_client::Address::parse(&member.address).map_err(|error| internal(&error))?;
     let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
@@ -120,9 +120,11 @@ async fn ask(node: &Arc<Node>, id: NodeId, member: &Member) -> Result<Released, 
     let channel = tls::channel(Connector::new(address, Arc::new(tls))).map_err(|error| internal(&error))?;
     let mut request = tonic::Request::new(ReleaseRootRequest {});
     request.set_timeout(limits::CALL_TIMEOUT.to_std());
-    let answer = MemberServiceClient::new(channel).release_root(request).await.map_err(|status| {
-        Refusal::new(Reason::NoQuorum, format!("{id} did not hand out the root key: {}", status.message()))
-    })?;
+    let names = raft::Names { cluster: own.cluster(), from: own.node(), to: id };
+    let answer =
+        MemberServiceClient::with_interceptor(channel, names).release_root(request).await.map_err(|status| {
+            Refusal::new(Reason::NoQuorum, format!("{id} did not hand out the root key: {}", status.message()))
+        })?;
     let answer = answer.into_inner();
     let root = crypto::SecretBytes::from_vec(answer.root);
     let bytes = root.expose().try_into().map_err(|_| Refusal::new(Reason::Internal, "the root key is malformed"))?;

@@ -9,10 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crypto::{LockedSecret, Secret, SecretBytes, kdf};
 use kms::wrapping::{self, UnderNamespace, UnderRoot};
 use kms::{KeyMaterial, WrappingFault};
-use types::{ClusterId, KeyId, NamespaceName, Reason, Refusal, TokenId};
+use types::{ClusterId, NamespaceName, Reason, Refusal, TokenId};
 
-/// Unwrapped versions kept; past it the one with the smallest id goes and is unwrapped again when it is used.
-const MATERIAL_MAX: usize = 16_384;
+use crate::unwrapped::Unwrapped;
 
 /// The epoch of the root key. Rekeying comes with the seals that need it.
 pub(crate) const EPOCH: u32 = 1;
@@ -24,7 +23,7 @@ pub(crate) struct Keyring {
     /// Under which audit records show values that are not for everybody.
     pseudonyms: Secret<32>,
     namespaces: RwLock<BTreeMap<NamespaceName, Arc<LockedSecret>>>,
-    material: RwLock<BTreeMap<(KeyId, u32), Arc<KeyMaterial>>>,
+    unwrapped: Arc<Unwrapped>,
 }
 
 impl Keyring {
@@ -32,7 +31,13 @@ impl Keyring {
     #[must_use]
     pub(crate) fn new(cluster: ClusterId, root: LockedSecret) -> Self {
         let pseudonyms = derive(&root, &[b"audit"]);
-        Self { cluster, root, pseudonyms, namespaces: RwLock::default(), material: RwLock::default() }
+        Self { cluster, root, pseudonyms, namespaces: RwLock::default(), unwrapped: Arc::default() }
+    }
+
+    /// The material in clear, for the state machine, which knows what was destroyed.
+    #[must_use]
+    pub(crate) fn unwrapped(&self) -> Arc<Unwrapped> {
+        Arc::clone(&self.unwrapped)
     }
 
     /// The root key, for a node that was just admitted.
@@ -75,17 +80,15 @@ impl Keyring {
         wrapped: &[u8],
     ) -> Result<Arc<KeyMaterial>, Refusal> {
         let id = (place.key_id, place.version);
-        if let Some(known) = self.material.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.unwrapped.get(id) {
+            return Ok(known);
         }
         let kek = self.namespace_key(place.namespace, kek_wrapped)?;
         let material = wrapping::unwrap_material(kek.expose(), place, wrapped).map_err(|fault| broken(&fault))?;
         let material = Arc::new(material);
-        let mut known = self.material.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MATERIAL_MAX {
-            known.pop_first();
+        if !self.unwrapped.keep(id, &material) {
+            return Err(Refusal::new(Reason::KeyDestroyed, "this version of the key was destroyed a moment ago"));
         }
-        known.insert(id, Arc::clone(&material));
         Ok(material)
     }
 
@@ -165,6 +168,8 @@ fn broken(fault: &WrappingFault) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use types::KeyId;
+
     use super::*;
 
     fn keyring(root: &[u8; 32]) -> Keyring {

@@ -40,6 +40,7 @@ impl Leading {
             self.rotate_due(&state).await;
             self.advance_authorities(&state).await;
             self.settle_lease().await;
+            self.settle_departures().await;
         }
     }
 
@@ -51,6 +52,18 @@ impl Leading {
         match proposed.map_err(Refusal::from).and_then(|applied| applied.reply) {
             Ok(_) => tracing::info!("no node can hold a lease of the longer kind any more"),
             Err(refusal) => tracing::debug!(%refusal, "the lease could not be settled now"),
+        }
+    }
+
+    /// Lets go of removed members once they can hold no lease: successors need not wait for them.
+    async fn settle_departures(&self) {
+        for node in self.core.departures_to_settle().await {
+            let command = Command::SettleDeparture { node };
+            let proposed = self.core.propose(&own_proposal(self.core.node, command)).await;
+            match proposed.map_err(Refusal::from).and_then(|applied| applied.reply) {
+                Ok(_) => tracing::info!(%node, "a removed node can hold no lease any more"),
+                Err(refusal) => tracing::debug!(%node, %refusal, "a removed node could not be settled now"),
+            }
         }
     }
 
@@ -140,7 +153,8 @@ impl Leading {
                 None
             }
         };
-        let command = Command::RemoveNode { node: old, audit_closed, forced: audit_closed.is_none() };
+        let command =
+            Command::RemoveNode { node: old, audit_closed, forced: audit_closed.is_none(), compromised: false };
         let proposed = self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from);
         match proposed.and_then(|applied| applied.reply) {
             Ok(_) => tracing::info!(node = %old, "a node that was replaced is removed"),

@@ -14,6 +14,7 @@ pub mod config;
 mod core;
 mod duties;
 mod envelope;
+mod erasing;
 mod fence;
 mod folder;
 mod formation;
@@ -36,6 +37,7 @@ mod run;
 mod seal;
 mod sealed_port;
 mod trust;
+mod unwrapped;
 mod wire;
 
 pub use config::Config;

@@ -3,11 +3,14 @@
 //! It decides nothing: `state::State::apply` does.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use raft::{Machine, Members};
-use state::{AuditLeaf, Entry, Proposal, Reply, State};
+use state::{AuditLeaf, Effect, Entry, Proposal, Reply, State};
 use tokio::sync::{mpsc, watch};
 use types::{Reason, Refusal};
+
+use crate::unwrapped::Unwrapped;
 
 /// The state machine of this node.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub(crate) struct StateMachine {
     leaves: mpsc::UnboundedSender<AuditLeaf>,
     recorded: watch::Receiver<u64>,
     members: watch::Sender<Members>,
+    unwrapped: Arc<Unwrapped>,
 }
 
 /// The state after some entry: cheap to hold, never changes.
@@ -40,13 +44,13 @@ pub(crate) struct Ends {
 }
 
 impl StateMachine {
-    /// A machine before its first entry, which knows the versions up to `supports`.
+    /// A machine before its first entry, which knows the versions up to `supports`, and wipes from `unwrapped` what is destroyed.
     #[must_use]
-    pub(crate) fn new(supports: u32) -> (Self, Ends) {
+    pub(crate) fn new(supports: u32, unwrapped: Arc<Unwrapped>) -> (Self, Ends) {
         let (leaves, leaves_out) = mpsc::unbounded_channel();
         let (recorded_in, recorded) = watch::channel(0);
         let (members, members_out) = watch::channel(Members::default());
-        let machine = Self { state: State::new(), supports, leaves, recorded, members };
+        let machine = Self { state: State::new(), supports, leaves, recorded, members, unwrapped };
         (machine, Ends { leaves: leaves_out, recorded: recorded_in, members: members_out })
     }
 }
@@ -61,6 +65,11 @@ impl Machine for StateMachine {
             return encode_reply(&Err(Refusal::new(Reason::Internal, "the entry could not be decoded")));
         };
         let outcome = self.state.apply(&Entry { index, proposal });
+        for effect in &outcome.effects {
+            if let Effect::KeyDestroyed { key, versions } = effect {
+                self.unwrapped.wipe(*key, versions);
+            }
+        }
         if let Some(leaf) = outcome.record {
             // The receiver lives as long as the node; at shutdown a leaf is lost here and made again by replay.
             let _ = self.leaves.send(leaf);
@@ -100,6 +109,10 @@ impl Machine for StateMachine {
 
     fn read_snapshot(&mut self, input: &mut dyn Read) -> io::Result<()> {
         self.state = state::read_snapshot(input).map_err(io::Error::other)?;
+        // Whatever this node had in memory, it was not told of each entry on the way here.
+        for (_, destruction) in self.state.destructions() {
+            self.unwrapped.wipe(destruction.key, &destruction.versions);
+        }
         self.check()
     }
 }

@@ -12,7 +12,7 @@ use proto::member::v1::member_service_server::MemberService;
 use raft::{PeerInfo, Role};
 use state::Command;
 use tonic::{Request, Response, Status};
-use types::{Action, Millis, NodeId, Principal, Reason, Refusal, limits};
+use types::{Action, ClusterId, Millis, NodeId, Principal, Reason, Refusal, limits};
 
 use crate::api;
 use crate::clock;
@@ -72,10 +72,22 @@ impl Member {
     fn caller<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
         let core = self.node.core()?;
         self.node.check_not_removed(&core)?;
+        let named = named(request, core.cluster, core.node)?;
         let peer = request.extensions().get::<PeerInfo>().ok_or_else(not_a_member)?;
-        let state = core.state();
-        let found = state.nodes().find(|(_, node)| node.info.spki == peer.spki).map(|(id, _)| id);
-        found.map(|id| (core, id)).ok_or_else(not_a_member)
+        let holds = core.state().node(named).is_some_and(|node| node.info.spki == peer.spki);
+        if holds { Ok((core, named)) } else { Err(not_a_member()) }
+    }
+
+    /// What this node says to whoever means it. One that belongs to no cluster can be meant by nobody in particular.
+    fn greeted(&self, request: &Request<wire::HelloRequest>) -> Result<wire::HelloResponse, Refusal> {
+        match self.node.phase() {
+            Phase::Open(core) => named(request, core.cluster, core.node).map(drop)?,
+            Phase::Sealed(membership) | Phase::Admitted(membership) => {
+                named(request, membership.cluster(), membership.node()).map(drop)?;
+            }
+            Phase::Empty | Phase::Removed(_) => {}
+        }
+        Ok(hello(&self.node))
     }
 
     /// Hands the root key to a node that was admitted a moment ago; the release is recorded before the key leaves.
@@ -138,7 +150,7 @@ impl Member {
             .map_err(|_| Refusal::new(Reason::InvalidArgument, "the command cannot be read"))?;
         let speaks_for = match &command {
             Command::ReportNode(report) => Some(report.node),
-            Command::PublishAuthority { node, .. } => Some(*node),
+            Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => Some(*node),
             _ => None,
         };
         if speaks_for != Some(member) {
@@ -192,6 +204,12 @@ impl Member {
     }
 }
 
+/// The member that a request says it comes from, when it is meant for this one.
+fn named<T>(request: &Request<T>, cluster: ClusterId, own: NodeId) -> Result<NodeId, Refusal> {
+    raft::check_names(request, cluster, own)
+        .map_err(|status| Refusal::new(Reason::PermissionDenied, status.message().to_owned()))
+}
+
 fn not_a_member() -> Refusal {
     Refusal::new(Reason::PermissionDenied, "only members of the cluster may call this")
 }
@@ -202,8 +220,8 @@ fn answer<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl MemberService for Member {
-    async fn hello(&self, _request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
-        Ok(Response::new(hello(&self.node)))
+    async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
+        answer(self.greeted(&request))
     }
 
     async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {

@@ -17,6 +17,7 @@ use crate::backup::schedule::Schedule;
 use crate::core::Core;
 use crate::duties::Duties;
 use crate::envelope::StorageEnvelope;
+use crate::erasing;
 use crate::fence::Fences;
 use crate::keyring::Keyring;
 use crate::leading::Leading;
@@ -70,13 +71,14 @@ pub(crate) async fn open_raft(
 ) -> Result<Opened, OpeningError> {
     let (cluster, id) = (membership.cluster(), membership.node());
     let envelope = StorageEnvelope::new(&root, id)?;
-    let (machine, ends) = StateMachine::new(node.config.state_version);
+    let keyring = Keyring::new(cluster, root);
+    let (machine, ends) = StateMachine::new(node.config.state_version, keyring.unwrapped());
     let seed_members = read_members(&node.folder)?;
     node.pins.replace(seed_members.all.values().map(|member| member.spki));
     let config = Config::new(cluster, id, node.folder.path());
     let peering = peering(node, seed_members)?;
     let raft = RaftHandle::open(config, machine, Arc::new(envelope), peering).await?;
-    Ok(Opened { raft, keyring: Keyring::new(cluster, root), membership, ends })
+    Ok(Opened { raft, keyring, membership, ends })
 }
 
 impl Opened {
@@ -103,7 +105,8 @@ impl Opened {
             tasks: TaskTracker::new(),
         });
         let Ends { leaves, recorded, members } = ends;
-        let recorder = Recorder { store: audit, raft, leaves, recorded, stop: core.stop.clone() };
+        let names = raft::Names { cluster, from: id, to: id };
+        let recorder = Recorder { store: audit, raft, names, leaves, recorded, stop: core.stop.clone() };
         core.tasks.spawn(recorder.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
@@ -112,6 +115,7 @@ impl Opened {
         let leading = Leading { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(leading.clone().run_schedules());
         core.tasks.spawn(leading.run_membership());
+        core.tasks.spawn(erasing::run(Arc::clone(&core)));
         Ok(core)
     }
 }

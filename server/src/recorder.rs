@@ -28,6 +28,8 @@ pub(crate) struct Recorder {
     pub store: AuditStore,
     /// Where missing ones come from.
     pub raft: RaftHandle<StateMachine>,
+    /// Who asks for them, and in which cluster.
+    pub names: raft::Names,
     /// Leaves in the order in which they were applied.
     pub leaves: mpsc::UnboundedReceiver<AuditLeaf>,
     /// How many are durable.
@@ -101,10 +103,12 @@ impl Recorder {
 
     async fn fetch(&self, member: types::NodeId, start_index: u64, count: u64) -> Option<Vec<Vec<u8>>> {
         let channel = self.raft.channel(member)?;
+        let names = raft::Names { to: member, ..self.names };
         let count_max = u32::try_from(count.min(limits::PAGE_SIZE_MAX as u64)).ok()?;
         let mut request = tonic::Request::new(FetchLeavesRequest { start_index, count_max });
         request.set_timeout(limits::CALL_TIMEOUT.to_std());
-        let answer = MemberServiceClient::new(channel).fetch_leaves(request).await.ok()?.into_inner();
+        let answer =
+            MemberServiceClient::with_interceptor(channel, names).fetch_leaves(request).await.ok()?.into_inner();
         (!answer.leaves.is_empty()).then_some(answer.leaves)
     }
 }

@@ -12,8 +12,12 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         Command::Init { .. } | Command::OpenGeneration { .. } => *actor == Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
         Command::ReportNode(report) => *actor == Principal::Node(report.node),
-        Command::PublishAuthority { node, .. } => *actor == Principal::Node(*node),
-        Command::AdvanceAuthority { .. } | Command::SettleLease { .. } => matches!(actor, Principal::Node(_)),
+        Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => {
+            *actor == Principal::Node(*node)
+        }
+        Command::AdvanceAuthority { .. } | Command::SettleLease { .. } | Command::SettleDeparture { .. } => {
+            matches!(actor, Principal::Node(_))
+        }
         // The leader removes whom a replacement was admitted for; `nodes::remove` checks that there is one.
         Command::RemoveNode { .. } if matches!(actor, Principal::Node(_)) => true,
         Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),

@@ -109,8 +109,8 @@ impl Answer {
 fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
     use handlers::{
-        agents, authorities, entries, formation, keys, members, namespaces, nodes, operators, restore, roles, settings,
-        tokens,
+        agents, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators, restore, roles,
+        settings, tokens,
     };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
@@ -157,7 +157,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         }
         C::AdvanceAuthority { authority, step } => authorities::advance(turn, authority, *step),
         C::ReportNode(report) => nodes::report(turn, report),
-        C::RemoveNode { node, audit_closed, forced } => members::remove(turn, *node, *audit_closed, *forced),
+        C::RemoveNode { .. } => members::remove(turn, &proposal.command),
         C::PromoteNode { node } => members::promote(turn, *node),
         C::RaiseVersion { version } => members::raise_version(turn, *version),
         C::SetLease { length } => settings::set_lease(turn, *length),
@@ -165,5 +165,10 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::ResetTime => settings::reset_time(turn),
         C::OpenGeneration { .. } => restore::open_generation(turn, proposal),
         C::ReleaseNamespace { name } => restore::release(turn, name),
+        C::DestroyKey { namespace, name, version, urgent } => {
+            destroy::destroy(turn, namespace, name, *version, *urgent)
+        }
+        C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
+        C::SettleDeparture { node } => members::settle_departure(turn, *node),
     }
 }

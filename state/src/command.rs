@@ -330,6 +330,8 @@ pub enum Command {
         audit_closed: Option<u64>,
         /// Although it is not known how its audit log ends, or fewer voters than a majority are up afterwards.
         forced: bool,
+        /// Somebody else may have had its keys: its authority is tainted.
+        compromised: bool,
     },
     /// Makes a learner a voter.
     PromoteNode {
@@ -371,6 +373,29 @@ pub enum Command {
     ReleaseNamespace {
         /// Which.
         name: NamespaceName,
+    },
+    /// Destroys a version of a key, or the key with all of its versions: the wrapped material leaves the state with this entry.
+    DestroyKey {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// None: the key as a whole.
+        version: Option<u32>,
+        /// Nodes erase it at once, not within a day.
+        urgent: bool,
+    },
+    /// A node's disk holds nothing of before an entry: neither its log nor its snapshots.
+    ReportErasure {
+        /// Whose.
+        node: NodeId,
+        /// That entry, which is not on the disk either.
+        upto: Revision,
+    },
+    /// A removed member can hold no lease any more.
+    SettleDeparture {
+        /// Which.
+        node: NodeId,
     },
 }
 

@@ -31,13 +31,15 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::DeleteEntry { .. } => Action::DeleteEntry,
         C::PublishAuthority { .. } | C::AdvanceAuthority { .. } => Action::AdvanceAuthority,
         C::ReportNode(_) => Action::ReportNode,
-        C::RemoveNode { .. } => Action::RemoveNode,
+        C::RemoveNode { .. } | C::SettleDeparture { .. } => Action::RemoveNode,
         C::PromoteNode { .. } => Action::PromoteNode,
         C::RaiseVersion { .. } => Action::UpgradeCluster,
         C::SetLease { .. } | C::SettleLease { .. } => Action::SetLease,
         C::ResetTime => Action::ResetTime,
         C::OpenGeneration { .. } => Action::OpenGeneration,
         C::ReleaseNamespace { .. } => Action::ReleaseNamespace,
+        C::DestroyKey { .. } => Action::DestroyKey,
+        C::ReportErasure { .. } => Action::ReportErasure,
     }
 }
 
@@ -57,14 +59,20 @@ pub(crate) fn resource(command: &Command) -> String {
         C::CreateKey { namespace, name, .. }
         | C::UpdateKey { namespace, name, .. }
         | C::AddKeyVersion { namespace, name, .. } => format!("namespaces/{namespace}/keys/{name}"),
-        C::SetKeyEnabled { namespace, name, version: None, .. } => format!("namespaces/{namespace}/keys/{name}"),
-        C::SetKeyEnabled { namespace, name, version: Some(version), .. } => {
+        C::SetKeyEnabled { namespace, name, version: None, .. }
+        | C::DestroyKey { namespace, name, version: None, .. } => format!("namespaces/{namespace}/keys/{name}"),
+        C::SetKeyEnabled { namespace, name, version: Some(version), .. }
+        | C::DestroyKey { namespace, name, version: Some(version), .. } => {
             format!("namespaces/{namespace}/keys/{name}/versions/{version}")
         }
         C::CreateEntry { namespace, name, .. }
         | C::UpdateEntry { namespace, name, .. }
         | C::DeleteEntry { namespace, name } => format!("namespaces/{namespace}/entries/{name}"),
-        C::PublishAuthority { node, .. } | C::RemoveNode { node, .. } | C::PromoteNode { node } => {
+        C::PublishAuthority { node, .. }
+        | C::RemoveNode { node, .. }
+        | C::SettleDeparture { node }
+        | C::ReportErasure { node, .. }
+        | C::PromoteNode { node } => {
             format!("nodes/{}", node.0)
         }
         C::RaiseVersion { .. } => "cluster".to_owned(),

@@ -10,6 +10,10 @@ impl Command {
         match self {
             // A key or a version stops being usable.
             Self::SetKeyEnabled { enabled: false, .. }
+            // Its material is gone.
+            | Self::DestroyKey { .. }
+            // A node stops serving and signing: at once when it applies this, and when it is cut off with the end of its lease.
+            | Self::RemoveNode { .. }
             // A principal stops being recognised.
             | Self::RevokeOperator { .. }
             | Self::RevokeAgent { .. }
@@ -36,14 +40,12 @@ impl Command {
             | Self::UpdateKey { .. }
             | Self::PromoteNode { .. }
             | Self::RaiseVersion { .. }
-            // The node itself gives its lease up when it applies this and is granted none from then on. Later fences wait for
-            // what it may still hold; the admin who removes it for what it might do taints its authority.
-            | Self::RemoveNode { .. }
             // Fences reckon with the longer lease, and with every clock.
             | Self::SetLease { .. }
             | Self::SettleLease { .. }
             | Self::ResetTime
             | Self::ReleaseNamespace { .. }
+            | Self::SettleDeparture { .. }
             // No node of the new life runs yet.
             | Self::OpenGeneration { .. }
             // A node's or agent's own word.
@@ -51,6 +53,7 @@ impl Command {
             | Self::AckBundle { .. }
             | Self::PublishAuthority { .. }
             | Self::ReportNode(_)
+            | Self::ReportErasure { .. }
             // Nobody is answered: whoever leads does it, and each node judges its own authority by its own clock as well.
             | Self::AdvanceAuthority {
                 step: AuthorityStep::Activate | AuthorityStep::Drain | AuthorityStep::Retire,

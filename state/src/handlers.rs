@@ -4,6 +4,7 @@
 pub(crate) mod agents;
 pub(crate) mod authorities;
 mod checks;
+pub(crate) mod destroy;
 pub(crate) mod entries;
 pub(crate) mod formation;
 pub(crate) mod keys;

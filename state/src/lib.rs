@@ -36,6 +36,7 @@ pub use command::{
 };
 pub use outcome::{AuditLeaf, Effect, Outcome};
 pub use queries::due::RotationDue;
+pub use queries::erasure::{Erasure, Receipt};
 pub use queries::page::Page;
 pub use queries::principals::Unrecognised;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};

@@ -37,6 +37,13 @@ pub enum Effect {
     BundleChanged,
     /// Unwrapped material and handles of that key are looked at again.
     KeyChanged(KeyId),
+    /// Unwrapped material of that key is wiped: some of it was destroyed.
+    KeyDestroyed {
+        /// Which.
+        key: KeyId,
+        /// These versions.
+        versions: Vec<u32>,
+    },
     /// Settings or bindings of the namespace have moved.
     NamespaceChanged(NamespaceName),
     /// The agent's entries have changed: its stream is sent the new list.

@@ -6,6 +6,7 @@
 //! - [`due`]: what ought to happen by now. It is asked at every election and tick, so a lost hint loses nothing.
 
 pub mod due;
+pub mod erasure;
 pub mod page;
 pub mod principals;
 pub mod resources;

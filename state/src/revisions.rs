@@ -34,6 +34,7 @@ impl State {
             C::CreateKey { namespace, name, .. }
             | C::UpdateKey { namespace, name, .. }
             | C::AddKeyVersion { namespace, name, .. }
+            | C::DestroyKey { namespace, name, .. }
             | C::SetKeyEnabled { namespace, name, .. } => self.key(namespace, name).map(|key| key.revision),
             C::CreateEntry { namespace, name, .. }
             | C::UpdateEntry { namespace, name, .. }
@@ -45,6 +46,8 @@ impl State {
             | C::SettleLease { .. }
             | C::ResetTime
             | C::OpenGeneration { .. }
+            | C::ReportErasure { .. }
+            | C::SettleDeparture { .. }
             | C::CreateJoinToken { .. }
             | C::RedeemNodeToken { .. }
             | C::RedeemAgentToken { .. }
@@ -85,6 +88,7 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::UpdateKey { namespace, .. }
         | C::AddKeyVersion { namespace, .. }
         | C::SetKeyEnabled { namespace, .. }
+        | C::DestroyKey { namespace, .. }
         | C::CreateEntry { namespace, .. }
         | C::UpdateEntry { namespace, .. }
         | C::DeleteEntry { namespace, .. } => Some(namespace),
@@ -108,6 +112,8 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::SettleLease { .. }
         | C::ResetTime
         | C::OpenGeneration { .. }
+        | C::ReportErasure { .. }
+        | C::SettleDeparture { .. }
         | C::RemoveNode { .. }
         | C::PromoteNode { .. }
         | C::RaiseVersion { .. } => None,

@@ -117,6 +117,37 @@ impl QuarantineReason {
     }
 }
 
+/// What one entry destroyed, and who held it then: the beginning of its receipt. Never removed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Destruction {
+    /// The key.
+    pub key: KeyId,
+    /// Its versions that were destroyed.
+    pub versions: Vec<u32>,
+    /// When, in state time.
+    pub at: Time,
+    /// To be erased at once, not within [`types::limits::ERASED_WITHIN`].
+    pub urgent: bool,
+    /// The members that had the material, wrapped, on their disks.
+    pub members: Vec<NodeId>,
+}
+
+/// A node's word that its disk holds nothing of before an entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Erased {
+    /// When it said so, in state time.
+    pub at: Time,
+}
+
+/// A member that was removed and may still hold a lease: every leader counts it until one of them knows that it cannot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Departed {
+    /// When it was removed.
+    pub at: Time,
+    /// The entry that removed it.
+    pub revision: Revision,
+}
+
 /// A tenant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Namespace {

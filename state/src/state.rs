@@ -9,13 +9,13 @@ mod shares;
 mod write;
 
 use types::{
-    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, SpkiHash,
-    TokenId,
+    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, Revision,
+    SpkiHash, TokenId,
 };
 
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Quarantine, Report, Request, Settings, Token,
-    Version, VersionKey,
+    Agent, Cluster, Departed, Destruction, Erased, Granted, Namespace, Node, Operator, Progress, Quarantine, Report,
+    Request, Settings, Token, Version, VersionKey,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -48,6 +48,11 @@ pub struct State {
     version: Table<(), Version>,
     settings: Table<(), Settings>,
     quarantines: Table<NamespaceName, Quarantine>,
+    /// By the entry that destroyed.
+    destructions: Table<Revision, Destruction>,
+    /// By node, then by the entry before which its disk holds nothing.
+    erasures: Table<(NodeId, Revision), Erased>,
+    departed: Table<NodeId, Departed>,
     indexes: Indexes,
 }
 
@@ -75,6 +80,9 @@ impl State {
             version: Table::new(TableId::Version),
             settings: Table::new(TableId::Settings),
             quarantines: Table::new(TableId::Quarantines),
+            destructions: Table::new(TableId::Destructions),
+            erasures: Table::new(TableId::Erasures),
+            departed: Table::new(TableId::Departed),
             indexes: Indexes::default(),
         }
     }
@@ -108,7 +116,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 18] {
+    fn sums(&self) -> [(TableId, RowSum); 21] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -128,11 +136,14 @@ impl State {
             (self.version.id(), *self.version.sum()),
             (self.settings.id(), *self.settings.sum()),
             (self.quarantines.id(), *self.quarantines.sum()),
+            (self.destructions.id(), *self.destructions.sum()),
+            (self.erasures.id(), *self.erasures.sum()),
+            (self.departed.id(), *self.departed.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 18]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 21]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -186,4 +197,7 @@ tables! {
     version_row = version: () => Version;
     settings_table = settings: () => Settings;
     quarantine_table = quarantines: NamespaceName => Quarantine;
+    destruction_table = destructions: Revision => Destruction;
+    erasure_table = erasures: (NodeId, Revision) => Erased;
+    departed_table = departed: NodeId => Departed;
 }

@@ -44,6 +44,9 @@ pub(crate) enum TableId {
     Version = 17,
     Settings = 18,
     Quarantines = 19,
+    Destructions = 20,
+    Erasures = 21,
+    Departed = 22,
 }
 
 impl TableId {
@@ -70,6 +73,9 @@ impl TableId {
             T::Version,
             T::Settings,
             T::Quarantines,
+            T::Destructions,
+            T::Erasures,
+            T::Departed,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -169,10 +175,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=19 {
+        for byte in 1..=22 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(20), None);
+        assert_eq!(TableId::from_byte(23), None);
     }
 }

@@ -42,7 +42,7 @@ fn report(cluster: &mut Cluster, node: NodeId, audit_size: u64, supports: u32) {
 }
 
 fn remove(cluster: &mut Cluster, node: NodeId, audit_closed: Option<u64>, forced: bool) -> Result<Reply, Refusal> {
-    cluster.ask(Command::RemoveNode { node, audit_closed, forced })
+    cluster.ask(Command::RemoveNode { node, audit_closed, forced, compromised: false })
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_end_of_the_audit_log_must_be_anchored_or_the_loss_be_forced() {
         assert_eq!(refused.reason, Reason::PreconditionFailed);
         assert!(refused.message.contains("only its first 7 records are anchored"), "{}", refused.message);
     }
-    let command = Command::RemoveNode { node: two, audit_closed: None, forced: true };
+    let command = Command::RemoveNode { node: two, audit_closed: None, forced: true, compromised: false };
     let basis = Some(cluster.state.basis(&command, types::Time::NEVER));
     let outcome = cluster.propose(state::Proposal { basis, ..proposal(common::root(), command) });
     assert_eq!(outcome.reply, Ok(Reply::Done));
@@ -133,7 +133,7 @@ fn a_node_removes_only_whom_another_replaces() {
     let mut cluster = Cluster::formed();
     let two = join(&mut cluster, 2, false);
     let by_itself = |node| {
-        let command = Command::RemoveNode { node, audit_closed: None, forced: true };
+        let command = Command::RemoveNode { node, audit_closed: None, forced: true, compromised: false };
         proposal(Principal::Node(NodeId(1)), command)
     };
     assert_eq!(why(cluster.propose(by_itself(two)).reply), Some(Reason::PermissionDenied));
@@ -162,5 +162,20 @@ fn the_version_rises_only_when_every_member_knows_it() {
     assert_eq!(cluster.ask(raise(2)), Ok(Reply::Done));
     assert_eq!(cluster.state.version(), 2);
     assert_eq!(why(cluster.ask(raise(2))), Some(Reason::PreconditionFailed), "it never goes back");
+    cluster.state.check().expect("whole");
+}
+
+#[test]
+fn a_removed_member_is_counted_until_a_leader_settles_it() {
+    let mut cluster = Cluster::formed();
+    let two = join(&mut cluster, 2, false);
+    report(&mut cluster, two, 0, 1);
+    assert!(remove(&mut cluster, two, None, true).is_ok());
+    assert_eq!(cluster.state.departed().map(|(node, _)| node).collect::<Vec<_>>(), [two]);
+    let settle = || proposal(Principal::Node(NodeId(1)), Command::SettleDeparture { node: two });
+    assert_eq!(why(cluster.ask(Command::SettleDeparture { node: two })), Some(Reason::PermissionDenied));
+    assert_eq!(cluster.propose(settle()).reply, Ok(Reply::Done));
+    assert_eq!(cluster.state.departed().count(), 0);
+    assert_eq!(why(cluster.propose(settle()).reply), Some(Reason::NotDue));
     cluster.state.check().expect("whole");
 }

@@ -91,7 +91,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1108 bytes
-        sha256 2aaf7741317c055271c472ce5588767273950e78a3b34c0db15d6d9b1ff8241a
+        1109 bytes
+        sha256 ef95c71055328e4ee079c52575fee38fa428b66b53265fee27c5c784eb07279a
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

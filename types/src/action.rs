@@ -167,6 +167,10 @@ actions! {
     CreateBackup = "BackupService"."CreateBackup", Use;
     /// List the backups in the folder of the node that answers.
     ListBackups = "BackupService"."ListBackups", Read;
+    /// Destroy a disabled version of a key, or a key of which none is enabled.
+    DestroyKey = "KeyService"."DestroyKey", Mutate;
+    /// A node says that nothing of before an entry is on its disk any more.
+    ReportErasure = "ClusterService"."ReportErasure", Mutate;
 }
 
 #[cfg(test)]

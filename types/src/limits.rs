@@ -34,6 +34,14 @@ pub const KEY_VERSIONS_MAX: u32 = 1_000_000;
 pub const KEY_VERSION_STEP: u32 = 65_536;
 /// After a restore the numbers of nodes go on at a multiple of this.
 pub const NODE_NUMBER_STEP: u64 = 1_000;
+/// Most versions that one entry destroys: more are destroyed one by one.
+pub const VERSIONS_DESTROYED_MAX: usize = 10_000;
+/// Every node has erased what was destroyed within this time.
+pub const ERASED_WITHIN: Millis = Millis::from_hours(24);
+/// How long a node waits for more to erase before it erases: half of what is promised.
+pub const ERASURE_WAITS: Millis = Millis::from_hours(12);
+/// Erasures remembered of each node; past it the oldest is forgotten, and later ones stand for it.
+pub const ERASURES_KEPT: usize = 1_024;
 /// Shortest rotation period unless the namespace sets a lower floor.
 pub const ROTATION_FLOOR_DEFAULT: Millis = Millis::from_hours(1);
 /// The lowest floor a namespace may set.

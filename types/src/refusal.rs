@@ -90,6 +90,8 @@ reasons! {
     RestoreQuarantine = "RESTORE_QUARANTINE";
     /// The leader's disk is nearly full: no change is taken, reads and cryptography go on.
     DiskFull = "DISK_FULL";
+    /// The key or version was destroyed: what it encrypted cannot be read any more.
+    KeyDestroyed = "KEY_DESTROYED";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

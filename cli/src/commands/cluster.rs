@@ -43,6 +43,13 @@ pub(crate) enum ClusterCommand {
         /// majority are up without it
         #[arg(long)]
         force: bool,
+        /// Somebody else may have its keys: its authority is tainted, and leaves the bundle once every certificate that it signed
+        /// has been replaced
+        ///
+        /// This does not change the keys of the cluster, which that node had in memory while it was unsealed: rotate and
+        /// destroy what it could read (docs/threat-model.md).
+        #[arg(long)]
+        compromised: bool,
     },
     /// Make a one-time token for a node that takes the place of another
     ///
@@ -201,7 +208,7 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
             token(request, args.out, context).await
         }
         ClusterCommand::Promote { node } => members::promote(node, context).await,
-        ClusterCommand::Remove { node, force } => members::remove(node, force, context).await,
+        ClusterCommand::Remove { node, force, compromised } => members::remove(node, force, compromised, context).await,
         ClusterCommand::Upgrade => members::upgrade(context).await,
         ClusterCommand::Lease(command) => settings::lease(command, context).await,
         ClusterCommand::TimeReset => settings::time_reset(context).await,

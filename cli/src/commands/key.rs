@@ -1,8 +1,8 @@
 //! `chancery key`: the life of keys. Using them is `encrypt`, `decrypt`, `rewrap` and `data-key`.
 
 use chancery_client::proto::kms::v1::{
-    CreateKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, ListKeyVersionsRequest, ListKeysRequest,
-    RotateKeyRequest, UpdateKeyRequest,
+    CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, ListKeyVersionsRequest,
+    ListKeysRequest, RotateKeyRequest, UpdateKeyRequest,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -32,6 +32,12 @@ pub(crate) enum KeyCommand {
     Enable(OneVersion),
     /// Stop a key, or one version of it, from being used
     Disable(OneVersion),
+    /// Destroy a disabled version, or a key of which no version is enabled: at once and for good
+    ///
+    /// What it encrypted cannot be read any more, by anybody. When this command has ended no node serves it; from the disks of the
+    /// nodes, where it is wrapped and sealed, it is erased within 24 hours, or at once with --now. The receipt says which
+    /// nodes have done so and which backups may still hold it; `key describe` shows it as it goes on.
+    Destroy(DestroyArgs),
     /// Change when a key rotates by itself
     Update(UpdateArgs),
 }
@@ -64,6 +70,19 @@ pub(crate) struct OneVersion {
     /// Only this version
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     version: Option<u32>,
+}
+
+/// Arguments of `key destroy`.
+#[derive(Args, Debug)]
+pub(crate) struct DestroyArgs {
+    #[command(flatten)]
+    what: OneVersion,
+    /// Have every node erase it from its disk at once, not within 24 hours
+    #[arg(long)]
+    now: bool,
+    /// Check everything, change nothing
+    #[arg(long)]
+    validate_only: bool,
 }
 
 /// Arguments of `key update`.
@@ -104,6 +123,7 @@ pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Fa
         KeyCommand::Rotate(args) => rotate(&args.key, context).await,
         KeyCommand::Enable(args) => set_enabled(args, context, Use::Enable).await,
         KeyCommand::Disable(args) => set_enabled(args, context, Use::Disable).await,
+        KeyCommand::Destroy(args) => destroy(args, context).await,
         KeyCommand::Update(args) => update(args, context).await,
     };
     done.map_err(|failure| failure.or_hint_for(Reason::NotFound, "chancery key list"))
@@ -180,6 +200,27 @@ async fn set_enabled(args: OneVersion, context: &Context, to: Use) -> Result<(),
     let key = KeyView::from(key);
     let what = args.version.map(|version| format!(" v{version}")).unwrap_or_default();
     context.print(&Changed { words: format!("{}{what} {did}", short(&key.name)), key })
+}
+
+async fn destroy(args: DestroyArgs, context: &Context) -> Result<(), Failure> {
+    let DestroyArgs { what, now, validate_only } = args;
+    let (name, keys) = (context.key(&what.key)?, context.client().await?.keys());
+    let version = what.version.unwrap_or(0);
+    let request = DestroyKeyRequest { name, version, erase_now: now, validate_only, ..DestroyKeyRequest::default() };
+    let answer = keys.destroy(request).await.map_err(|error| {
+        let disable = what.version.map_or_else(
+            || format!("chancery key disable {}", what.key),
+            |version| format!("chancery key disable {} --version {version}", what.key),
+        );
+        Failure::from(error)
+            .hint_about(Reason::NotFound, "key version", format!("chancery key versions {}", what.key))
+            .hint_for(Reason::PreconditionFailed, disable)
+    })?;
+    let key = KeyView::from(answer);
+    let version = what.version.map(|version| format!(" v{version}")).unwrap_or_default();
+    let did = if validate_only { "would be destroyed" } else { "destroyed" };
+    let receipt = key.receipts.first().map(|receipt| format!("\n{}", receipt.text())).unwrap_or_default();
+    context.print(&Changed { words: format!("{}{version} {did}{receipt}", short(&key.name)), key })
 }
 
 async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use chancery_client::proto::cluster::v1::{
 };
 use serde::Serialize;
 use tokio::time::Instant;
-use types::NodeId;
+use types::{NodeId, Reason};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -112,13 +112,19 @@ pub(super) async fn promote(node: NodeId, context: &Context) -> Result<(), Failu
 }
 
 /// `cluster remove`.
-pub(super) async fn remove(node: NodeId, force: bool, context: &Context) -> Result<(), Failure> {
+pub(super) async fn remove(node: NodeId, force: bool, compromised: bool, context: &Context) -> Result<(), Failure> {
     let client = context.client().await?;
-    let request = RemoveNodeRequest { node: node.0, force, ..RemoveNodeRequest::default() };
-    client.cluster().remove_node(request).await?;
+    let request = RemoveNodeRequest { node: node.0, force, compromised, ..RemoveNodeRequest::default() };
+    let fenced = match client.cluster().remove_node(request).await {
+        Ok(_) => true,
+        // It is removed for good; what is left of its lease is all that it may still serve under.
+        Err(error) if error.reason() == Some(Reason::FencePending) => false,
+        Err(error) => return Err(error.into()),
+    };
     let gone = |status: &ClusterStatus| status.nodes.iter().all(|other| other.node != node.0);
     follow(&client, gone, &format!("{node} was removed and is not out of the membership yet")).await?;
-    context.print(&MemberView { node: node.0, is: "removed" })
+    let is = if fenced { "removed" } else { "removed; cut off, it may serve until its lease has run out" };
+    context.print(&MemberView { node: node.0, is })
 }
 
 /// `cluster upgrade`.

@@ -3,10 +3,10 @@
 use proto::kms::v1::crypto_service_client::CryptoServiceClient;
 use proto::kms::v1::key_service_client::KeyServiceClient;
 use proto::kms::v1::{
-    CreateKeyRequest, DecryptRequest, DecryptResponse, DisableKeyRequest, EnableKeyRequest, EncryptRequest,
-    EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GetKeyRequest, Key, ListKeyVersionsRequest,
-    ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, ReEncryptRequest, ReEncryptResponse, RotateKeyRequest,
-    UpdateKeyRequest,
+    CreateKeyRequest, DecryptRequest, DecryptResponse, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest,
+    EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GetKeyRequest, Key,
+    ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, ReEncryptRequest,
+    ReEncryptResponse, RotateKeyRequest, UpdateKeyRequest,
 };
 
 use super::service;
@@ -30,6 +30,8 @@ service! {
     mutate enable(EnableKeyRequest) -> Key = enable_key;
     /// Stops a key, or one version of it, from being used.
     mutate disable(DisableKeyRequest) -> Key = disable_key;
+    /// Destroys a disabled version, or a key of which none is enabled.
+    mutate destroy(DestroyKeyRequest) -> Key = destroy_key;
 }
 
 service! {

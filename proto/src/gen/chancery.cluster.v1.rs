@@ -645,6 +645,9 @@ pub struct RemoveNodeRequest {
     pub force: bool,
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+    /// Somebody else may have had its keys: the certificates that it signed are replaced, and then trusted no more.
+    #[prost(bool, tag = "4")]
+    pub compromised: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveNodeResponse {}

@@ -14,7 +14,7 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::oneshot;
 
 use super::record::{Ballot, Flushed, Place, Sealed};
-use super::wal::Wal;
+use super::wal::{self, Wal};
 use super::witness::{Seen, Witness};
 use crate::codec;
 use crate::config::{APPLY_BATCH, BATCH_BYTES};
@@ -92,6 +92,27 @@ impl LogStore {
     /// The last entry that the log no longer holds.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.log().log_state().purged().copied().map(LogId::from)
+    }
+
+    /// Closes the file that is being written and returns the last entry at that time: once the log is purged so far, every file
+    /// that holds it or an earlier one is gone.
+    pub(crate) async fn close_file(&self) -> io::Result<u64> {
+        let from = wal::open_file(&self.log());
+        let store = self.clone();
+        blocking(move || {
+            while !wal::fill_up(&mut *store.writable()?, from)? {}
+            Ok::<(), io::Error>(())
+        })
+        .await?;
+        self.sync(|_| Ok(())).await?;
+        Ok(self.log().log_state().last().map_or(0, |place| place.index))
+    }
+
+    /// Waits until the files are gone that the last purge has freed: raft-log removes them after the purge is synced, and before
+    /// whatever is synced next.
+    pub(crate) async fn settle(&self) -> io::Result<()> {
+        self.sync(|_| Ok(())).await?;
+        self.sync(|_| Ok(())).await
     }
 
     /// A reference that does not keep the log open.

@@ -7,8 +7,9 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
+use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::codeq::Decode;
-use raft_log::{Dump, DumpApi, RaftLog, RaftLogAction, RaftLogRecord, WALRecord};
+use raft_log::{ChunkId, Dump, DumpApi, RaftLog, RaftLogAction, RaftLogRecord, WALRecord};
 use types::limits;
 
 use super::open::damaged;
@@ -16,6 +17,12 @@ use super::record::LogTypes;
 use super::witness::Seen;
 use crate::config::Config;
 use crate::error::OpenError;
+
+/// Records after which a file of the log is closed.
+const RECORDS_MAX: usize = 32_768;
+/// Records that are written while the log is held, so that nobody waits for long.
+const FILLED_BETWEEN_LOOKS: usize = 256;
+const FILLED_AT_ONCE: usize = 8;
 
 /// The write-ahead log.
 pub(super) type Wal = RaftLog<LogTypes>;
@@ -51,6 +58,7 @@ fn open_files(config: &Config, check: impl Fn(&Seen) -> Result<(), OpenError>) -
 
 fn wal_config(config: &Config, cut_torn_tail: bool) -> Arc<raft_log::Config> {
     let mut settings = raft_log::Config::new(config.log_folder().display());
+    settings.wal.chunk_max_records = Some(RECORDS_MAX);
     settings.wal.chunk_max_size = Some(config.log_chunk_bytes);
     settings.wal.truncate_incomplete_record = Some(cut_torn_tail);
     // The default of 1 ms delays every lone append; zero turns group commit off.
@@ -59,6 +67,27 @@ fn wal_config(config: &Config, cut_torn_tail: bool) -> Arc<raft_log::Config> {
     settings.log_cache_capacity = Some(limits::LOG_CACHE_BYTES);
     settings.log_cache_max_items = Some(100_000);
     Arc::new(settings)
+}
+
+/// Closes the file that is being written, so that what was purged goes with it: raft-log removes whole files only, and closes
+/// one when it has so many records. So it is filled up with checkpoints, which say nothing new, a piece at a time; returns
+/// whether it is closed.
+pub(super) fn fill_up(log: &mut Wal, from: ChunkId) -> io::Result<bool> {
+    for _ in 0..FILLED_AT_ONCE {
+        if log.stat().open_chunk.chunk_id != from {
+            return Ok(true);
+        }
+        for _ in 0..FILLED_BETWEEN_LOOKS {
+            log.save_user_data(None)?;
+        }
+        log.flush(false, None)?;
+    }
+    Ok(false)
+}
+
+/// The file that is being written.
+pub(super) fn open_file(log: &Wal) -> ChunkId {
+    log.stat().open_chunk.chunk_id
 }
 
 /// Whether the last file of the log begins with a record that reads, or there is no file. The others must.

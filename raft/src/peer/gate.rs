@@ -5,8 +5,10 @@
 
 use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
+use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor;
 use tonic::{Request, Status};
-use types::NodeId;
+use types::{ClusterId, NodeId};
 
 use super::{PeerInfo, Trust};
 use crate::envelope::Owner;
@@ -40,13 +42,7 @@ impl Gate {
             .extensions()
             .get::<PeerInfo>()
             .ok_or_else(|| Status::unauthenticated("the connection proved no key"))?;
-        if text(request, CLUSTER)? != self.owner.cluster.to_hex() {
-            return Err(Status::permission_denied("this node belongs to another cluster"));
-        }
-        if number(request, TO)? != self.owner.node.0 {
-            return Err(Status::permission_denied(format!("this is {}", self.owner.node)));
-        }
-        let from = number(request, FROM)?;
+        let NodeId(from) = check_names(request, self.owner.cluster, self.owner.node)?;
         let held = {
             let metrics = self.metrics.borrow_watched();
             metrics.membership_config.membership().get_node(&from).map(|member| member.spki)
@@ -66,17 +62,56 @@ impl Gate {
 /// A request to a member, saying from whom and to whom.
 pub(crate) fn stamp<T>(owner: &Owner, to: NodeId, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let metadata = request.metadata_mut();
-    // Hexadecimal and decimal digits are always valid metadata.
-    let mut insert = |key: &'static str, value: String| {
-        if let Ok(value) = value.parse() {
-            metadata.insert(key, value);
-        }
-    };
-    insert(CLUSTER, owner.cluster.to_hex());
-    insert(FROM, owner.node.0.to_string());
-    insert(TO, to.0.to_string());
+    Names { cluster: owner.cluster, from: owner.node, to }.write(request.metadata_mut());
     request
+}
+
+/// Who calls whom, in which cluster: on every request of the peer port. An interceptor for clients of the server's own
+/// services.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Names {
+    /// The cluster that both belong to.
+    pub cluster: ClusterId,
+    /// The member that calls.
+    pub from: NodeId,
+    /// The member that is meant.
+    pub to: NodeId,
+}
+
+impl Names {
+    fn write(self, metadata: &mut MetadataMap) {
+        // Hexadecimal and decimal digits are always valid metadata.
+        let mut insert = |key: &'static str, value: String| {
+            if let Ok(value) = value.parse() {
+                metadata.insert(key, value);
+            }
+        };
+        insert(CLUSTER, self.cluster.to_hex());
+        insert(FROM, self.from.0.to_string());
+        insert(TO, self.to.0.to_string());
+    }
+}
+
+impl Interceptor for Names {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        self.write(request.metadata_mut());
+        Ok(request)
+    }
+}
+
+/// Whether a request is for this cluster and this node; returns the member that it says it comes from, whose key is still to be
+/// compared.
+///
+/// # Errors
+/// When it names another, or nobody.
+pub fn check_names<T>(request: &Request<T>, cluster: ClusterId, own: NodeId) -> Result<NodeId, Status> {
+    if text(request, CLUSTER)? != cluster.to_hex() {
+        return Err(Status::permission_denied("this node belongs to another cluster"));
+    }
+    if number(request, TO)? != own.0 {
+        return Err(Status::permission_denied(format!("this is {own}")));
+    }
+    number(request, FROM).map(NodeId)
 }
 
 fn text<'r, T>(request: &'r Request<T>, key: &'static str) -> Result<&'r str, Status> {
@@ -87,4 +122,27 @@ fn text<'r, T>(request: &'r Request<T>, key: &'static str) -> Result<&'r str, St
 fn number<T>(request: &Request<T>, key: &'static str) -> Result<u64, Status> {
     let number = text(request, key)?.parse().ok();
     number.ok_or_else(|| Status::invalid_argument(format!("`{key}` is not a node's number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_for_another_node_or_cluster_is_refused() {
+        let (cluster, one, two) = (ClusterId([1; 16]), NodeId(1), NodeId(2));
+        let said = |names: Names| {
+            let mut names = names;
+            names
+                .call(Request::new(()))
+                .map(|request| check_names(&request, cluster, two).map_err(|status| status.code()))
+        };
+        let names = Names { cluster, from: one, to: two };
+        assert_eq!(said(names).ok(), Some(Ok(one)));
+        for wrong in [Names { cluster: ClusterId([2; 16]), ..names }, Names { to: one, ..names }] {
+            assert_eq!(said(wrong).ok(), Some(Err(tonic::Code::PermissionDenied)), "{wrong:?}");
+        }
+        let nameless = check_names(&Request::new(()), cluster, two).map_err(|status| status.code());
+        assert_eq!(nameless, Err(tonic::Code::InvalidArgument));
+    }
 }

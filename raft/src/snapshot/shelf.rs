@@ -128,6 +128,17 @@ impl Shelf {
         self.shared.lost.swap(false, Ordering::Relaxed)
     }
 
+    /// Removes the damaged snapshots that were set aside.
+    pub(crate) fn drop_damaged(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.shared.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "damaged") {
+                fs::remove_file(&path)?;
+            }
+        }
+        durable::sync_folder_of(&self.shared.folder.join("any"))
+    }
+
     /// Sets a snapshot aside that did not read; without effect on one that has no place on the shelf.
     pub(crate) fn give_up(&self, file: &SnapshotFile, error: &io::Error) -> io::Result<()> {
         let position = Position::of(&file.meta);

@@ -57,6 +57,10 @@ impl KeyService for Api {
     async fn disable_key(&self, request: Request<wire::DisableKeyRequest>) -> Result<Response<wire::Key>, Status> {
         mutation::serve(&self.node, request).await
     }
+
+    async fn destroy_key(&self, request: Request<wire::DestroyKeyRequest>) -> Result<Response<wire::Key>, Status> {
+        mutation::serve(&self.node, request).await
+    }
 }
 
 /// The key of that name.
@@ -65,6 +69,17 @@ impl KeyService for Api {
 /// In the words that an outsider would get as well.
 pub(super) fn find<'a>(state: &'a State, ns: &NamespaceName, key: &KeyName) -> Result<&'a ::kms::Key, Refusal> {
     state.key(ns, key).ok_or_else(|| Refusal::not_found("key", key))
+}
+
+/// Receipts that are told of a key.
+const RECEIPTS: usize = 100;
+
+/// A key with the receipts of what was destroyed of it.
+fn answer_with_receipts(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
+    let (ns, key) = name::key(full_name)?;
+    let receipts = state.receipts_of(&find(state, &ns, &key)?.id, RECEIPTS);
+    let receipts = receipts.iter().map(kms::receipt).collect();
+    Ok(wire::Key { receipts, ..answer(state, full_name)? })
 }
 
 fn answer(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
@@ -210,6 +225,27 @@ macro_rules! set_enabled {
 set_enabled!(wire::EnableKeyRequest, EnableKey, true);
 set_enabled!(wire::DisableKeyRequest, DisableKey, false);
 
+impl Mutation for wire::DestroyKeyRequest {
+    const ACTION: Action = Action::DestroyKey;
+    type Answer = wire::Key;
+    request_fields!(dry);
+
+    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
+        target(&self.name)
+    }
+
+    fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
+        let (namespace, name) = name::key(&self.name)?;
+        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let version = (self.version != 0).then_some(self.version);
+        Ok(Command::DestroyKey { namespace, name, version, urgent: self.erase_now })
+    }
+
+    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Key, Refusal> {
+        answer_with_receipts(desk.state, &self.name)
+    }
+}
+
 impl Query for wire::GetKeyRequest {
     const ACTION: Action = Action::GetKey;
     type Answer = wire::Key;
@@ -219,7 +255,7 @@ impl Query for wire::GetKeyRequest {
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::Key, Detail), Refusal> {
-        Ok((answer(&desk.state, &self.name)?, Detail::new()))
+        Ok((answer_with_receipts(&desk.state, &self.name)?, Detail::new()))
     }
 }
 

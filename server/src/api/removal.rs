@@ -60,7 +60,12 @@ impl Mutation for wire::RemoveNodeRequest {
 
     fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal> {
         let audit_closed = desk.findings.audit_closed;
-        Ok(Command::RemoveNode { node: NodeId(self.node), audit_closed, forced: self.force })
+        Ok(Command::RemoveNode {
+            node: NodeId(self.node),
+            audit_closed,
+            forced: self.force,
+            compromised: self.compromised,
+        })
     }
 
     fn answer(&self, _desk: &Desk<'_>, _reply: &Reply) -> Result<wire::RemoveNodeResponse, Refusal> {

@@ -95,6 +95,7 @@ pub(crate) async fn forwarded(
         kms::RotateKeyRequest,
         kms::EnableKeyRequest,
         kms::DisableKeyRequest,
+        kms::DestroyKeyRequest,
         ca::CreateEntryRequest,
         ca::UpdateEntryRequest,
         ca::DeleteEntryRequest,

@@ -88,7 +88,9 @@ impl Core {
         let elected = Clocks::now().boot;
         let state = self.state();
         let members = self.raft.membership();
-        let nodes = state.nodes().map(|(id, _)| id).chain(members.all.keys().copied());
+        // Those that were removed lately too: one that is cut off goes on under the lease of a leader before this one.
+        let departed = state.departed().map(|(id, _)| id);
+        let nodes = state.nodes().map(|(id, _)| id).chain(members.all.keys().copied()).chain(departed);
         let others = nodes.filter(|id| *id != self.node);
         let mut table = self.fences.table();
         if table.as_ref().is_none_or(|table| table.term() < term) {
@@ -118,6 +120,10 @@ impl Core {
             return Err(Refusal::new(Reason::FencePending, text));
         }
         let mut table = self.fences.table();
+        // Under the lock as well: one that was removed meanwhile gets nothing that its fence did not see.
+        if self.state().node(node).is_none() {
+            return Err(Refusal::new(Reason::Removed, "this node was removed from the cluster"));
+        }
         // Read under the lock: once somebody has seen that nothing long is held, nothing long is granted.
         let length = self.state().settings().lease.to_std();
         let table = table.as_mut().filter(|table| table.term() == term).ok_or_else(crate::core::no_leader)?;
@@ -138,6 +144,26 @@ impl Core {
         settings.lease_before?;
         let longest = table.as_ref()?.longest(now.boot).max(self.lease.left(now));
         (longest <= table::ends(Duration::ZERO, settings.lease.to_std())).then_some(settings.revision)
+    }
+
+    /// The removed members that can hold no lease any more, as this leader knows.
+    pub(crate) async fn departures_to_settle(&self) -> Vec<NodeId> {
+        let departed: Vec<NodeId> = self.state().departed().map(|(id, _)| id).collect();
+        if departed.is_empty() {
+            return Vec::new();
+        }
+        // The table of this very term: an older one knows nothing of what others granted since.
+        let by = Instant::now() + CATCHING_UP;
+        let Ok(term) = self.confirm(by).await else { return Vec::new() };
+        if self.knows_leases(term, by).await.is_err() {
+            return Vec::new();
+        }
+        let now = Clocks::now().boot;
+        let over = self.with_leases(|table| {
+            let over = departed.into_iter().filter(|id| table.term() == term && table.is_over(*id, now));
+            over.collect()
+        });
+        over.unwrap_or_default()
     }
 
     /// Waits until a node has applied `index` or can hold no lease any more.
@@ -171,7 +197,8 @@ impl Core {
             Ok(applied) => {
                 self.with_leases(|table| table.has_applied(node, applied));
             }
-            Err(Some(Reason::Sealed | Reason::NotInitialized)) => {
+            // One that knows of its removal serves nobody, whatever it has applied since.
+            Err(Some(Reason::Sealed | Reason::NotInitialized | Reason::Removed)) => {
                 self.with_leases(|table| table.holds_none(node, asked));
             }
             Err(_) => tokio::time::sleep(PAUSE).await,

@@ -104,6 +104,12 @@ impl LeaseTable {
         }
     }
 
+    /// Whether a node can hold no lease any more. One that this table does not know was granted nothing in this term and was no
+    /// member before it.
+    pub(crate) fn is_over(&self, node: NodeId, now: Duration) -> bool {
+        self.holders.get(&node).is_none_or(|holder| holder.until <= now)
+    }
+
     /// A fence is put up at that index: it stays a condition of every renewal.
     pub(crate) fn fence(&mut self, index: u64) {
         self.fenced = self.fenced.max(index);

@@ -2,11 +2,14 @@
 
 use kms::{Algorithm, EncryptionContext, Key, KeyVersion, RotationCause, VersionState};
 use proto::kms::v1 as wire;
-use state::State;
-use types::{KeyName, Millis, NamespaceName, Reason, Refusal};
+use state::{Erasure, Receipt, State};
+use types::{KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
 
 use super::cluster::etag;
 use super::time::{duration, millis, timestamp};
+
+/// The epoch of the root key under which material is wrapped.
+const ROOT_EPOCH: u32 = 1;
 
 /// `namespaces/{ns}/keys/{key}`.
 #[must_use]
@@ -27,6 +30,31 @@ pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) 
         enabled: key.enabled,
         etag: etag(state, key.revision),
         key_id: key.id.to_hex(),
+        destroy_time: key.destroyed.and_then(timestamp),
+        receipts: Vec::new(),
+    }
+}
+
+/// A receipt of what was destroyed.
+#[must_use]
+pub(crate) fn receipt(receipt: &Receipt<'_>) -> wire::DestructionReceipt {
+    let node = |(node, erasure): &(NodeId, Erasure)| {
+        let (state, index, at) = match erasure {
+            Erasure::Done { upto, at } => (wire::ErasureState::Erased, upto.0, timestamp(*at)),
+            Erasure::Pending => (wire::ErasureState::Pending, 0, None),
+            Erasure::Removed => (wire::ErasureState::Removed, 0, None),
+        };
+        wire::NodeErasure { node: node.0, state: state.into(), index, erase_time: at }
+    };
+    wire::DestructionReceipt {
+        versions: receipt.destruction.versions.clone(),
+        destroy_time: timestamp(receipt.destruction.at),
+        index: receipt.revision.0,
+        erase_due_time: timestamp(receipt.due),
+        nodes: receipt.nodes.iter().map(node).collect(),
+        erased: receipt.is_complete(),
+        backups_before: timestamp(receipt.destruction.at),
+        root_epoch: ROOT_EPOCH,
     }
 }
 
@@ -36,6 +64,7 @@ pub(crate) fn version(ns: &NamespaceName, name: &KeyName, number: u32, version: 
     let state = match version.state {
         VersionState::Enabled => wire::VersionState::Enabled,
         VersionState::Disabled => wire::VersionState::Disabled,
+        VersionState::Destroyed => wire::VersionState::Destroyed,
     };
     let cause = match version.cause {
         RotationCause::Created => wire::RotationCause::Created,

@@ -43,6 +43,7 @@ pub(crate) const fn code(reason: Reason) -> Code {
         Reason::PreconditionFailed
         | Reason::KeyDisabled
         | Reason::RestoreQuarantine
+        | Reason::KeyDestroyed
         | Reason::NotDue
         | Reason::AlreadyInitialized => Code::FailedPrecondition,
         Reason::LimitExceeded => Code::ResourceExhausted,

@@ -2,7 +2,7 @@
 //! proposer's expectation.
 
 use kms::key::At;
-use kms::{Algorithm, Key, KeyVersion, RotationCause, VersionState};
+use kms::{Algorithm, Key, KeyVersion, RotationCause};
 use types::limits::KEYS_MAX;
 use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
 
@@ -94,14 +94,13 @@ pub(crate) fn set_enabled(
 ) -> Handled {
     let mut key = found(turn, namespace, name)?;
     let Some(number) = version else {
-        if key.set_enabled(enabled, turn.revision) {
+        if key.set_enabled(enabled, turn.revision)? {
             write(turn, namespace, name, key, None);
         }
         return Ok(Reply::Done);
     };
     let mut row = version_of(turn, &key, number)?;
-    let state = if enabled { VersionState::Enabled } else { VersionState::Disabled };
-    if row.set_state(state, turn.revision) {
+    if row.set_enabled(enabled, turn.revision)? {
         // A version is part of its key: whoever decided about the key decides again.
         key.revision = turn.revision;
         write(turn, namespace, name, key, Some((number, row)));
@@ -109,7 +108,7 @@ pub(crate) fn set_enabled(
     Ok(Reply::Done)
 }
 
-fn at(turn: &Turn<'_>) -> At {
+pub(super) fn at(turn: &Turn<'_>) -> At {
     At { now: turn.now, revision: turn.revision }
 }
 
@@ -118,11 +117,11 @@ fn rotation_floor(turn: &Turn<'_>, namespace: &NamespaceName) -> Result<Millis, 
     row.map(|row| row.settings.rotation_floor).ok_or_else(|| Refusal::not_found("namespace", namespace))
 }
 
-fn found(turn: &Turn<'_>, namespace: &NamespaceName, name: &KeyName) -> Result<Key, Refusal> {
+pub(super) fn found(turn: &Turn<'_>, namespace: &NamespaceName, name: &KeyName) -> Result<Key, Refusal> {
     turn.state.key(namespace, name).cloned().ok_or_else(|| Refusal::not_found("key", name))
 }
 
-fn version_of(turn: &Turn<'_>, key: &Key, number: u32) -> Result<KeyVersion, Refusal> {
+pub(super) fn version_of(turn: &Turn<'_>, key: &Key, number: u32) -> Result<KeyVersion, Refusal> {
     let row = turn.state.key_version(&key.id, number).cloned();
     row.ok_or_else(|| Refusal::not_found("key version", &number))
 }

@@ -6,14 +6,17 @@ use types::{NodeId, Principal, Reason, Refusal};
 
 use super::authorities::{self, Ending};
 use super::checks;
-use crate::command::Reply;
+use crate::command::{Command, Reply};
 use crate::outcome::Effect;
-use crate::rows::{Node, Version};
+use crate::rows::{Departed, Node, Version};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Takes a member out of the cluster: its key recognises nobody again, its authority signs no more, its clock no longer
 /// counts. Raft's membership follows. What is known of the end of its audit log stands in the record.
-pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64>, forced: bool) -> Handled {
+pub(crate) fn remove(turn: &mut Turn<'_>, command: &Command) -> Handled {
+    let Command::RemoveNode { node, audit_closed, forced, compromised } = *command else {
+        return refuse(Reason::Internal, "not a removal");
+    };
     let Some(row) = turn.state.node_table().get(&node).cloned() else {
         return Err(Refusal::not_found("node", &node));
     };
@@ -39,7 +42,10 @@ pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64
 
     turn.state.put_spent(row.info.spki, Principal::Node(node));
     turn.state.remove_node(node);
-    authorities::end(turn, |authority| authority.node == node, Ending::Lost)?;
+    // It may hold a lease until that has run out, whoever leads then.
+    turn.state.put_departed(node, Departed { at: turn.now, revision: turn.revision });
+    let ending = if compromised { Ending::Compromised } else { Ending::Lost };
+    authorities::end(turn, |authority| authority.node == node, ending)?;
     forget_replaced(turn, node);
     turn.bump_global();
     turn.bump_trust();
@@ -52,6 +58,17 @@ pub(crate) fn remove(turn: &mut Turn<'_>, node: NodeId, audit_closed: Option<u64
     }
     turn.fact_text("audit", if complete { "anchored to its end" } else { "unknown after audit_size" });
     turn.fact_count("forced", u64::from(forced));
+    turn.fact_count("compromised", u64::from(compromised));
+    Ok(Reply::Done)
+}
+
+/// A leader knows that a removed member can hold no lease any more: its successors need not count it.
+pub(crate) fn settle_departure(turn: &mut Turn<'_>, node: NodeId) -> Handled {
+    if !turn.state.departed_table().contains(&node) {
+        return refuse(Reason::NotDue, format!("{node} is not known to have left, or was settled before"));
+    }
+    turn.state.remove_departed(node);
+    turn.fact_text("settled", "it can hold no lease any more");
     Ok(Reply::Done)
 }
 

@@ -30,6 +30,9 @@ impl State {
             (TableId::Version, self.version.recomputed()),
             (TableId::Settings, self.settings.recomputed()),
             (TableId::Quarantines, self.quarantines.recomputed()),
+            (TableId::Destructions, self.destructions.recomputed()),
+            (TableId::Erasures, self.erasures.recomputed()),
+            (TableId::Departed, self.departed.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -4,14 +4,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, SpkiHash,
-    TokenId,
+    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, Revision,
+    SpkiHash, TokenId,
 };
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Granted, Namespace, Node, Operator, Progress, Quarantine, Report, Request, Settings, Token,
-    Version, VersionKey,
+    Agent, Cluster, Departed, Destruction, Erased, Granted, Namespace, Node, Operator, Progress, Quarantine, Report,
+    Request, Settings, Token, Version, VersionKey,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -146,6 +146,26 @@ impl State {
         self.quarantines.remove(namespace).is_some()
     }
 
+    pub(crate) fn put_destruction(&mut self, by: Revision, row: Destruction) {
+        self.destructions.put(by, row);
+    }
+
+    pub(crate) fn put_erasure(&mut self, node: NodeId, upto: Revision, row: Erased) {
+        self.erasures.put((node, upto), row);
+    }
+
+    pub(crate) fn remove_erasure(&mut self, node: NodeId, upto: Revision) {
+        self.erasures.remove(&(node, upto));
+    }
+
+    pub(crate) fn put_departed(&mut self, node: NodeId, row: Departed) {
+        self.departed.put(node, row);
+    }
+
+    pub(crate) fn remove_departed(&mut self, node: NodeId) {
+        self.departed.remove(&node);
+    }
+
     pub(crate) fn put_horizon(&mut self, principal: Principal, id: RequestId) {
         self.remove_horizon(&principal);
         self.indexes.horizons.insert((id, principal.clone()));
@@ -198,6 +218,9 @@ impl State {
             TableId::Version => row(table, bytes).map(|((), row)| self.put_version_number(row)),
             TableId::Settings => row(table, bytes).map(|((), row)| self.put_settings(row)),
             TableId::Quarantines => row(table, bytes).map(|(namespace, row)| self.put_quarantine(namespace, row)),
+            TableId::Destructions => row(table, bytes).map(|(by, row)| self.put_destruction(by, row)),
+            TableId::Erasures => row(table, bytes).map(|((node, upto), row)| self.put_erasure(node, upto, row)),
+            TableId::Departed => row(table, bytes).map(|(node, row)| self.put_departed(node, row)),
         }
     }
 }
@@ -239,6 +262,9 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         version,
         settings,
         quarantines,
+        destructions,
+        erasures,
+        departed,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -259,7 +285,10 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(horizons, take)?;
     write_table(version, take)?;
     write_table(settings, take)?;
-    write_table(quarantines, take)
+    write_table(quarantines, take)?;
+    write_table(destructions, take)?;
+    write_table(erasures, take)?;
+    write_table(departed, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

@@ -26,7 +26,9 @@ struct KeyModel {
     /// When the newest version was made: the period counts from here.
     newest: Time,
     period: Option<Millis>,
+    /// Empty for those that were destroyed.
     wrapped: BTreeMap<u32, Vec<u8>>,
+    destroyed: BTreeSet<u32>,
 }
 
 /// The model.
@@ -106,6 +108,12 @@ impl Model {
             }
             let listed = state.key_versions(&key.id, None, usize::MAX).items;
             ensure!(listed.len() == model.wrapped.len(), "key {name} has versions that nobody made");
+            // Destroyed stays destroyed (invariant 9).
+            for number in &model.destroyed {
+                let row = state.key_version(&key.id, *number).ok_or("a tombstone is lost")?;
+                ensure!(row.usable().is_err() && row.wrapped.is_empty(), "version {number} of {name} came back");
+                ensure!(state.receipt(row.revision).is_some(), "a destruction without a receipt");
+            }
         }
         let listed: usize = state.namespaces().map(|(ns, _)| state.keys(ns, None, usize::MAX).items.len()).sum();
         ensure!(listed == self.keys.len(), "{listed} keys are listed, {} were made", self.keys.len());
@@ -254,6 +262,7 @@ impl Model {
             Command::CreateKey { .. }
             | Command::UpdateKey { .. }
             | Command::AddKeyVersion { .. }
+            | Command::DestroyKey { .. }
             | Command::SetKeyEnabled { .. } => self.follow_keys(&entry.proposal.command, outcome, now, after)?,
             Command::CreateEntry { namespace, name, .. } | Command::UpdateEntry { namespace, name, .. } => {
                 let entry = after.entry(namespace, name).ok_or("an entry that was made is not there")?;
@@ -285,7 +294,7 @@ impl Model {
     fn follow_members(&mut self, command: &Command, before: &State, index: u64, after: &State) -> Judged {
         self.global = index;
         match command {
-            Command::RemoveNode { node, audit_closed, forced } => {
+            Command::RemoveNode { node, audit_closed, forced, compromised } => {
                 let row = before.node(*node).ok_or("a node was removed that was not there")?;
                 self.gone.insert(row.info.spki);
                 ensure!(after.node(*node).is_none() && after.report(*node).is_none(), "a removed node is still there");
@@ -294,6 +303,17 @@ impl Model {
                     authority.node == *node && matches!(authority.state, ca::AuthorityState::Active)
                 };
                 ensure!(after.authorities().find(signs).is_none(), "an authority of a removed node signs");
+                let trusted = |authority: &&ca::Authority| {
+                    authority.node == *node && matches!(authority.state, ca::AuthorityState::Draining)
+                };
+                ensure!(
+                    !compromised || after.authorities().find(trusted).is_none(),
+                    "a compromised authority is not tainted"
+                );
+                ensure!(
+                    after.departed().any(|(departed, _)| departed == *node),
+                    "nobody counts the lease of a removed node"
+                );
                 let anchored = before.report(*node).map_or(0, |report| report.audit_size);
                 let known = audit_closed.is_some_and(|size| size <= anchored);
                 ensure!(known || *forced, "a node went without the end of its audit log, and nobody forced it");
@@ -382,13 +402,22 @@ impl Model {
             Command::CreateKey { namespace, name, id, rotation_period, wrapped, .. } => {
                 ensure!(!self.keys.values().any(|key| key.id == *id), "a key id was used twice");
                 let wrapped = BTreeMap::from([(1, wrapped.clone())]);
-                let model = KeyModel { id: *id, last: 1, newest: now, period: *rotation_period, wrapped };
+                let destroyed = BTreeSet::new();
+                let model = KeyModel { id: *id, last: 1, newest: now, period: *rotation_period, wrapped, destroyed };
                 let old = self.keys.insert((namespace.clone(), name.clone()), model);
                 ensure!(old.is_none(), "a key was made over another");
             }
             Command::UpdateKey { namespace, name, rotation_period } => {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
                 model.period = *rotation_period;
+            }
+            Command::DestroyKey { namespace, name, version, .. } => {
+                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
+                let doomed = model.wrapped.iter_mut().filter(|(number, _)| version.is_none_or(|only| only == **number));
+                for (number, wrapped) in doomed {
+                    wrapped.clear();
+                    model.destroyed.insert(*number);
+                }
             }
             Command::AddKeyVersion { namespace, name, cause, wrapped, expect_last } => {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
@@ -478,6 +507,7 @@ fn namespace_of(command: &Command) -> Option<&NamespaceName> {
     match command {
         Command::UpdateNamespace { name, .. } => Some(name),
         Command::CreateKey { namespace, .. }
+        | Command::DestroyKey { namespace, .. }
         | Command::UpdateKey { namespace, .. }
         | Command::AddKeyVersion { namespace, .. }
         | Command::SetKeyEnabled { namespace, .. }

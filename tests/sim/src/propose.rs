@@ -6,7 +6,7 @@ use state::{
 };
 use types::{
     AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
-    RequestId, Role, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
+    RequestId, Revision, Role, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::certificates::{AUTHORITIES, TRUST_DOMAIN, ends_at, made_at};
@@ -127,9 +127,10 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         Command::Init { .. } => Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => Principal::JoinToken,
         Command::ReportNode(report) => Principal::Node(report.node),
-        Command::PublishAuthority { node, .. } => Principal::Node(*node),
+        Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => Principal::Node(*node),
         Command::AdvanceAuthority { .. }
         | Command::SettleLease { .. }
+        | Command::SettleDeparture { .. }
         | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         _ => Principal::Operator(operator(rng)),
@@ -199,7 +200,15 @@ fn of_keys(world: &mut World, view: &State) -> Command {
             Command::CreateKey { namespace, name, id, algorithm: Algorithm::Aes256Gcm, rotation_period, wrapped }
         }
         3 => Command::UpdateKey { namespace, name, rotation_period },
-        4..=5 => {
+        4 => {
+            let version = rng.chance(80).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
+            if rng.chance(30) {
+                let (node, upto) = (NodeId(1 + rng.below(3)), Revision(rng.below(40)));
+                return Command::ReportErasure { node, upto };
+            }
+            Command::DestroyKey { namespace, name, version, urgent: rng.chance(50) }
+        }
+        5 => {
             let version = rng.chance(40).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
             Command::SetKeyEnabled { namespace, name, version, enabled: rng.chance(70) }
         }
@@ -270,9 +279,10 @@ fn of_members(world: &mut World, view: &State) -> Command {
     match rng.below(10) {
         0..=4 => {
             let audit_closed = rng.chance(60).then(|| anchored + u64::from(rng.chance(20)));
-            Command::RemoveNode { node, audit_closed, forced: rng.chance(40) }
+            Command::RemoveNode { node, audit_closed, forced: rng.chance(40), compromised: rng.chance(50) }
         }
-        5..=7 => Command::PromoteNode { node },
+        5..=6 => Command::PromoteNode { node },
+        7 => Command::SettleDeparture { node: NodeId(1 + rng.below(5)) },
         _ => Command::RaiseVersion { version: u32::try_from(1 + rng.below(3)).unwrap_or(1) },
     }
 }

@@ -1,0 +1,102 @@
+//! Erasing: a member's disk made to hold nothing of before an entry (docs/spec/destroy.md §2).
+//!
+//! First the file of the log that holds the entry is closed: raft-log removes whole files only. Then two snapshots are taken past
+//! its last entry, so that the log is purged past it and the file goes. Overwriting is left to the disk: everything in these
+//! files is sealed.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::ChangeError;
+use crate::handle::RaftHandle;
+use crate::machine::Machine;
+
+/// Snapshots that a member keeps: each has to be newer than what is erased.
+const SNAPSHOTS: usize = 2;
+
+/// What is asked for and what was done, between whoever asks and the member's duties.
+#[derive(Debug)]
+pub(crate) struct Erasing(watch::Sender<Progress>);
+
+/// How far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Progress {
+    /// Up to which entry somebody wants the disk erased.
+    wanted: u64,
+    /// The last entry in the log when the file that holds `wanted` had been closed.
+    closed: Option<u64>,
+    /// The last entry that nothing on the disk holds any more, as far as this process knows.
+    erased: Option<u64>,
+}
+
+impl Default for Erasing {
+    fn default() -> Self {
+        Self(watch::channel(Progress::default()).0)
+    }
+}
+
+impl Erasing {
+    /// Whether the file of the log that is being written is to be closed.
+    pub(crate) fn wants_closing(&self) -> bool {
+        let Progress { wanted, closed, .. } = *self.0.borrow();
+        wanted > 0 && closed.is_none_or(|last| last < wanted)
+    }
+
+    /// It was closed, when the log ended there.
+    pub(crate) fn closed(&self, last: u64) {
+        self.0.send_modify(|progress| progress.closed = progress.closed.max(Some(last)));
+    }
+
+    /// Whether the files are about to go, now that the log is purged so far.
+    pub(crate) fn goes_with(&self, purged: u64) -> bool {
+        let Progress { closed, erased, .. } = *self.0.borrow();
+        closed.is_some_and(|last| purged >= last && erased.is_none_or(|erased| erased < last))
+    }
+
+    /// They are gone.
+    pub(crate) fn erased(&self, upto: u64) {
+        self.0.send_modify(|progress| progress.erased = progress.erased.max(Some(upto)));
+    }
+}
+
+impl<M: Machine> RaftHandle<M> {
+    /// Makes this member's disk hold nothing of the entries up to `upto`; returns up to which one, that or a later one. The
+    /// applied state must not hold it any more either, or the snapshots do.
+    ///
+    /// # Errors
+    /// When it is not done in time; asked again, it goes on.
+    pub async fn erase(&self, upto: u64, deadline: Duration) -> Result<u64, ChangeError> {
+        let by = Instant::now() + deadline;
+        let mut progress = self.erasing().0.subscribe();
+        self.erasing().0.send_modify(|progress| progress.wanted = progress.wanted.max(upto));
+        let closed = progress.wait_for(|progress| progress.closed >= Some(upto) || progress.erased >= Some(upto));
+        let closed = tokio::time::timeout_at(by, closed).await.map_err(|_| ChangeError::NoQuorum)?;
+        let last = closed.map_err(|_| ended())?.closed.unwrap_or(upto);
+        let taken = usize::from(self.status().snapshot >= Some(last));
+        for _ in taken..SNAPSHOTS {
+            // Two snapshots of one entry are one file.
+            self.await_past(last, by).await?;
+            self.trigger_snapshot(by.saturating_duration_since(Instant::now())).await?;
+        }
+        let erased = progress.wait_for(|progress| progress.erased >= Some(upto));
+        let erased = tokio::time::timeout_at(by, erased).await.map_err(|_| ChangeError::NoQuorum)?;
+        Ok(erased.map_err(|_| ended())?.erased.unwrap_or(upto))
+    }
+
+    /// Waits until an entry at or past `least` was applied that the newest snapshot does not hold.
+    async fn await_past(&self, least: u64, by: Instant) -> Result<(), ChangeError> {
+        let mut status = self.watch_status();
+        let past = status.wait_for(|status| status.applied >= Some(least) && status.applied > status.snapshot);
+        match tokio::time::timeout_at(by, past).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ended()),
+            Err(_) => Err(ChangeError::NoQuorum),
+        }
+    }
+}
+
+fn ended() -> ChangeError {
+    ChangeError::Fatal("the member has stopped".to_owned())
+}

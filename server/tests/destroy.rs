@@ -7,6 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use chancery_client::Client;
+use proto::audit::v1 as audit;
 use proto::cluster::v1 as cluster;
 use proto::kms::v1 as kms;
 use support::{Cluster, until};
@@ -113,6 +114,12 @@ async fn a_new_leader_waits_for_a_removed_node_too() {
     };
     until("the lease has run out", SOON, done).await;
     // Settled: the next leader does not wait for it again.
+    let settled = async || {
+        let search = audit::SearchRequest { resource: format!("nodes/{}", number(gone)), ..Default::default() };
+        let found = client.audit().search(search).await;
+        found.is_ok_and(|found| format!("{found:?}").contains("it can hold no lease any more"))
+    };
+    until("the leader has settled it", SOON, settled).await;
     let transfer = cluster::TransferLeaderRequest { node: number(leader), ..Default::default() };
     until("leadership moves back", SOON, || async { client.cluster().transfer_leader(transfer.clone()).await.is_ok() })
         .await;

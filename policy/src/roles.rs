@@ -112,8 +112,14 @@ pub const fn actions(role: Role) -> &'static [Action] {
 pub const EVERYBODY: &[Action] = &[Action::GetBundle, Action::WhoAmI];
 
 /// What a node does by itself. Which node it may speak for is decided beside this.
-pub const NODE: &[Action] =
-    &[Action::RotateKey, Action::AdvanceAuthority, Action::ReportNode, Action::RemoveNode, Action::ReportErasure];
+pub const NODE: &[Action] = &[
+    Action::RotateKey,
+    Action::AdvanceAuthority,
+    Action::ReportNode,
+    Action::RemoveNode,
+    Action::ReportErasure,
+    Action::SettleDeparture,
+];
 
 /// What an agent does for its own entries.
 pub const AGENT: &[Action] = &[Action::WatchAgent, Action::AckBundle, Action::IssueSvid];

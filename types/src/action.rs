@@ -171,6 +171,8 @@ actions! {
     DestroyKey = "KeyService"."DestroyKey", Mutate;
     /// A node says that nothing of before an entry is on its disk any more.
     ReportErasure = "ClusterService"."ReportErasure", Mutate;
+    /// A leader says that a removed node can hold no lease any more.
+    SettleDeparture = "ClusterService"."SettleDeparture", Mutate;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Destruction: once it is acknowledged no node decrypts, and the receipt fills up as the nodes erase it from their disks. And
 //! members that are gone: a leader that was elected since still waits for what they may serve.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod support;
 
@@ -121,8 +121,7 @@ async fn a_new_leader_waits_for_a_removed_node_too() {
     };
     until("the leader has settled it", SOON, settled).await;
     let transfer = cluster::TransferLeaderRequest { node: number(leader), ..Default::default() };
-    until("leadership moves back", SOON, || async { client.cluster().transfer_leader(transfer.clone()).await.is_ok() })
-        .await;
+    until("leadership moves back", SOON, || async { client.cluster().transfer_leader(transfer).await.is_ok() }).await;
     let began = Instant::now();
     let enable = kms::EnableKeyRequest { name: name.clone(), ..Default::default() };
     client.keys().enable(enable).await.expect("enables");

@@ -322,8 +322,7 @@ impl Cluster {
 
 impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
-        let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports = held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
+        let ports = (0..3).map(|_| unused_port()).collect();
         Self { dir, ports, seal, backup: BackupSettings::default(), running: None, runtime: None }
     }
 
@@ -354,6 +353,17 @@ impl Node {
         let task = runtime.spawn(server::run(config, token, stop.clone()));
         self.runtime = Some(runtime);
         self.running = Some((stop, task));
+    }
+}
+
+/// A port that a node keeps over restarts. It is below the range that outgoing connections draw from (32,768 and up on Linux), so that none
+/// takes it while the node is down.
+fn unused_port() -> u16 {
+    loop {
+        let port = 16_384 + u16::from_be_bytes(crypto::entropy::array()) % 16_384;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

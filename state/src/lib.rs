@@ -13,6 +13,7 @@ pub mod command;
 mod describe;
 mod fence;
 mod handlers;
+pub mod ledger;
 pub mod outcome;
 pub mod queries;
 mod requests;
@@ -34,6 +35,7 @@ pub use command::{
     AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, Reply,
     RequestKey,
 };
+pub use ledger::{Accounted, Untold};
 pub use outcome::{AuditLeaf, Effect, Outcome};
 pub use queries::due::RotationDue;
 pub use queries::erasure::{Erasure, Receipt};

@@ -1,0 +1,298 @@
+//! The ledger: one line for each thing that a restore must not bring back, signed and chained (docs/spec/ledger.md).
+//!
+//! The form and its verification; nothing here touches a file or signs. A torn tail and damage are told apart: the first is a
+//! write that nobody was told of, the second is not to be believed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use types::{ClusterId, Generation, KeyId, SpkiHash, Time};
+
+/// What a signature is over, before the body: no signature of the cluster key stands for anything else.
+const DOMAIN: &[u8] = b"chancery ledger v1\n";
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LedgerFact {
+    /// The ledger of this cluster begins; its key, DER SubjectPublicKeyInfo.
+    Begun(Vec<u8>),
+    /// A restore has opened that life of the cluster.
+    Generation(Generation),
+    /// Versions of a key were destroyed.
+    Destroyed {
+        /// Where.
+        namespace: String,
+        /// Its name.
+        key: String,
+        /// Its identity in ciphertexts.
+        key_id: KeyId,
+        /// Which versions.
+        versions: Vec<u32>,
+        /// The key as a whole.
+        whole: bool,
+    },
+    /// The highest version of a key.
+    Version {
+        /// Its identity in ciphertexts.
+        key_id: KeyId,
+        /// The number.
+        last: u32,
+    },
+    /// An operator was revoked.
+    OperatorRevoked {
+        /// Its name.
+        name: String,
+        /// The key that was enrolled then.
+        spki: SpkiHash,
+    },
+    /// An agent was banned.
+    AgentRevoked {
+        /// Its name.
+        name: String,
+        /// The key that was enrolled then.
+        spki: SpkiHash,
+    },
+    /// Nothing else had happened up to this entry.
+    Mark,
+}
+
+/// One line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LedgerLine {
+    /// Its place, from 0.
+    pub number: u64,
+    /// SHA-256 of the line before.
+    pub previous: [u8; 32],
+    /// Whose.
+    pub cluster: ClusterId,
+    /// In which life.
+    pub generation: Generation,
+    /// By which entry of its log.
+    pub index: u64,
+    /// When, in state time.
+    pub at: Time,
+    /// What.
+    pub fact: LedgerFact,
+}
+
+/// Where a ledger ends: what the next line follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LedgerEnd {
+    /// The number of the next line.
+    pub next: u64,
+    /// The hash that it has to name.
+    pub previous: [u8; 32],
+    /// The life and the entry of the last line.
+    pub last: (Generation, u64),
+    /// Bytes of whole lines.
+    pub bytes: u64,
+}
+
+/// A ledger that verifies from its first line on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ledger {
+    /// The lines.
+    pub lines: Vec<LedgerLine>,
+    /// Where it ends.
+    pub end: LedgerEnd,
+    /// Bytes after the last whole line: a write that was cut off.
+    pub torn: u64,
+}
+
+/// Why bytes are no ledger.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is not one whole line.
+    #[error("the ledger is empty")]
+    Empty,
+    /// A line that is none.
+    #[error("line {0} of the ledger is damaged: it is not in the form of one")]
+    Malformed(u64),
+    /// A line that the cluster key did not sign.
+    #[error("line {0} of the ledger is damaged: its signature is not the cluster key's")]
+    Signature(u64),
+    /// A line that does not follow the one before.
+    #[error("line {0} of the ledger does not follow the one before: lines are missing, changed or in another order")]
+    Chain(u64),
+    /// A line of another cluster, or one that begins again.
+    #[error("line {0} of the ledger belongs to another one")]
+    Foreign(u64),
+    /// It begins with another key than was expected.
+    #[error("the ledger is another cluster's: its key is {found}, not {expected}")]
+    Key {
+        /// Whose it is.
+        found: SpkiHash,
+        /// Whose it should be.
+        expected: SpkiHash,
+    },
+}
+
+/// The body as it stands in the line.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    n: u64,
+    previous: String,
+    cluster: String,
+    generation: Generation,
+    index: u64,
+    time_ms: u64,
+    fact: Said,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Said {
+    Begun { spki: String },
+    Generation { opened: Generation },
+    Destroyed { namespace: String, key: String, key_id: String, versions: Vec<u32>, whole: bool },
+    Version { key_id: String, last: u32 },
+    OperatorRevoked { name: String, spki: String },
+    AgentRevoked { name: String, spki: String },
+    Mark {},
+}
+
+impl LedgerLine {
+    /// The body, and what the cluster key has to sign for it.
+    #[must_use]
+    pub fn to_body(&self) -> (String, Vec<u8>) {
+        let body = Body {
+            n: self.number,
+            previous: hex::encode(self.previous),
+            cluster: self.cluster.to_hex(),
+            generation: self.generation,
+            index: self.index,
+            time_ms: self.at.0,
+            fact: said(&self.fact),
+        };
+        // Strings, numbers and lists of them always encode.
+        let body = serde_json::to_string(&body).unwrap_or_default();
+        let signed = [DOMAIN, body.as_bytes()].concat();
+        (body, signed)
+    }
+
+    /// The line, without its line break.
+    #[must_use]
+    pub fn join(body: &str, signature: &[u8]) -> String {
+        format!("{} {body}", STANDARD.encode(signature))
+    }
+}
+
+impl LedgerEnd {
+    /// Before the first line.
+    pub const START: Self = Self { next: 0, previous: [0; 32], last: (Generation::NONE, 0), bytes: 0 };
+
+    /// The end once that line, without its line break, has followed.
+    #[must_use]
+    pub fn after(self, line: &LedgerLine, text: &str) -> Self {
+        Self {
+            next: self.next.saturating_add(1),
+            previous: crypto::hash::sha256(text.as_bytes()),
+            last: (line.generation, line.index),
+            bytes: self.bytes.saturating_add(text.len() as u64).saturating_add(1),
+        }
+    }
+}
+
+/// Reads and verifies a ledger. With `expected`, the hash of the cluster key that is pinned, it must be that cluster's; without,
+/// it is believed as far as its own first line goes.
+///
+/// # Errors
+/// What is wrong with the first line that is. A last line without its line break is none: see [`Ledger::torn`].
+pub fn verify_ledger(bytes: &[u8], expected: Option<SpkiHash>) -> Result<Ledger, LedgerError> {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let (complete, torn) = bytes.split_at(whole);
+    let (mut lines, mut end, mut key) = (Vec::new(), LedgerEnd::START, None);
+    for text in complete.split_terminator_lines() {
+        let number = end.next;
+        let text = std::str::from_utf8(text).map_err(|_| LedgerError::Malformed(number))?;
+        let (signature, body) = text.split_once(' ').ok_or(LedgerError::Malformed(number))?;
+        let line = parse(body).ok_or(LedgerError::Malformed(number))?;
+        let spki = match (&key, &line.fact) {
+            (None, LedgerFact::Begun(spki)) => {
+                let found = SpkiHash(crypto::hash::sha256(spki));
+                if let Some(expected) = expected.filter(|expected| *expected != found) {
+                    return Err(LedgerError::Key { found, expected });
+                }
+                spki.clone()
+            }
+            (None, _) => return Err(LedgerError::Chain(number)),
+            (Some(_), LedgerFact::Begun(_)) => return Err(LedgerError::Foreign(number)),
+            (Some((_, cluster)), _) if line.cluster != *cluster => return Err(LedgerError::Foreign(number)),
+            (Some((spki, _)), _) => Vec::clone(spki),
+        };
+        let signature = STANDARD.decode(signature).map_err(|_| LedgerError::Malformed(number))?;
+        let signed = [DOMAIN, body.as_bytes()].concat();
+        crypto::sign::verify_p256_spki(&spki, &signed, &signature).map_err(|_| LedgerError::Signature(number))?;
+        let follows = line.number == number && line.previous == end.previous;
+        if !follows || (line.generation, line.index) < end.last {
+            return Err(LedgerError::Chain(number));
+        }
+        key = Some((spki, line.cluster));
+        end = end.after(&line, text);
+        lines.push(line);
+    }
+    if lines.is_empty() {
+        return Err(LedgerError::Empty);
+    }
+    Ok(Ledger { lines, end, torn: torn.len() as u64 })
+}
+
+/// Lines by their line breaks alone: a carriage return is a byte like any other, so that one file has one reading.
+trait SplitLines {
+    fn split_terminator_lines(&self) -> impl Iterator<Item = &[u8]>;
+}
+
+impl SplitLines for [u8] {
+    fn split_terminator_lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.strip_suffix(b"\n").into_iter().flat_map(|body| body.split(|byte| *byte == b'\n'))
+    }
+}
+
+/// A body in exactly the form in which it is written.
+fn parse(text: &str) -> Option<LedgerLine> {
+    let body: Body = serde_json::from_str(text).ok()?;
+    let fact = match body.fact {
+        Said::Begun { spki } => LedgerFact::Begun(hex::decode(spki).ok()?),
+        Said::Generation { opened } => LedgerFact::Generation(opened),
+        Said::Destroyed { namespace, key, key_id, versions, whole } => {
+            LedgerFact::Destroyed { namespace, key, key_id: KeyId::from_hex(&key_id)?, versions, whole }
+        }
+        Said::Version { key_id, last } => LedgerFact::Version { key_id: KeyId::from_hex(&key_id)?, last },
+        Said::OperatorRevoked { name, spki } => LedgerFact::OperatorRevoked { name, spki: SpkiHash::from_hex(&spki)? },
+        Said::AgentRevoked { name, spki } => LedgerFact::AgentRevoked { name, spki: SpkiHash::from_hex(&spki)? },
+        Said::Mark {} => LedgerFact::Mark,
+    };
+    let line = LedgerLine {
+        number: body.n,
+        previous: hex::decode(body.previous).ok()?.try_into().ok()?,
+        cluster: ClusterId::from_hex(&body.cluster)?,
+        generation: body.generation,
+        index: body.index,
+        at: Time(body.time_ms),
+        fact,
+    };
+    (line.to_body().0 == text).then_some(line)
+}
+
+fn said(fact: &LedgerFact) -> Said {
+    match fact {
+        LedgerFact::Begun(spki) => Said::Begun { spki: hex::encode(spki) },
+        LedgerFact::Generation(opened) => Said::Generation { opened: *opened },
+        LedgerFact::Destroyed { namespace, key, key_id, versions, whole } => Said::Destroyed {
+            namespace: namespace.clone(),
+            key: key.clone(),
+            key_id: key_id.to_hex(),
+            versions: versions.clone(),
+            whole: *whole,
+        },
+        LedgerFact::Version { key_id, last } => Said::Version { key_id: key_id.to_hex(), last: *last },
+        LedgerFact::OperatorRevoked { name, spki } => Said::OperatorRevoked { name: name.clone(), spki: spki.to_hex() },
+        LedgerFact::AgentRevoked { name, spki } => Said::AgentRevoked { name: name.clone(), spki: spki.to_hex() },
+        LedgerFact::Mark => Said::Mark {},
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

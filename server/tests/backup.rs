@@ -123,7 +123,11 @@ async fn without_recipients_and_without_the_right_there_is_none() {
 }
 
 async fn encrypt(client: &Client, plaintext: &[u8]) -> Vec<u8> {
-    let request = kms::EncryptRequest { name: KEY.into(), plaintext: plaintext.to_vec(), ..Default::default() };
+    encrypt_under(client, KEY, plaintext).await
+}
+
+async fn encrypt_under(client: &Client, name: &str, plaintext: &[u8]) -> Vec<u8> {
+    let request = kms::EncryptRequest { name: name.into(), plaintext: plaintext.to_vec(), ..Default::default() };
     client.crypto().encrypt(request).await.expect("encrypts").ciphertext
 }
 
@@ -141,6 +145,16 @@ async fn rotate(client: &Client) -> u32 {
     client.keys().rotate(rotate).await.expect("rotates").primary_version
 }
 
+/// A ciphertext of a key that was destroyed since.
+async fn destroyed(client: &Client) -> Vec<u8> {
+    create_key(client, "gone").await;
+    let name = "namespaces/default/keys/gone";
+    let ciphertext = encrypt_under(client, name, b"for nobody").await;
+    client.keys().disable(kms::DisableKeyRequest { name: name.into(), ..Default::default() }).await.expect("disables");
+    client.keys().destroy(kms::DestroyKeyRequest { name: name.into(), ..Default::default() }).await.expect("destroys");
+    ciphertext
+}
+
 /// A cluster is lost; another life of it comes out of a backup that was taken while it worked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_lost_cluster_comes_back_from_its_backup() {
@@ -149,6 +163,7 @@ async fn a_lost_cluster_comes_back_from_its_backup() {
     let client = lost.client().await;
     create_key(&client, "orders").await;
     let old = encrypt(&client, b"under version 1").await;
+    let gone = destroyed(&client).await;
     let joins = wire::CreateJoinTokenRequest { kind: wire::JoinTokenKind::Node.into(), ..Default::default() };
     client.cluster().create_join_token(joins).await.expect("makes a token");
     let stop = Arc::new(AtomicBool::new(false));
@@ -183,6 +198,8 @@ async fn a_lost_cluster_comes_back_from_its_backup() {
     let mut cluster = lost.revived(seat);
     let client = cluster.client().await;
     check_quarantine_and_release(&client, &old).await;
+    let refused = decrypt(&client, &gone).await.expect_err("was destroyed before the backup");
+    assert_eq!(refused.reason(), Some(Reason::KeyDestroyed));
     let unknown = client.keys().get(kms::GetKeyRequest { name: "namespaces/default/keys/late".into() }).await;
     assert_eq!(unknown.expect_err("was made after the backup").reason(), Some(Reason::NotFound));
     assert!(decrypt(&client, &lost_text).await.is_err(), "that version was never in the backup");

@@ -146,7 +146,8 @@ fn check_material(state: &State, keyring: &Keyring) -> Result<u64, Refusal> {
     let mut opened = 0;
     for ((namespace, _), key) in state.all_keys() {
         let kek = keyring.namespace_key(namespace, probe::wrapped_key(state, namespace)?)?;
-        for (version, row) in state.all_versions(&key.id) {
+        let held = state.all_versions(&key.id).filter(|(_, row)| row.state != kms::VersionState::Destroyed);
+        for (version, row) in held {
             let place = UnderNamespace { namespace, key_id: key.id, version, algorithm: key.algorithm };
             kms::wrapping::unwrap_material(kek.expose(), place, &row.wrapped).map_err(|fault| {
                 let text = format!("version {version} of a key in `{namespace}` does not open: {fault}");

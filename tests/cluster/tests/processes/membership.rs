@@ -77,7 +77,7 @@ async fn a_node_that_was_down_when_it_was_removed_finds_out() {
     let rest = others(&cluster, victim).await;
     let request = |node: usize, force| {
         let request_id = chancery_client::api::request_id();
-        wire::RemoveNodeRequest { node: node as u64 + 1, force, request_id }
+        wire::RemoveNodeRequest { node: node as u64 + 1, force, request_id, ..Default::default() }
     };
     let (reason, text) = refusal(rest.cluster().remove_node(request(victim, false)).await);
     assert_eq!((reason, text.contains("cannot be closed")), (Reason::PreconditionFailed, true), "{text}");

@@ -171,11 +171,14 @@ impl Key {
 
     /// Goes on after a restore: the versions that the lost life may have made after the backup are never made again, with
     /// other material under the same number. The next one is the multiple of [`KEY_VERSION_STEP`] that lies at least half a
-    /// step ahead.
-    pub fn skip_lost_versions(&mut self, revision: Revision) {
+    /// step ahead, and another step for each further life of the cluster since the backup: those began from here too.
+    pub fn skip_lost_versions(&mut self, lives: u32, revision: Revision) {
         let ahead = self.last_version.saturating_add(KEY_VERSION_STEP / 2);
-        let next = ahead.checked_next_multiple_of(KEY_VERSION_STEP).unwrap_or(u32::MAX);
-        self.last_version = next.saturating_sub(1).max(self.last_version);
+        let first = ahead.checked_next_multiple_of(KEY_VERSION_STEP);
+        let further = KEY_VERSION_STEP.checked_mul(lives.saturating_sub(1));
+        let next = first.zip(further).and_then(|(first, further)| first.checked_add(further));
+        // Without a number left the key makes no more versions.
+        self.last_version = next.map_or(u32::MAX, |next| next.saturating_sub(1)).max(self.last_version);
         self.revision = revision;
     }
 

@@ -125,13 +125,25 @@ fn after_a_restore_numbers_skip_what_may_have_been_made() {
     for (last, next) in [(1, 65_536), (32_767, 65_536), (32_769, 131_072), (65_535, 131_072), (65_536, 131_072)] {
         let (mut key, _) = key(None);
         key.last_version = last;
-        key.skip_lost_versions(Revision(9));
+        key.skip_lost_versions(1, Revision(9));
         assert_eq!((key.next_version(), key.primary, key.revision), (Ok(next), 1, Revision(9)), "{last}");
     }
     let (mut key, _) = key(None);
     key.last_version = u32::MAX - 9;
-    key.skip_lost_versions(Revision(9));
+    key.skip_lost_versions(1, Revision(9));
     assert!(key.last_version >= u32::MAX - 9, "never back");
+}
+
+/// Restored twice from one backup: the second life must not make the versions of the first.
+#[test]
+fn every_life_since_the_backup_has_numbers_of_its_own() {
+    let next = |lives| {
+        let (mut key, _) = key(None);
+        key.skip_lost_versions(lives, Revision(9));
+        key.next_version()
+    };
+    assert_eq!((next(1), next(2), next(3)), (Ok(65_536), Ok(131_072), Ok(196_608)));
+    assert!(next(u32::MAX).is_err(), "never a number twice");
 }
 
 #[test]

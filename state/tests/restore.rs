@@ -136,6 +136,17 @@ fn no_version_number_is_made_a_second_time() {
     }
 }
 
+/// A backup is restored, the life that came of it is lost as well, and the same backup is restored again.
+#[test]
+fn two_lives_from_one_backup_have_nothing_in_common() {
+    let mut first = backed_up();
+    let mut second = Cluster { state: first.state.clone(), index: first.index };
+    assert_eq!(open(&mut first, opening(2, None)).reply, Ok(Reply::Node(NodeId(NODE_NUMBER_STEP))));
+    assert_eq!(open(&mut second, opening(3, None)).reply, Ok(Reply::Node(NodeId(2 * NODE_NUMBER_STEP))));
+    let last = |cluster: &Cluster| cluster.state.key(&default(), &orders()).expect("the key").last_version;
+    assert_eq!((last(&first), last(&second)), (KEY_VERSION_STEP - 1, 2 * KEY_VERSION_STEP - 1));
+}
+
 #[test]
 fn a_request_of_the_lost_life_is_not_carried_out_again() {
     let mut cluster = backed_up();

@@ -26,7 +26,9 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     }
     checks::address("peer", &info.peer_address)?;
     checks::address("API", &info.api_address)?;
-    let node = next_node(turn)?;
+    // Further lives may have been opened from this backup before, and lost: each has numbers of its own.
+    let lives = generation.get().saturating_sub(cluster.generation.get());
+    let node = next_node(turn, lives)?;
     checks::fresh_spki(turn.state, &info.spki, &Principal::Node(node))?;
 
     // Nobody has reported a clock in this life yet, so the restorer's own reading goes on with state time.
@@ -41,7 +43,7 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     turn.state.progress_mut().last_node = node;
     let row = Node { info: info.clone(), votes: true, replaces: None, admitted: turn.now, revision: turn.revision };
     turn.state.put_node(node, row);
-    let keys = skip_versions(turn);
+    let keys = skip_versions(turn, lives);
     let namespaces = quarantine.map_or(0, |reason| quarantine_all(turn, reason));
     turn.bump_global();
     turn.bump_bundle();
@@ -74,9 +76,11 @@ pub(crate) fn release(turn: &mut Turn<'_>, name: &NamespaceName) -> Handled {
 }
 
 /// Numbers that the lost life may have given to nodes after the backup are skipped: their audit logs bear them.
-fn next_node(turn: &Turn<'_>) -> Result<NodeId, Refusal> {
+fn next_node(turn: &Turn<'_>, lives: u64) -> Result<NodeId, Refusal> {
     let ahead = turn.state.progress().last_node.0.saturating_add(NODE_NUMBER_STEP / 2);
-    let number = ahead.checked_next_multiple_of(NODE_NUMBER_STEP);
+    let first = ahead.checked_next_multiple_of(NODE_NUMBER_STEP);
+    let further = NODE_NUMBER_STEP.checked_mul(lives.saturating_sub(1));
+    let number = first.zip(further).and_then(|(first, further)| first.checked_add(further));
     number.map(NodeId).ok_or_else(|| Refusal::new(Reason::LimitExceeded, "all node numbers have been used"))
 }
 
@@ -114,11 +118,12 @@ fn end_members(turn: &mut Turn<'_>) {
 }
 
 /// Every key goes on past the versions that the lost life may have made.
-fn skip_versions(turn: &mut Turn<'_>) -> u64 {
+fn skip_versions(turn: &mut Turn<'_>, lives: u64) -> u64 {
+    let lives = u32::try_from(lives).unwrap_or(u32::MAX);
     let keys: Vec<_> = turn.state.key_table().iter().map(|(name, key)| (name.clone(), key.clone())).collect();
     let count = keys.len() as u64;
     for ((namespace, name), mut key) in keys {
-        key.skip_lost_versions(turn.revision);
+        key.skip_lost_versions(lives, turn.revision);
         turn.state.put_key(namespace, name, key);
     }
     count

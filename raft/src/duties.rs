@@ -166,13 +166,13 @@ impl<M: Machine> Duties<M> {
     /// damaged snapshots that were set aside.
     async fn erase_if_wanted(&self) {
         let done = if self.erasing.wants_closing() {
-            self.log.close_file().await.map(|last| self.erasing.closed(last))
+            self.log.close_file().await.map(|file| self.erasing.closed(file))
         } else {
             let purged = self.log.purged().map(|place| place.index);
-            let Some(purged) = purged.filter(|purged| self.erasing.goes_with(*purged)) else { return };
+            let Some(upto) = purged.and_then(|purged| self.erasing.goes_with(purged)) else { return };
             let shelf = self.shelf.clone();
             match blocking(move || shelf.drop_damaged()).await {
-                Ok(()) => self.log.settle().await.map(|()| self.erasing.erased(purged)),
+                Ok(()) => self.log.settle().await.map(|()| self.erasing.erased(upto)),
                 Err(error) => Err(error),
             }
         };

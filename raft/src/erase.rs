@@ -20,13 +20,22 @@ const SNAPSHOTS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Erasing(watch::Sender<Progress>);
 
+/// A file of the log that takes no more entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Closed {
+    /// No entry up to this one is in a later file.
+    pub(crate) covers: u64,
+    /// No entry past this one is in it: it goes once the log is purged so far.
+    pub(crate) ends_by: u64,
+}
+
 /// How far it has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Progress {
     /// Up to which entry somebody wants the disk erased.
     wanted: u64,
-    /// The last entry in the log when the file that holds `wanted` had been closed.
-    closed: Option<u64>,
+    /// The last file that was closed.
+    closed: Option<Closed>,
     /// The last entry that nothing on the disk holds any more, as far as this process knows.
     erased: Option<u64>,
 }
@@ -41,18 +50,20 @@ impl Erasing {
     /// Whether the file of the log that is being written is to be closed.
     pub(crate) fn wants_closing(&self) -> bool {
         let Progress { wanted, closed, .. } = *self.0.borrow();
-        wanted > 0 && closed.is_none_or(|last| last < wanted)
+        wanted > 0 && closed.is_none_or(|file| file.covers < wanted)
     }
 
-    /// It was closed, when the log ended there.
-    pub(crate) fn closed(&self, last: u64) {
-        self.0.send_modify(|progress| progress.closed = progress.closed.max(Some(last)));
+    /// It was closed.
+    pub(crate) fn closed(&self, file: Closed) {
+        self.0.send_modify(|progress| progress.closed = Some(file));
     }
 
-    /// Whether the files are about to go, now that the log is purged so far.
-    pub(crate) fn goes_with(&self, purged: u64) -> bool {
+    /// Up to which entry nothing is left once the files go that a log purged so far frees. What was appended since may stand in
+    /// the file that is being written, however far the log is purged.
+    pub(crate) fn goes_with(&self, purged: u64) -> Option<u64> {
         let Progress { closed, erased, .. } = *self.0.borrow();
-        closed.is_some_and(|last| purged >= last && erased.is_none_or(|erased| erased < last))
+        let file = closed.filter(|file| purged >= file.ends_by)?;
+        Some(file.covers).filter(|covers| erased.is_none_or(|erased| erased < *covers))
     }
 
     /// They are gone.
@@ -71,9 +82,10 @@ impl<M: Machine> RaftHandle<M> {
         let by = Instant::now() + deadline;
         let mut progress = self.erasing().0.subscribe();
         self.erasing().0.send_modify(|progress| progress.wanted = progress.wanted.max(upto));
-        let closed = progress.wait_for(|progress| progress.closed >= Some(upto) || progress.erased >= Some(upto));
+        let covers = |file: Option<Closed>| file.is_some_and(|file| file.covers >= upto);
+        let closed = progress.wait_for(|progress| covers(progress.closed) || progress.erased >= Some(upto));
         let closed = tokio::time::timeout_at(by, closed).await.map_err(|_| ChangeError::NoQuorum)?;
-        let last = closed.map_err(|_| ended())?.closed.unwrap_or(upto);
+        let last = closed.map_err(|_| ended())?.closed.map_or(upto, |file| file.ends_by);
         let taken = usize::from(self.status().snapshot >= Some(last));
         for _ in taken..SNAPSHOTS {
             // Two snapshots of one entry are one file.
@@ -99,4 +111,28 @@ impl<M: Machine> RaftHandle<M> {
 
 fn ended() -> ChangeError {
     ChangeError::Fatal("the member has stopped".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The log goes on while a file is closed and snapshots are taken: a purge past what came since does not take it from the file
+    /// that is being written.
+    #[test]
+    fn only_what_the_closed_file_covers_is_erased() {
+        let erasing = Erasing::default();
+        erasing.0.send_modify(|progress| progress.wanted = 100);
+        assert!(erasing.wants_closing());
+        erasing.closed(Closed { covers: 100, ends_by: 103 });
+        assert!(!erasing.wants_closing());
+        assert_eq!((erasing.goes_with(102), erasing.goes_with(400)), (None, Some(100)));
+        erasing.erased(100);
+        assert_eq!(erasing.goes_with(400), None);
+        // Something was destroyed meanwhile.
+        erasing.0.send_modify(|progress| progress.wanted = 300);
+        assert!(erasing.wants_closing());
+        erasing.closed(Closed { covers: 400, ends_by: 400 });
+        assert_eq!(erasing.goes_with(400), Some(400));
+    }
 }

@@ -19,6 +19,7 @@ use super::witness::{Seen, Witness};
 use crate::codec;
 use crate::config::{APPLY_BATCH, BATCH_BYTES};
 use crate::envelope::{Envelope, FileKind, Owner};
+use crate::erase::Closed;
 use crate::system::blocking;
 use crate::type_config::{Entry, LogId, TypeConfig, Vote};
 
@@ -94,9 +95,10 @@ impl LogStore {
         self.log().log_state().purged().copied().map(LogId::from)
     }
 
-    /// Closes the file that is being written and returns the last entry at that time: once the log is purged so far, every file
-    /// that holds it or an earlier one is gone.
-    pub(crate) async fn close_file(&self) -> io::Result<u64> {
+    /// Closes the file that is being written.
+    pub(crate) async fn close_file(&self) -> io::Result<Closed> {
+        // Before the file is looked for: this entry is in it, or in one before.
+        let covers = self.last_index();
         let from = wal::open_file(&self.log());
         let store = self.clone();
         blocking(move || {
@@ -105,7 +107,11 @@ impl LogStore {
         })
         .await?;
         self.sync(|_| Ok(())).await?;
-        Ok(self.log().log_state().last().map_or(0, |place| place.index))
+        Ok(Closed { covers, ends_by: self.last_index() })
+    }
+
+    fn last_index(&self) -> u64 {
+        self.log().log_state().last().map_or(0, |place| place.index)
     }
 
     /// Waits until the files are gone that the last purge has freed: raft-log removes them after the purge is synced, and before

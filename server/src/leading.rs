@@ -46,7 +46,7 @@ impl Leading {
 
     /// Lets go of a longer lease once nobody can hold one: successors need not reckon with it.
     async fn settle_lease(&self) {
-        let Some(revision) = self.core.lease_to_settle() else { return };
+        let Some(revision) = self.core.lease_to_settle().await else { return };
         let command = Command::SettleLease { revision };
         let proposed = self.core.propose(&own_proposal(self.core.node, command)).await;
         match proposed.map_err(Refusal::from).and_then(|applied| applied.reply) {

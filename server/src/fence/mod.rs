@@ -137,12 +137,15 @@ impl Core {
     }
 
     /// Which settings to settle: leases were made shorter, and by now nobody can hold one of the longer kind.
-    pub(crate) fn lease_to_settle(&self) -> Option<Revision> {
+    pub(crate) async fn lease_to_settle(&self) -> Option<Revision> {
+        self.state().settings().lease_before?;
+        let term = self.knows_this_term().await?;
         let now = Clocks::now();
         let table = self.fences.table();
         let settings = self.state().settings();
         settings.lease_before?;
-        let longest = table.as_ref()?.longest(now.boot).max(self.lease.left(now));
+        let table = table.as_ref().filter(|table| table.term() == term)?;
+        let longest = table.longest(now.boot).max(self.lease.left(now));
         (longest <= table::ends(Duration::ZERO, settings.lease.to_std())).then_some(settings.revision)
     }
 
@@ -152,18 +155,21 @@ impl Core {
         if departed.is_empty() {
             return Vec::new();
         }
-        // The table of this very term: an older one knows nothing of what others granted since.
-        let by = Instant::now() + CATCHING_UP;
-        let Ok(term) = self.confirm(by).await else { return Vec::new() };
-        if self.knows_leases(term, by).await.is_err() {
-            return Vec::new();
-        }
+        let Some(term) = self.knows_this_term().await else { return Vec::new() };
         let now = Clocks::now().boot;
         let over = self.with_leases(|table| {
             let over = departed.into_iter().filter(|id| table.term() == term && table.is_over(*id, now));
             over.collect()
         });
         over.unwrap_or_default()
+    }
+
+    /// The term in which this node leads, once its table is that term's: an older one knows nothing of what others granted since.
+    async fn knows_this_term(&self) -> Option<u64> {
+        let by = Instant::now() + CATCHING_UP;
+        let term = self.confirm(by).await.ok()?;
+        self.knows_leases(term, by).await.ok()?;
+        Some(term)
     }
 
     /// Waits until a node has applied `index` or can hold no lease any more.

@@ -271,7 +271,14 @@ impl Core {
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
     }
 
-    /// Gives the lease up, and back to the leader.
+    /// Gives the lease up until this node comes back, and back to the leader.
+    pub(crate) async fn retire_lease(&self) {
+        let held = self.lease.name();
+        self.lease.retire();
+        self.give_lease_back(held).await;
+    }
+
+    /// Gives the lease up for good, and back to the leader.
     pub(crate) async fn end_lease(&self) {
         let held = self.lease.name();
         self.lease.give_up();

@@ -38,6 +38,8 @@ enum Held {
     None,
     /// From then, by that grant.
     Granted { from: Clocks, granted: Granted },
+    /// None until the node comes back: it retired, and the leader may have been told.
+    Retired,
     /// Never again: the leader may have been told.
     GivenUp,
 }
@@ -67,7 +69,7 @@ impl Lease {
     /// it counts from there as well, so the node must have caught up since.
     pub(crate) fn renew(&self, asked: Clocks, granted: Granted, _: CaughtUp) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*held, Held::GivenUp) {
+        if !matches!(*held, Held::Retired | Held::GivenUp) {
             *held = Held::Granted { from: asked, granted };
         }
     }
@@ -77,10 +79,26 @@ impl Lease {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::GivenUp;
     }
 
+    /// Gives the lease up at once, and takes none until [`Lease::come_back`].
+    pub(crate) fn retire(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::GivenUp) {
+            *held = Held::Retired;
+        }
+    }
+
+    /// A node that retired was not removed: it takes leases again. What was asked for before it retired must be over.
+    pub(crate) fn come_back(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*held, Held::Retired) {
+            *held = Held::None;
+        }
+    }
+
     /// Lets it go until another is granted.
     pub(crate) fn let_go(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*held, Held::GivenUp) {
+        if !matches!(*held, Held::Retired | Held::GivenUp) {
             *held = Held::None;
         }
     }
@@ -89,7 +107,7 @@ impl Lease {
     pub(crate) fn name(&self) -> GrantName {
         match *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Held::Granted { granted, .. } => granted.name,
-            Held::None | Held::GivenUp => GrantName::default(),
+            Held::None | Held::Retired | Held::GivenUp => GrantName::default(),
         }
     }
 
@@ -97,7 +115,7 @@ impl Lease {
     pub(crate) fn age(&self, now: Clocks) -> Option<Duration> {
         match *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Held::Granted { from, .. } => now.boot.checked_sub(from.boot),
-            Held::None | Held::GivenUp => None,
+            Held::None | Held::Retired | Held::GivenUp => None,
         }
     }
 
@@ -113,7 +131,7 @@ impl Lease {
                 *held = Held::None;
                 Duration::ZERO
             }
-            Held::None | Held::GivenUp => Duration::ZERO,
+            Held::None | Held::Retired | Held::GivenUp => Duration::ZERO,
         }
     }
 
@@ -166,6 +184,24 @@ mod tests {
             // It was set right: too late.
             assert!(lease.check(later(boot, i64::try_from(boot).expect("fits"))).is_err(), "{boot} {wall}");
         }
+    }
+
+    #[test]
+    fn a_node_that_retired_takes_none_until_it_comes_back() {
+        let lease = Lease::default();
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
+        lease.retire();
+        lease.let_go();
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
+        assert!(lease.check(START).is_err());
+        lease.come_back();
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
+        assert!(lease.check(START).is_ok());
+        lease.give_up();
+        lease.retire();
+        lease.come_back();
+        lease.renew(START, THIRTY, CaughtUp::CLAIMED);
+        assert!(lease.check(START).is_err(), "given up is for good");
     }
 
     #[test]

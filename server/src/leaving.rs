@@ -38,7 +38,7 @@ pub(crate) async fn retire(node: &Arc<Node>, core: &Arc<Core>) -> Result<u64, Re
     node.calls.reopen();
     // Given back, so that no fence waits for a node that is gone; none is asked for from here on.
     node.retired.store(true, Ordering::Relaxed);
-    core.end_lease().await;
+    core.retire_lease().await;
     let report = own_report(node, core);
     let size = report.audit_size;
     let reported = core.propose_own(Command::ReportNode(report)).await;
@@ -50,6 +50,7 @@ pub(crate) async fn retire(node: &Arc<Node>, core: &Arc<Core>) -> Result<u64, Re
                 if node.check_not_removed(&core).is_ok() {
                     tracing::warn!("this node was to be removed and was not: it serves again");
                     node.retired.store(false, Ordering::Relaxed);
+                    core.lease.come_back();
                     if !was_draining {
                         node.take_back();
                     }

@@ -18,6 +18,8 @@ pub(crate) struct StateMachine {
     state: State,
     /// The newest version of the state machine that this node knows.
     supports: u32,
+    /// The first entry that this build could not read.
+    undecoded: Option<u64>,
     leaves: mpsc::UnboundedSender<AuditLeaf>,
     recorded: watch::Receiver<u64>,
     members: watch::Sender<Members>,
@@ -50,7 +52,7 @@ impl StateMachine {
         let (leaves, leaves_out) = mpsc::unbounded_channel();
         let (recorded_in, recorded) = watch::channel(0);
         let (members, members_out) = watch::channel(Members::default());
-        let machine = Self { state: State::new(), supports, leaves, recorded, members, unwrapped };
+        let machine = Self { state: State::new(), supports, undecoded: None, leaves, recorded, members, unwrapped };
         (machine, Ends { leaves: leaves_out, recorded: recorded_in, members: members_out })
     }
 }
@@ -60,8 +62,9 @@ impl Machine for StateMachine {
 
     fn apply(&mut self, index: u64, payload: &[u8]) -> Vec<u8> {
         let Ok(proposal) = postcard::from_bytes::<Proposal>(payload) else {
-            // An entry that this version cannot read must change nothing, on any node, and must not stop them all.
+            // The others may be able to read it. A node that went on without it would be another cluster, and serve it.
             tracing::error!(index, "a log entry cannot be decoded: is a newer version running in this cluster?");
+            self.undecoded.get_or_insert(index);
             return encode_reply(&Err(Refusal::new(Reason::Internal, "the entry could not be decoded")));
         };
         let outcome = self.state.apply(&Entry { index, proposal });
@@ -78,6 +81,11 @@ impl Machine for StateMachine {
     }
 
     fn check(&self) -> io::Result<()> {
+        if let Some(index) = self.undecoded {
+            let text =
+                format!("entry {index} of the log is of a kind that this build does not know: install a newer build");
+            return Err(io::Error::other(text));
+        }
         let version = self.state.version();
         if version <= self.supports {
             return Ok(());

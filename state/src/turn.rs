@@ -67,3 +67,8 @@ impl Turn<'_> {
 pub(crate) fn refuse<T>(reason: Reason, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(reason, message))
 }
+
+/// A hash as records show it.
+pub(crate) fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

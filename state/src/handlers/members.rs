@@ -9,7 +9,7 @@ use super::checks;
 use crate::command::{Command, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Departed, Node, Version};
-use crate::turn::{Handled, Turn, refuse};
+use crate::turn::{Handled, Turn, hex, refuse};
 
 /// Takes a member out of the cluster: its key recognises nobody again, its authority signs no more, its clock no longer
 /// counts. Raft's membership follows. What is known of the end of its audit log stands in the record.
@@ -53,8 +53,7 @@ pub(crate) fn remove(turn: &mut Turn<'_>, command: &Command) -> Handled {
     turn.fact_text("spki_sha256", &row.info.spki.to_hex());
     turn.fact_count("audit_size", anchored_size);
     if let Some(report) = anchored {
-        let root: String = report.audit_root.iter().map(|byte| format!("{byte:02x}")).collect();
-        turn.fact_text("audit_root", &root);
+        turn.fact_text("audit_root", &hex(&report.audit_root));
     }
     turn.fact_text("audit", if complete { "anchored to its end" } else { "unknown after audit_size" });
     turn.fact_count("forced", u64::from(forced));

@@ -9,7 +9,7 @@ use super::checks;
 use crate::command::{Command, Proposal, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Cluster, Node, Quarantine, QuarantineReason};
-use crate::turn::{Handled, Turn, refuse};
+use crate::turn::{Handled, Turn, hex, refuse};
 
 /// The first entry after what a backup holds. It ends whatever belonged to the lost life: its members, their authorities,
 /// join tokens, and every number that might be given out a second time.
@@ -137,8 +137,4 @@ fn quarantine_all(turn: &mut Turn<'_>, reason: QuarantineReason) -> u64 {
         turn.bump_namespace(name);
     }
     names.len() as u64
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, Generation, KeyId, SpkiHash, Time};
+use types::{
+    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, NamespaceName, OperatorName, Principal, Role,
+    Scope, SpkiHash, Time,
+};
 
 /// What a signature is over, before the body: no signature of the cluster key stands for anything else.
 const DOMAIN: &[u8] = b"chancery ledger v1\n";
@@ -18,18 +21,31 @@ pub enum LedgerFact {
     Begun(Vec<u8>),
     /// A restore has opened that life of the cluster.
     Generation(Generation),
+    /// What had happened before this entry may be missing: state had forgotten it, or never knew.
+    Since,
     /// Versions of a key were destroyed.
     Destroyed {
         /// Where.
-        namespace: String,
+        namespace: NamespaceName,
         /// Its name.
-        key: String,
+        key: KeyName,
         /// Its identity in ciphertexts.
         key_id: KeyId,
         /// Which versions.
         versions: Vec<u32>,
         /// The key as a whole.
         whole: bool,
+    },
+    /// A key was disabled, or one version of it.
+    Disabled {
+        /// Where.
+        namespace: NamespaceName,
+        /// Its name.
+        key: KeyName,
+        /// Its identity in ciphertexts.
+        key_id: KeyId,
+        /// None: the key as a whole.
+        version: Option<u32>,
     },
     /// The highest version of a key.
     Version {
@@ -38,19 +54,51 @@ pub enum LedgerFact {
         /// The number.
         last: u32,
     },
-    /// An operator was revoked.
+    /// An operator was revoked, or its key replaced.
     OperatorRevoked {
         /// Its name.
-        name: String,
+        name: OperatorName,
         /// The key that was enrolled then.
         spki: SpkiHash,
+    },
+    /// An operator's enrolment was given an earlier end.
+    OperatorLimited {
+        /// Its name.
+        name: OperatorName,
+        /// The key that is enrolled.
+        spki: SpkiHash,
+        /// When it ends.
+        expires: Time,
     },
     /// An agent was banned.
     AgentRevoked {
         /// Its name.
-        name: String,
+        name: AgentName,
         /// The key that was enrolled then.
         spki: SpkiHash,
+    },
+    /// An agent was enrolled again, with another key.
+    AgentReplaced {
+        /// Its name.
+        name: AgentName,
+        /// The key that it had.
+        spki: SpkiHash,
+    },
+    /// A role was taken back.
+    RoleRevoked(Binding),
+    /// A registration was deleted or changed: what it said before does not hold any more.
+    EntryWithdrawn {
+        /// Where.
+        namespace: NamespaceName,
+        /// Its name.
+        entry: EntryName,
+    },
+    /// A DNS suffix was taken back.
+    SuffixWithdrawn {
+        /// From whom.
+        namespace: NamespaceName,
+        /// Which.
+        suffix: String,
     },
     /// Nothing else had happened up to this entry.
     Mark,
@@ -145,10 +193,17 @@ struct Body {
 enum Said {
     Begun { spki: String },
     Generation { opened: Generation },
-    Destroyed { namespace: String, key: String, key_id: String, versions: Vec<u32>, whole: bool },
+    Since {},
+    Destroyed { namespace: NamespaceName, key: KeyName, key_id: String, versions: Vec<u32>, whole: bool },
+    Disabled { namespace: NamespaceName, key: KeyName, key_id: String, version: Option<u32> },
     Version { key_id: String, last: u32 },
-    OperatorRevoked { name: String, spki: String },
-    AgentRevoked { name: String, spki: String },
+    OperatorRevoked { name: OperatorName, spki: String },
+    OperatorLimited { name: OperatorName, spki: String, expires_ms: u64 },
+    AgentRevoked { name: AgentName, spki: String },
+    AgentReplaced { name: AgentName, spki: String },
+    RoleRevoked { principal: String, role: String, namespace: Option<NamespaceName> },
+    EntryWithdrawn { namespace: NamespaceName, entry: EntryName },
+    SuffixWithdrawn { namespace: NamespaceName, suffix: String },
     Mark {},
 }
 
@@ -200,18 +255,74 @@ impl LedgerEnd {
 /// # Errors
 /// What is wrong with the first line that is. A last line without its line break is none: see [`Ledger::torn`].
 pub fn verify_ledger(bytes: &[u8], expected: Option<SpkiHash>) -> Result<Ledger, LedgerError> {
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    let (complete, torn) = bytes.split_at(whole);
-    let (mut lines, mut end, mut key) = (Vec::new(), LedgerEnd::START, None);
-    for text in complete.split_terminator_lines() {
-        let number = end.next;
+    match salvage_ledger(bytes, expected)? {
+        (ledger, None) => Ok(ledger),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// As much of a ledger as verifies from its first line on, and what is wrong with the first line that does not: what the
+/// lines before it say is true all the same.
+///
+/// # Errors
+/// As [`verify_ledger`], when not even the first line is to be believed.
+pub fn salvage_ledger(bytes: &[u8], expected: Option<SpkiHash>) -> Result<(Ledger, Option<LedgerError>), LedgerError> {
+    let mut reader = LedgerReader { key: None, end: LedgerEnd::START, expected };
+    let (ledger, error) = reader.read(bytes);
+    match (ledger.lines.is_empty(), error) {
+        (true, error) => Err(error.unwrap_or(LedgerError::Empty)),
+        (false, error) => Ok((ledger, error)),
+    }
+}
+
+/// Verifies a ledger piece by piece: whoever writes to one need not read it from its first line each time.
+#[derive(Clone, Debug)]
+pub struct LedgerReader {
+    /// The cluster's key and id, once the first line has named them.
+    key: Option<(Vec<u8>, ClusterId)>,
+    end: LedgerEnd,
+    expected: Option<SpkiHash>,
+}
+
+impl LedgerReader {
+    /// Before the first line of the ledger of the cluster whose key has that hash.
+    #[must_use]
+    pub const fn new(expected: SpkiHash) -> Self {
+        Self { key: None, end: LedgerEnd::START, expected: Some(expected) }
+    }
+
+    /// Where what was read so far ends.
+    #[must_use]
+    pub const fn end(&self) -> LedgerEnd {
+        self.end
+    }
+
+    /// Reads on, up to the first line that does not verify: the lines, and what is wrong with that one.
+    pub fn read(&mut self, bytes: &[u8]) -> (Ledger, Option<LedgerError>) {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let (complete, torn) = bytes.split_at(whole);
+        let (mut lines, mut error) = (Vec::new(), None);
+        for text in complete.split_terminator_lines() {
+            match self.line(text) {
+                Ok(line) => lines.push(line),
+                Err(why) => {
+                    error = Some(why);
+                    break;
+                }
+            }
+        }
+        (Ledger { lines, end: self.end, torn: torn.len() as u64 }, error)
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<LedgerLine, LedgerError> {
+        let number = self.end.next;
         let text = std::str::from_utf8(text).map_err(|_| LedgerError::Malformed(number))?;
         let (signature, body) = text.split_once(' ').ok_or(LedgerError::Malformed(number))?;
         let line = parse(body).ok_or(LedgerError::Malformed(number))?;
-        let spki = match (&key, &line.fact) {
+        let spki = match (&self.key, &line.fact) {
             (None, LedgerFact::Begun(spki)) => {
                 let found = SpkiHash(crypto::hash::sha256(spki));
-                if let Some(expected) = expected.filter(|expected| *expected != found) {
+                if let Some(expected) = self.expected.filter(|expected| *expected != found) {
                     return Err(LedgerError::Key { found, expected });
                 }
                 spki.clone()
@@ -219,23 +330,19 @@ pub fn verify_ledger(bytes: &[u8], expected: Option<SpkiHash>) -> Result<Ledger,
             (None, _) => return Err(LedgerError::Chain(number)),
             (Some(_), LedgerFact::Begun(_)) => return Err(LedgerError::Foreign(number)),
             (Some((_, cluster)), _) if line.cluster != *cluster => return Err(LedgerError::Foreign(number)),
-            (Some((spki, _)), _) => Vec::clone(spki),
+            (Some((spki, _)), _) => spki.clone(),
         };
         let signature = STANDARD.decode(signature).map_err(|_| LedgerError::Malformed(number))?;
         let signed = [DOMAIN, body.as_bytes()].concat();
         crypto::sign::verify_p256_spki(&spki, &signed, &signature).map_err(|_| LedgerError::Signature(number))?;
-        let follows = line.number == number && line.previous == end.previous;
-        if !follows || (line.generation, line.index) < end.last {
+        let follows = line.number == number && line.previous == self.end.previous;
+        if !follows || (line.generation, line.index) < self.end.last {
             return Err(LedgerError::Chain(number));
         }
-        key = Some((spki, line.cluster));
-        end = end.after(&line, text);
-        lines.push(line);
+        self.key = Some((spki, line.cluster));
+        self.end = self.end.after(&line, text);
+        Ok(line)
     }
-    if lines.is_empty() {
-        return Err(LedgerError::Empty);
-    }
-    Ok(Ledger { lines, end, torn: torn.len() as u64 })
 }
 
 /// Lines by their line breaks alone: a carriage return is a byte like any other, so that one file has one reading.
@@ -255,12 +362,27 @@ fn parse(text: &str) -> Option<LedgerLine> {
     let fact = match body.fact {
         Said::Begun { spki } => LedgerFact::Begun(hex::decode(spki).ok()?),
         Said::Generation { opened } => LedgerFact::Generation(opened),
+        Said::Since {} => LedgerFact::Since,
         Said::Destroyed { namespace, key, key_id, versions, whole } => {
             LedgerFact::Destroyed { namespace, key, key_id: KeyId::from_hex(&key_id)?, versions, whole }
         }
+        Said::Disabled { namespace, key, key_id, version } => {
+            LedgerFact::Disabled { namespace, key, key_id: KeyId::from_hex(&key_id)?, version }
+        }
         Said::Version { key_id, last } => LedgerFact::Version { key_id: KeyId::from_hex(&key_id)?, last },
         Said::OperatorRevoked { name, spki } => LedgerFact::OperatorRevoked { name, spki: SpkiHash::from_hex(&spki)? },
+        Said::OperatorLimited { name, spki, expires_ms } => {
+            LedgerFact::OperatorLimited { name, spki: SpkiHash::from_hex(&spki)?, expires: Time(expires_ms) }
+        }
         Said::AgentRevoked { name, spki } => LedgerFact::AgentRevoked { name, spki: SpkiHash::from_hex(&spki)? },
+        Said::AgentReplaced { name, spki } => LedgerFact::AgentReplaced { name, spki: SpkiHash::from_hex(&spki)? },
+        Said::RoleRevoked { principal, role, namespace } => LedgerFact::RoleRevoked(Binding {
+            principal: Principal::parse(&principal)?,
+            role: Role::parse(&role)?,
+            scope: namespace.map_or(Scope::Cluster, Scope::Namespace),
+        }),
+        Said::EntryWithdrawn { namespace, entry } => LedgerFact::EntryWithdrawn { namespace, entry },
+        Said::SuffixWithdrawn { namespace, suffix } => LedgerFact::SuffixWithdrawn { namespace, suffix },
         Said::Mark {} => LedgerFact::Mark,
     };
     let line = LedgerLine {
@@ -276,20 +398,35 @@ fn parse(text: &str) -> Option<LedgerLine> {
 }
 
 fn said(fact: &LedgerFact) -> Said {
-    match fact {
-        LedgerFact::Begun(spki) => Said::Begun { spki: hex::encode(spki) },
-        LedgerFact::Generation(opened) => Said::Generation { opened: *opened },
-        LedgerFact::Destroyed { namespace, key, key_id, versions, whole } => Said::Destroyed {
-            namespace: namespace.clone(),
-            key: key.clone(),
-            key_id: key_id.to_hex(),
-            versions: versions.clone(),
-            whole: *whole,
+    use LedgerFact as F;
+    match fact.clone() {
+        F::Begun(spki) => Said::Begun { spki: hex::encode(spki) },
+        F::Generation(opened) => Said::Generation { opened },
+        F::Since => Said::Since {},
+        F::Destroyed { namespace, key, key_id, versions, whole } => {
+            Said::Destroyed { namespace, key, key_id: key_id.to_hex(), versions, whole }
+        }
+        F::Disabled { namespace, key, key_id, version } => {
+            Said::Disabled { namespace, key, key_id: key_id.to_hex(), version }
+        }
+        F::Version { key_id, last } => Said::Version { key_id: key_id.to_hex(), last },
+        F::OperatorRevoked { name, spki } => Said::OperatorRevoked { name, spki: spki.to_hex() },
+        F::OperatorLimited { name, spki, expires } => {
+            Said::OperatorLimited { name, spki: spki.to_hex(), expires_ms: expires.0 }
+        }
+        F::AgentRevoked { name, spki } => Said::AgentRevoked { name, spki: spki.to_hex() },
+        F::AgentReplaced { name, spki } => Said::AgentReplaced { name, spki: spki.to_hex() },
+        F::RoleRevoked(Binding { principal, role, scope }) => Said::RoleRevoked {
+            principal: principal.to_string(),
+            role: role.as_str().to_owned(),
+            namespace: match scope {
+                Scope::Cluster => None,
+                Scope::Namespace(name) => Some(name),
+            },
         },
-        LedgerFact::Version { key_id, last } => Said::Version { key_id: key_id.to_hex(), last: *last },
-        LedgerFact::OperatorRevoked { name, spki } => Said::OperatorRevoked { name: name.clone(), spki: spki.to_hex() },
-        LedgerFact::AgentRevoked { name, spki } => Said::AgentRevoked { name: name.clone(), spki: spki.to_hex() },
-        LedgerFact::Mark => Said::Mark {},
+        F::EntryWithdrawn { namespace, entry } => Said::EntryWithdrawn { namespace, entry },
+        F::SuffixWithdrawn { namespace, suffix } => Said::SuffixWithdrawn { namespace, suffix },
+        F::Mark => Said::Mark {},
     }
 }
 

@@ -21,13 +21,33 @@ fn push(file: &mut String, end: &mut LedgerEnd, signer: &P256Signer, line: &Ledg
 
 fn facts(signer: &P256Signer) -> Vec<LedgerFact> {
     let (key_id, spki) = (KeyId([7; 16]), SpkiHash([9; 32]));
-    let (namespace, key, name) = ("pay".to_owned(), "orders".to_owned(), "alice".to_owned());
+    let namespace = NamespaceName::parse("pay").expect("a name");
+    let key = KeyName::parse("orders").expect("a name");
+    let (alice, edge) = (OperatorName::parse("alice").expect("a name"), AgentName::parse("edge").expect("a name"));
+    let holds = |principal: &str, role, scope| {
+        LedgerFact::RoleRevoked(Binding { principal: Principal::parse(principal).expect("a principal"), role, scope })
+    };
     vec![
         LedgerFact::Begun(signer.spki_der()),
-        LedgerFact::Destroyed { namespace, key, key_id, versions: vec![1, 2], whole: false },
+        LedgerFact::Since,
+        LedgerFact::Destroyed {
+            namespace: namespace.clone(),
+            key: key.clone(),
+            key_id,
+            versions: vec![1, 2],
+            whole: false,
+        },
+        LedgerFact::Disabled { namespace: namespace.clone(), key: key.clone(), key_id, version: None },
+        LedgerFact::Disabled { namespace: namespace.clone(), key, key_id, version: Some(2) },
         LedgerFact::Version { key_id, last: 3 },
-        LedgerFact::OperatorRevoked { name: name.clone(), spki },
-        LedgerFact::AgentRevoked { name, spki },
+        LedgerFact::OperatorRevoked { name: alice.clone(), spki },
+        LedgerFact::OperatorLimited { name: alice, spki, expires: Time(9) },
+        LedgerFact::AgentRevoked { name: edge.clone(), spki },
+        LedgerFact::AgentReplaced { name: edge, spki },
+        holds("operators/alice", Role::Admin, Scope::Cluster),
+        holds("spiffe://td/ns/pay/a", Role::KeyUser, Scope::Namespace(namespace.clone())),
+        LedgerFact::EntryWithdrawn { namespace: namespace.clone(), entry: EntryName::parse("web").expect("a name") },
+        LedgerFact::SuffixWithdrawn { namespace, suffix: "pay.example".to_owned() },
         LedgerFact::Mark,
     ]
 }
@@ -58,14 +78,14 @@ fn what_is_written_is_read() {
 fn a_torn_tail_is_told_from_damage() {
     let signer = P256Signer::generate();
     let (file, _) = written(&signer);
-    let bytes = file.as_bytes();
+    let (bytes, all) = (file.as_bytes(), facts(&signer).len());
     let last_line = file.trim_end().rfind('\n').expect("several lines") + 1;
     for cut in last_line + 1..bytes.len() {
         let ledger = verify_ledger(&bytes[..cut], None).expect("what was acknowledged is whole");
-        assert_eq!((ledger.lines.len(), ledger.torn), (5, (cut - last_line) as u64), "cut at {cut}");
+        assert_eq!((ledger.lines.len(), ledger.torn), (all - 1, (cut - last_line) as u64), "cut at {cut}");
     }
     // A file that was cut between two lines verifies: only whoever knows its end finds out.
-    assert_eq!(verify_ledger(&bytes[..last_line], None).expect("whole").lines.len(), 5);
+    assert_eq!(verify_ledger(&bytes[..last_line], None).expect("whole").lines.len(), all - 1);
     assert_eq!(verify_ledger(b"", None), Err(LedgerError::Empty));
     assert_eq!(verify_ledger(b"half a line", None), Err(LedgerError::Empty));
 }
@@ -75,7 +95,7 @@ fn every_change_before_the_tail_is_found() {
     let signer = P256Signer::generate();
     let (file, _) = written(&signer);
     let last_line = file.trim_end().rfind('\n').expect("several lines") + 1;
-    for place in 0..last_line {
+    for place in (0..last_line).step_by(5) {
         let mut changed = file.clone().into_bytes();
         changed[place] ^= 1;
         assert!(verify_ledger(&changed, None).is_err(), "a flipped bit at {place} was not found");
@@ -97,18 +117,47 @@ fn nobody_else_writes_and_time_does_not_go_back() {
         push(&mut file, &mut end, by, &line);
         verify_ledger(file.as_bytes(), None).map(|ledger| ledger.lines.len())
     };
-    let next = line(end, 9, LedgerFact::Version { key_id, last: 4 });
-    assert_eq!(checked(next.clone(), &signer), Ok(7));
-    assert_eq!(checked(next.clone(), &stranger), Err(LedgerError::Signature(6)));
-    assert_eq!(checked(LedgerLine { index: 4, ..next.clone() }, &signer), Err(LedgerError::Chain(6)));
-    assert_eq!(checked(LedgerLine { number: 7, ..next.clone() }, &signer), Err(LedgerError::Chain(6)));
-    assert_eq!(checked(LedgerLine { previous: [0; 32], ..next.clone() }, &signer), Err(LedgerError::Chain(6)));
+    let next = line(end, 99, LedgerFact::Version { key_id, last: 4 });
+    let place = end.next;
+    assert_eq!(checked(next.clone(), &signer), Ok(place as usize + 1));
+    assert_eq!(checked(next.clone(), &stranger), Err(LedgerError::Signature(place)));
+    assert_eq!(checked(LedgerLine { index: 4, ..next.clone() }, &signer), Err(LedgerError::Chain(place)));
+    assert_eq!(checked(LedgerLine { number: place + 1, ..next.clone() }, &signer), Err(LedgerError::Chain(place)));
+    assert_eq!(checked(LedgerLine { previous: [0; 32], ..next.clone() }, &signer), Err(LedgerError::Chain(place)));
     assert_eq!(
         checked(LedgerLine { cluster: ClusterId([4; 16]), ..next.clone() }, &signer),
-        Err(LedgerError::Foreign(6))
+        Err(LedgerError::Foreign(place))
     );
     assert_eq!(
         checked(LedgerLine { fact: LedgerFact::Begun(stranger.spki_der()), ..next }, &stranger),
-        Err(LedgerError::Foreign(6))
+        Err(LedgerError::Foreign(place))
     );
+}
+
+#[test]
+fn what_stands_before_damage_is_kept_and_reading_goes_on_where_it_ended() {
+    let signer = P256Signer::generate();
+    let (file, end) = written(&signer);
+    let lines: Vec<&str> = file.split_inclusive('\n').collect();
+    let missing: String = lines.iter().enumerate().filter(|(at, _)| *at != 5).map(|(_, line)| *line).collect();
+    let (kept, error) = salvage_ledger(missing.as_bytes(), None).expect("a beginning");
+    assert_eq!((kept.lines.len(), error), (5, Some(LedgerError::Chain(5))));
+    assert!(matches!(
+        salvage_ledger(&missing.as_bytes()[1..], None),
+        Err(LedgerError::Malformed(0) | LedgerError::Signature(0))
+    ));
+
+    let mut reader = LedgerReader::new(SpkiHash(crypto::hash::sha256(&signer.spki_der())));
+    let split = lines.iter().take(4).map(|line| line.len()).sum();
+    let (first, second) = file.as_bytes().split_at(split);
+    assert_eq!(reader.read(first).0.lines.len(), 4);
+    assert_eq!(reader.read(second), (verify_rest(&file, 4), None));
+    assert_eq!(reader.end(), end);
+    assert!(matches!(reader.read(second).1, Some(LedgerError::Chain(_))), "not a second time");
+}
+
+fn verify_rest(file: &str, from: usize) -> Ledger {
+    let mut whole = verify_ledger(file.as_bytes(), None).expect("verifies");
+    whole.lines.drain(..from);
+    whole
 }

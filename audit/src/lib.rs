@@ -21,7 +21,7 @@ pub use frontier::Frontier;
 pub use hash::{Hash, leaf_hash};
 pub use head::{Checkpoint, Head};
 pub use leaf::LeafError;
-pub use ledger::{Ledger, LedgerEnd, LedgerError, LedgerFact, LedgerLine, verify_ledger};
+pub use ledger::{Ledger, LedgerEnd, LedgerError, LedgerFact, LedgerLine, LedgerReader, salvage_ledger, verify_ledger};
 pub use record::{Event, LogName, Outcome, Record};
 pub use text::Text;
 pub use verify::{Finding, Report, verify_log};

@@ -1,20 +1,21 @@
-//! The ledger and the state (docs/spec/ledger.md): which facts a ledger lacks, and what a backup becomes when a ledger is held
-//! against it.
+//! What a ledger is told (docs/spec/ledger.md §2): an entry that takes something away leaves a row beside its change, so that
+//! what a ledger lacks is a question to state. What a backup becomes with one is in `accounting.rs`.
 
-use audit::{Ledger, LedgerFact};
-use kms::VersionState;
-use kms::key::At;
-use types::{AgentName, Generation, KeyId, OperatorName, Principal, Reason, Refusal, Revision, SpkiHash, Time};
+use audit::LedgerFact;
+use types::limits::{KEY_VERSION_STEP, WITHDRAWALS_KEPT};
+use types::{Generation, Revision, Time};
 
 use crate::State;
-use crate::rows::{Agent, Destruction, Operator, QuarantineReason};
+use crate::rows::{Lives, Withdrawal, Withdrawn};
 
-/// A key's highest version is told whenever it has passed another multiple of this: less than what a restore skips.
-const VERSIONS_TOLD: u32 = types::limits::KEY_VERSION_STEP / 4;
+/// A key's highest version is told whenever it is a multiple of this: less than what a restore skips.
+pub(crate) const VERSIONS_TOLD: u32 = KEY_VERSION_STEP / 4;
 
 /// A fact that a ledger lacks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Untold {
+    /// In which life of the cluster.
+    pub generation: Generation,
     /// By which entry.
     pub index: u64,
     /// When, in state time.
@@ -23,184 +24,139 @@ pub struct Untold {
     pub fact: LedgerFact,
 }
 
-/// A backup that a ledger was held against.
-#[derive(Clone, Debug)]
-pub struct Accounted {
-    /// What was destroyed and revoked after the backup is destroyed and revoked in it.
-    pub state: State,
-    /// Why its namespaces are to be quarantined; none when the ledger goes beyond the backup.
-    pub quarantine: Option<QuarantineReason>,
-    /// The latest life of the cluster that either knows of.
-    pub seen: Generation,
-    /// How many things the backup would have brought back.
-    pub applied: u64,
-}
-
 impl State {
-    /// What a ledger lacks that ends at `after`, in the order of the entries that did it. Repeating what it has is harmless.
+    /// What a ledger lacks that ends at `end`, in the order of the entries that did it. Costs as much as there is to tell.
     #[must_use]
-    pub fn ledger_facts(&self, after: (Generation, u64)) -> Vec<Untold> {
-        // Another life's indexes say nothing of this one's.
-        let (generation, index) = after;
-        let after = if generation == self.generation() { Revision(index) } else { Revision::NONE };
-        let from = Revision(after.0.saturating_add(1));
-        let destroyed = self.destruction_table().range(from..).filter_map(|(by, row)| self.told_destroyed(*by, row));
-        let operators = self.operator_table().iter().filter_map(|(name, row)| {
-            let fact = LedgerFact::OperatorRevoked { name: name.to_string(), spki: row.spki };
-            row.revoked.filter(|_| row.revision > after).map(|at| Untold { index: row.revision.0, at, fact })
+    pub fn ledger_facts(&self, end: (Generation, u64)) -> Vec<Untold> {
+        let (own, lives, told) = (self.generation(), self.lives(), self.told_upto(end));
+        let from = (Revision(told.0.saturating_add(1)), 0);
+        // Of one entry's: that its life began, then that something is missing, then what it did.
+        let mut facts: Vec<(Revision, Time, LedgerFact)> = Vec::new();
+        if end.0 < own && own > Generation::FIRST {
+            let opened = lives.ended.last().map_or(0, |(_, last)| last.0.saturating_add(1));
+            facts.push((Revision(opened), self.time(), LedgerFact::Generation(own)));
+        }
+        if lives.forgotten > told {
+            facts.push((lives.forgotten, self.time(), LedgerFact::Since));
+        }
+        let rows = self.withdrawal_table().range(from..);
+        facts.extend(rows.filter_map(|((by, _), row)| Some((*by, row.at, self.fact_of(*by, &row.what)?))));
+        facts.sort_by_key(|(by, _, _)| *by);
+        let untold = facts.into_iter().map(|(by, at, fact)| {
+            // A ledger never goes back, wherever it has been.
+            let (generation, index) = (lives.life_of(by).unwrap_or(own), by.0).max(end);
+            Untold { generation, index, at, fact }
         });
-        let agents = self.agent_table().iter().filter_map(|(name, row)| {
-            let fact = LedgerFact::AgentRevoked { name: name.to_string(), spki: row.spki };
-            row.revoked.filter(|_| row.revision > after).map(|at| Untold { index: row.revision.0, at, fact })
-        });
-        let mut facts: Vec<Untold> =
-            destroyed.chain(operators).chain(agents).chain(self.told_versions(after)).collect();
-        facts.sort_by_key(|untold| untold.index);
-        if generation < self.generation() && generation > Generation::NONE {
-            let fact = LedgerFact::Generation(self.generation());
-            facts.insert(0, Untold { index: 0, at: self.time(), fact });
-        }
-        facts
+        untold.collect()
     }
 
-    /// This state, when it came out of a backup, with what a ledger knows of the time since.
-    ///
-    /// # Errors
-    /// `PreconditionFailed` for the ledger of another cluster.
-    pub fn account_for(&self, ledger: &Ledger) -> Result<Accounted, Refusal> {
-        let own = self.cluster().map(|cluster| cluster.id);
-        if ledger.lines.iter().any(|line| Some(line.cluster) != own) {
-            let message = "the ledger is another cluster's: name the one of the cluster that the backup is of";
-            return Err(Refusal::new(Reason::PreconditionFailed, message));
-        }
-        let behind = ledger.end.last < (self.generation(), self.index());
-        let mut accounted = Accounted {
-            state: self.clone(),
-            quarantine: behind.then_some(QuarantineReason::LedgerBehind),
-            seen: self.generation(),
-            applied: 0,
-        };
-        for line in &ledger.lines {
-            let by = By { index: Revision(line.index), at: line.at };
-            accounted.seen = accounted.seen.max(line.generation);
-            let changed = match &line.fact {
-                LedgerFact::Begun(_) | LedgerFact::Mark => false,
-                LedgerFact::Generation(opened) => {
-                    accounted.seen = accounted.seen.max(*opened);
-                    false
-                }
-                LedgerFact::Destroyed { key_id, versions, whole, .. } => {
-                    accounted.state.destroy_again(key_id, versions, *whole, by)
-                }
-                LedgerFact::Version { key_id, last } => accounted.state.raise_version(key_id, *last),
-                LedgerFact::OperatorRevoked { name, spki } => accounted.state.revoke_operator_again(name, *spki, by),
-                LedgerFact::AgentRevoked { name, spki } => accounted.state.revoke_agent_again(name, *spki, by),
-            };
-            accounted.applied = accounted.applied.saturating_add(u64::from(changed));
-        }
-        Ok(accounted)
+    /// The earlier lives that this state came out of.
+    #[must_use]
+    pub fn lives(&self) -> Lives {
+        self.lives_table().get(&()).cloned().unwrap_or_default()
     }
 
-    fn told_destroyed(&self, by: Revision, row: &Destruction) -> Option<Untold> {
-        let (namespace, name, key) = self.key_by_id(&row.key)?;
-        let fact = LedgerFact::Destroyed {
-            namespace: namespace.to_string(),
-            key: name.to_string(),
-            key_id: row.key,
-            versions: row.versions.clone(),
-            whole: key.destroyed.is_some() && key.revision == by,
-        };
-        Some(Untold { index: by.0, at: row.at, fact })
-    }
-
-    /// The versions whose number is a multiple, of keys that have changed since.
-    fn told_versions(&self, after: Revision) -> impl Iterator<Item = Untold> {
-        let many =
-            self.key_table().iter().filter(move |(_, key)| key.revision > after && key.last_version >= VERSIONS_TOLD);
-        many.filter_map(move |(_, key)| {
-            let told = key.last_version - key.last_version % VERSIONS_TOLD;
-            let row = self.key_version(&key.id, told).filter(|row| row.revision > after)?;
-            let fact = LedgerFact::Version { key_id: key.id, last: told };
-            Some(Untold { index: row.revision.0, at: row.created, fact })
-        })
-    }
-
-    fn destroy_again(&mut self, id: &KeyId, versions: &[u32], whole: bool, by: By) -> bool {
-        let found = self.key_by_id(id).map(|(namespace, name, key)| (namespace.clone(), name.clone(), key.clone()));
-        let Some((namespace, name, mut key)) = found else { return false };
-        let mut changed = false;
-        for version in versions {
-            let row = self.key_version(id, *version).filter(|row| row.state != VersionState::Destroyed).cloned();
-            let Some(mut row) = row else { continue };
-            row.destroy(by.index);
-            self.put_version((*id, *version), row);
-            changed = true;
+    /// Up to which entry of this state a ledger knows everything that ends there.
+    fn told_upto(&self, (generation, index): (Generation, u64)) -> Revision {
+        if generation == self.generation() {
+            return Revision(index);
         }
-        if whole && key.destroyed.is_none() {
-            key.destroy(At { now: by.at, revision: by.index });
-            // Versions that the lost life did not have any more.
-            let left = self.key_versions(id, None, usize::MAX).items.into_iter();
-            let left: Vec<_> = left.filter(|(_, row)| row.state != VersionState::Destroyed).collect();
-            let left: Vec<_> = left.into_iter().map(|(number, row)| (number, row.clone())).collect();
-            for (number, mut row) in left {
-                row.destroy(by.index);
-                self.put_version((*id, number), row);
+        // What it knows of that life's later entries is not of this one; of a life that is none of ours it may know nothing.
+        let left = self.lives().ended.into_iter().find(|(life, _)| *life == generation);
+        left.map_or(Revision::NONE, |(_, last)| last.min(Revision(index)))
+    }
+
+    fn fact_of(&self, by: Revision, what: &Withdrawn) -> Option<LedgerFact> {
+        let fact = match what.clone() {
+            Withdrawn::Destroyed { key: key_id, whole } => {
+                let (namespace, key, _) = self.key_by_id(&key_id)?;
+                let versions = self.destruction_table().get(&by).map(|row| row.versions.clone()).unwrap_or_default();
+                LedgerFact::Destroyed { namespace: namespace.clone(), key: key.clone(), key_id, versions, whole }
             }
-            changed = true;
-        }
-        if changed {
-            let last = versions.iter().copied().max().unwrap_or(0);
-            key.last_version = key.last_version.max(last);
-            self.put_key(namespace, name, key);
-            if self.destruction_table().get(&by.index).is_none() {
-                let row = Destruction {
-                    key: *id,
-                    versions: versions.to_vec(),
-                    at: by.at,
-                    urgent: false,
-                    members: Vec::new(),
-                };
-                self.put_destruction(by.index, row);
+            Withdrawn::Disabled { key: key_id, version } => {
+                let (namespace, key, _) = self.key_by_id(&key_id)?;
+                LedgerFact::Disabled { namespace: namespace.clone(), key: key.clone(), key_id, version }
             }
+            Withdrawn::Version { key: key_id, last } => LedgerFact::Version { key_id, last },
+            Withdrawn::Operator(name, spki) => LedgerFact::OperatorRevoked { name, spki },
+            Withdrawn::OperatorLimited(name, spki, expires) => LedgerFact::OperatorLimited { name, spki, expires },
+            Withdrawn::Agent(name, spki) => LedgerFact::AgentRevoked { name, spki },
+            Withdrawn::AgentReplaced(name, spki) => LedgerFact::AgentReplaced { name, spki },
+            Withdrawn::Role(binding) => LedgerFact::RoleRevoked(binding),
+            Withdrawn::Entry(namespace, entry) => LedgerFact::EntryWithdrawn { namespace, entry },
+            Withdrawn::Suffix(namespace, suffix) => LedgerFact::SuffixWithdrawn { namespace, suffix },
+        };
+        Some(fact)
+    }
+
+    /// Remembers, for ledgers, what the entry at `by` takes away.
+    pub(crate) fn withdraw(&mut self, by: Revision, at: Time, what: Withdrawn) {
+        self.withdraw_within(WITHDRAWALS_KEPT, by, Withdrawal { at, what });
+    }
+
+    fn withdraw_within(&mut self, kept: usize, by: Revision, row: Withdrawal) {
+        let own = (by, 0)..=(by, u32::MAX);
+        let last = self.withdrawal_table().range(own).next_back().map(|((_, number), _)| *number);
+        self.put_withdrawal((by, last.map_or(0, |last| last.saturating_add(1))), row);
+        while self.withdrawal_table().len() > kept {
+            let Some(oldest) = self.withdrawal_table().first().map(|(key, _)| *key) else { return };
+            self.remove_withdrawal(&oldest);
+            let lives = self.lives();
+            self.put_lives(Lives { forgotten: lives.forgotten.max(oldest.0), ..lives });
         }
-        changed
     }
 
-    fn raise_version(&mut self, id: &KeyId, last: u32) -> bool {
-        let found = self.key_by_id(id).map(|(namespace, name, key)| (namespace.clone(), name.clone(), key.clone()));
-        let Some((namespace, name, mut key)) = found else { return false };
-        // As many may have been made since it was told.
-        let least = last.saturating_add(VERSIONS_TOLD);
-        if key.last_version >= least {
-            return false;
+    /// The life `generation` was left at `last`; what it did afterwards is not here.
+    pub(crate) fn leave_life(&mut self, generation: Generation, last: Revision) {
+        let mut lives = self.lives();
+        if lives.ended.last().is_none_or(|(left, _)| *left < generation) {
+            lives.ended.push((generation, last));
+            self.put_lives(lives);
         }
-        key.last_version = least;
-        self.put_key(namespace, name, key);
-        true
     }
 
-    fn revoke_operator_again(&mut self, name: &str, spki: SpkiHash, by: By) -> bool {
-        let Ok(name) = OperatorName::parse(name) else { return false };
-        let row = self.operator(&name).filter(|row| row.spki == spki && row.revoked.is_none()).cloned();
-        self.put_spent(spki, Principal::Operator(name.clone()));
-        let Some(row) = row else { return false };
-        self.put_operator(name, Operator { revoked: Some(by.at), revision: by.index, ..row });
-        true
-    }
-
-    fn revoke_agent_again(&mut self, name: &str, spki: SpkiHash, by: By) -> bool {
-        let Ok(name) = AgentName::parse(name) else { return false };
-        let row = self.agent(&name).filter(|row| row.spki == spki && row.revoked.is_none()).cloned();
-        self.put_spent(spki, Principal::Agent(name.clone()));
-        let Some(row) = row else { return false };
-        self.put_agent(name, Agent { revoked: Some(by.at), revision: by.index, ..row });
-        true
+    /// What was taken away before `by` is not all known here.
+    pub(crate) fn forget_withdrawals(&mut self, by: Revision) {
+        let lives = self.lives();
+        self.put_lives(Lives { forgotten: by, ..lives });
     }
 }
 
-/// The entry of the lost life that did something.
-#[derive(Clone, Copy)]
-struct By {
-    index: Revision,
-    at: Time,
+impl Lives {
+    /// The earlier life that an entry was of; none: this one's.
+    fn life_of(&self, by: Revision) -> Option<Generation> {
+        self.ended.iter().find(|(_, last)| by <= *last).map(|(life, _)| *life)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::SpkiHash;
+
+    use super::*;
+
+    fn gone(state: &mut State, by: u64) {
+        let name = types::OperatorName::parse("bob").unwrap_or_else(|_| unreachable!("a name"));
+        let what = Withdrawn::Operator(name, SpkiHash([by.to_le_bytes()[0]; 32]));
+        state.withdraw_within(3, Revision(by), Withdrawal { at: Time(by), what });
+    }
+
+    fn told(state: &State, after: u64) -> Vec<(u64, bool)> {
+        let facts = state.ledger_facts((Generation::NONE, after));
+        facts.into_iter().map(|untold| (untold.index, untold.fact == LedgerFact::Since)).collect()
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_a_gap_that_is_told() {
+        let mut state = State::new();
+        (1..=3).for_each(|by| gone(&mut state, by));
+        assert_eq!(told(&state, 0), [(1, false), (2, false), (3, false)]);
+        gone(&mut state, 3);
+        assert_eq!(told(&state, 0), [(1, true), (2, false), (3, false), (3, false)]);
+        assert_eq!(told(&state, 1), [(2, false), (3, false), (3, false)], "whoever had the first lacks nothing");
+        gone(&mut state, 9);
+        assert_eq!(told(&state, 1), [(2, true), (3, false), (3, false), (9, false)]);
+        assert_eq!(told(&state, 9), []);
+        assert_eq!(state.check(), Ok(()));
+    }
 }

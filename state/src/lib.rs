@@ -6,6 +6,7 @@
 //! encodings.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod accounting;
 mod actors;
 pub mod apply;
 mod clock;
@@ -31,11 +32,12 @@ pub const VERSION_FIRST: u32 = 1;
 /// raises it, which every member must know beforehand (docs/spec/membership.md).
 pub const VERSION_NEWEST: u32 = 1;
 
+pub use accounting::Accounted;
 pub use command::{
     AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, Reply,
     RequestKey,
 };
-pub use ledger::{Accounted, Untold};
+pub use ledger::Untold;
 pub use outcome::{AuditLeaf, Effect, Outcome};
 pub use queries::due::RotationDue;
 pub use queries::erasure::{Erasure, Receipt};

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    ClusterId, Generation, KeyId, Millis, NodeId, Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain,
+    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, Millis, NamespaceName, NodeId, OperatorName,
+    Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain,
 };
 
 use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
@@ -99,8 +100,10 @@ pub enum QuarantineReason {
     NoLedger,
     /// The ledger ends before the backup does.
     LedgerBehind,
-    /// The ledger is damaged or does not follow from what the backup knows.
+    /// The ledger is damaged.
     LedgerUnsound,
+    /// The ledger lacks something of the time after the backup, and says so itself.
+    LedgerGap,
 }
 
 impl QuarantineReason {
@@ -112,7 +115,8 @@ impl QuarantineReason {
                 "it was restored without a ledger, so what was destroyed or revoked after the backup is not known"
             }
             Self::LedgerBehind => "it was restored with a ledger that is older than the backup",
-            Self::LedgerUnsound => "it was restored with a ledger that does not verify",
+            Self::LedgerUnsound => "it was restored with a ledger that is damaged",
+            Self::LedgerGap => "it was restored with a ledger that does not know all that happened after the backup",
         }
     }
 }
@@ -130,6 +134,64 @@ pub struct Destruction {
     pub urgent: bool,
     /// The members that had the material, wrapped, on their disks.
     pub members: Vec<NodeId>,
+}
+
+/// What one entry took away, for the ledger.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// When, in state time.
+    pub at: Time,
+    /// What.
+    pub what: Withdrawn,
+}
+
+/// What a restore of an older backup must not bring back. New kinds go at the end: the order is stored.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Withdrawn {
+    /// Versions of a key were destroyed: those in the row of [`Destruction`] of the same entry.
+    Destroyed {
+        /// Which key.
+        key: KeyId,
+        /// The key as a whole.
+        whole: bool,
+    },
+    /// A key was disabled, or one version of it.
+    Disabled {
+        /// Which key.
+        key: KeyId,
+        /// None: the key as a whole.
+        version: Option<u32>,
+    },
+    /// No right, but a number that must not be given out again.
+    Version {
+        /// Which key.
+        key: KeyId,
+        /// Its highest version.
+        last: u32,
+    },
+    /// An operator's key is spent.
+    Operator(OperatorName, SpkiHash),
+    /// An operator's enrolment ends earlier.
+    OperatorLimited(OperatorName, SpkiHash, Time),
+    /// An agent is banned, and its key spent.
+    Agent(AgentName, SpkiHash),
+    /// An agent's key is spent: it has another.
+    AgentReplaced(AgentName, SpkiHash),
+    /// A role was taken back.
+    Role(Binding),
+    /// A registration does not hold any more as it was.
+    Entry(NamespaceName, EntryName),
+    /// A namespace has a DNS suffix less.
+    Suffix(NamespaceName, String),
+}
+
+/// The earlier lives of the cluster that this one came out of, and what it does not know.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Lives {
+    /// Each with the last entry that the backup held of it, ascending.
+    pub ended: Vec<(Generation, Revision)>,
+    /// Of what was taken away up to this entry, something is not among the [`Withdrawal`]s.
+    pub forgotten: Revision,
 }
 
 /// A node's word that its disk holds nothing of before an entry.

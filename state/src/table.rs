@@ -47,6 +47,8 @@ pub(crate) enum TableId {
     Destructions = 20,
     Erasures = 21,
     Departed = 22,
+    Withdrawals = 24,
+    Lives = 25,
 }
 
 impl TableId {
@@ -76,6 +78,8 @@ impl TableId {
             T::Destructions,
             T::Erasures,
             T::Departed,
+            T::Withdrawals,
+            T::Lives,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -175,10 +179,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=22 {
+        for byte in (1..=22).chain(24..=25) {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(23), None);
+        assert_eq!(TableId::from_byte(26), None);
     }
 }

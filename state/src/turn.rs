@@ -6,6 +6,7 @@ use types::{NamespaceName, Principal, Reason, Refusal, Revision, Time};
 use crate::State;
 use crate::command::Reply;
 use crate::outcome::Effect;
+use crate::rows::Withdrawn;
 
 /// A handler's answer. It first checks everything and then writes, so a refusal has changed nothing.
 pub(crate) type Handled = Result<Reply, Refusal>;
@@ -34,6 +35,11 @@ impl Turn<'_> {
 
     pub(crate) fn fact_text(&mut self, name: &'static str, text: &str) {
         self.detail = std::mem::take(&mut self.detail).text(name, text);
+    }
+
+    /// Something was taken away that a restore must not bring back.
+    pub(crate) fn withdraw(&mut self, what: Withdrawn) {
+        self.state.withdraw(self.revision, self.now, what);
     }
 
     /// A principal's status, a role of cluster scope or a node has changed: every decision made before is void.

@@ -40,6 +40,8 @@ pub const VERSIONS_DESTROYED_MAX: usize = 10_000;
 pub const ERASED_WITHIN: Millis = Millis::from_hours(24);
 /// How long a node waits for more to erase before it erases: half of what is promised.
 pub const ERASURE_WAITS: Millis = Millis::from_hours(12);
+/// Changes that took something away, remembered for the ledger; past it the oldest is forgotten, and a ledger that lacks it has a gap.
+pub const WITHDRAWALS_KEPT: usize = 100_000;
 /// Erasures remembered of each node; past it the oldest is forgotten, and later ones stand for it.
 pub const ERASURES_KEPT: usize = 1_024;
 /// Shortest rotation period unless the namespace sets a lower floor.

@@ -6,7 +6,7 @@ use types::{AgentName, Principal, Reason, Refusal, SpkiHash, Time, TokenId};
 use super::{checks, tokens};
 use crate::command::{JoinKind, Reply};
 use crate::outcome::Effect;
-use crate::rows::Agent;
+use crate::rows::{Agent, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Spends a token and enrols the agent it names, in place of the key that the agent had.
@@ -33,6 +33,7 @@ pub(crate) fn redeem(
     turn.state.remove_token(id);
     if let Some(old) = old.filter(|old| old.spki != spki) {
         turn.state.put_spent(old.spki, principal.clone());
+        turn.withdraw(Withdrawn::AgentReplaced(name.clone(), old.spki));
     }
     let row = Agent { spki, enrolled: turn.now, expires, revoked: None, acknowledged: 0, revision: turn.revision };
     turn.state.put_agent(name.clone(), row);
@@ -53,6 +54,7 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, name: &AgentName) -> Handled {
     }
     let principal = Principal::Agent(name.clone());
     turn.state.put_spent(row.spki, principal.clone());
+    turn.withdraw(Withdrawn::Agent(name.clone(), row.spki));
     let now = turn.now;
     turn.state.put_agent(name.clone(), Agent { revoked: Some(now), revision: turn.revision, ..row });
     turn.bump_global();

@@ -8,7 +8,7 @@ use types::{KeyName, NamespaceName, NodeId, Reason, Refusal, Revision};
 use super::keys::{at, found, version_of};
 use crate::command::Reply;
 use crate::outcome::Effect;
-use crate::rows::{Destruction, Erased};
+use crate::rows::{Destruction, Erased, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 pub(crate) fn destroy(
@@ -63,6 +63,7 @@ pub(crate) fn destroy(
     turn.effect(Effect::KeyDestroyed { key: id, versions: versions.clone() });
     let row = Destruction { key: id, versions, at: turn.now, urgent, members };
     turn.state.put_destruction(turn.revision, row);
+    turn.withdraw(Withdrawn::Destroyed { key: id, whole: version.is_none() });
     Ok(Reply::Done)
 }
 

@@ -10,6 +10,7 @@ use super::checks;
 use crate::State;
 use crate::command::{EntryBody, Reply};
 use crate::outcome::Effect;
+use crate::rows::Withdrawn;
 use crate::turn::{Handled, Turn, refuse};
 
 pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &EntryName, body: &EntryBody) -> Handled {
@@ -33,7 +34,8 @@ pub(crate) fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &Entr
         };
         (old.clone(), old.update(parse(&owned, body)?, owned.grant(namespace), turn.revision)?)
     };
-    remember_ttl(turn, old.spec().svid_ttl);
+    turn.state.remember_ttl(turn.now, old.spec().svid_ttl);
+    turn.withdraw(Withdrawn::Entry(namespace.clone(), name.clone()));
     turn.effect(Effect::EntriesChanged(old.parent().clone()));
     write(turn, namespace, name, entry);
     Ok(Reply::Done)
@@ -43,7 +45,8 @@ pub(crate) fn delete(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &Entr
     let Some(old) = turn.state.entry(namespace, name).cloned() else {
         return Err(Refusal::not_found("entry", name));
     };
-    remember_ttl(turn, old.spec().svid_ttl);
+    turn.state.remember_ttl(turn.now, old.spec().svid_ttl);
+    turn.withdraw(Withdrawn::Entry(namespace.clone(), name.clone()));
     turn.state.remove_entry(namespace, name);
     turn.fact_text("spiffe_id", &old.spiffe_id().to_string());
     turn.effect(Effect::EntriesChanged(old.parent().clone()));
@@ -99,11 +102,13 @@ fn write(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &EntryName, entry
     turn.state.put_entry(namespace.clone(), name.clone(), entry);
 }
 
-/// SVIDs issued under a registration outlive it: the TTL it had counts, for authorities that wait for the longest, until
-/// the last such SVID has run out. One pair stands for all such, the larger of each: it can only delay.
-fn remember_ttl(turn: &mut Turn<'_>, ttl: Millis) {
-    let until = turn.now.after(ttl);
-    let lowered = turn.state.progress().lowered_ttl.filter(|(_, until)| turn.now < *until);
-    let (held_ttl, held_until) = lowered.unwrap_or((Millis::ZERO, Time::EPOCH));
-    turn.state.progress_mut().lowered_ttl = Some((held_ttl.max(ttl), held_until.max(until)));
+impl State {
+    /// SVIDs issued under a registration outlive it: the TTL it had counts, for authorities that wait for the longest, until
+    /// the last such SVID has run out. One pair stands for all such, the larger of each: it can only delay.
+    pub(crate) fn remember_ttl(&mut self, now: Time, ttl: Millis) {
+        let until = now.after(ttl);
+        let lowered = self.progress().lowered_ttl.filter(|(_, until)| now < *until);
+        let (held_ttl, held_until) = lowered.unwrap_or((Millis::ZERO, Time::EPOCH));
+        self.progress_mut().lowered_ttl = Some((held_ttl.max(ttl), held_until.max(until)));
+    }
 }

@@ -8,7 +8,9 @@ use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
 
 use super::checks;
 use crate::command::Reply;
+use crate::ledger::VERSIONS_TOLD;
 use crate::outcome::Effect;
+use crate::rows::Withdrawn;
 use crate::turn::{Handled, Turn, refuse};
 
 /// What a new key starts with.
@@ -79,6 +81,9 @@ pub(crate) fn add_version(
     turn.state.check_released(namespace)?;
     checks::wrapped(wrapped)?;
     let (number, version) = key.add_version(expect_last, cause, wrapped.to_vec(), at(turn))?;
+    if number.is_multiple_of(VERSIONS_TOLD) {
+        turn.withdraw(Withdrawn::Version { key: key.id, last: number });
+    }
     write(turn, namespace, name, key, Some((number, version)));
     turn.fact_count("version", u64::from(number));
     turn.fact_text("cause", cause.as_str());
@@ -95,6 +100,7 @@ pub(crate) fn set_enabled(
     let mut key = found(turn, namespace, name)?;
     let Some(number) = version else {
         if key.set_enabled(enabled, turn.revision)? {
+            disabled(turn, &key, version, enabled);
             write(turn, namespace, name, key, None);
         }
         return Ok(Reply::Done);
@@ -103,9 +109,16 @@ pub(crate) fn set_enabled(
     if row.set_enabled(enabled, turn.revision)? {
         // A version is part of its key: whoever decided about the key decides again.
         key.revision = turn.revision;
+        disabled(turn, &key, version, enabled);
         write(turn, namespace, name, key, Some((number, row)));
     }
     Ok(Reply::Done)
+}
+
+fn disabled(turn: &mut Turn<'_>, key: &Key, version: Option<u32>, enabled: bool) {
+    if !enabled {
+        turn.withdraw(Withdrawn::Disabled { key: key.id, version });
+    }
 }
 
 pub(super) fn at(turn: &Turn<'_>) -> At {

@@ -6,7 +6,7 @@ use types::{KeyId, NamespaceName, Reason, Refusal};
 use super::checks;
 use crate::command::{NamespaceSettings, Reply};
 use crate::outcome::Effect;
-use crate::rows::Namespace;
+use crate::rows::{Namespace, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Most DNS suffixes of a namespace.
@@ -47,8 +47,11 @@ pub(crate) fn update(turn: &mut Turn<'_>, name: &NamespaceName, settings: &Names
         return Err(Refusal::not_found("namespace", name));
     };
     check(settings)?;
+    let gone = row.settings.dns_suffixes.iter().filter(|suffix| !settings.dns_suffixes.contains(suffix));
+    let gone: Vec<String> = gone.cloned().collect();
     let row = Namespace { settings: settings.clone(), revision: turn.revision, ..row.clone() };
     turn.state.put_namespace(name.clone(), row);
+    gone.into_iter().for_each(|suffix| turn.withdraw(Withdrawn::Suffix(name.clone(), suffix)));
     turn.effect(Effect::NamespaceChanged(name.clone()));
     describe(turn, settings);
     Ok(Reply::Done)

@@ -6,7 +6,7 @@ use types::{OperatorName, Principal, Reason, Refusal, SpkiHash, Time};
 use super::{checks, roles};
 use crate::command::Reply;
 use crate::outcome::Effect;
-use crate::rows::Operator;
+use crate::rows::{Operator, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Enrols a new operator, prolongs one with the key it has, or gives a revoked or expired one a new key.
@@ -25,8 +25,13 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
         }
         Some(_) => {}
     }
-    if let Some(old) = old.filter(|old| old.spki != spki) {
-        turn.state.put_spent(old.spki, principal.clone());
+    match old {
+        Some(old) if old.spki != spki => {
+            turn.state.put_spent(old.spki, principal.clone());
+            turn.withdraw(Withdrawn::Operator(name.clone(), old.spki));
+        }
+        Some(old) if expires < old.expires => turn.withdraw(Withdrawn::OperatorLimited(name.clone(), spki, expires)),
+        _ => {}
     }
     let row = Operator { spki, enrolled: turn.now, expires, revoked: None, revision: turn.revision };
     turn.state.put_operator(name.clone(), row);
@@ -48,6 +53,7 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, name: &OperatorName) -> Handled {
     let principal = Principal::Operator(name.clone());
     roles::check_not_last_admin(turn, name)?;
     turn.state.put_spent(row.spki, principal.clone());
+    turn.withdraw(Withdrawn::Operator(name.clone(), row.spki));
     let now = turn.now;
     turn.state.put_operator(name.clone(), Operator { revoked: Some(now), revision: turn.revision, ..row });
     let bindings: Vec<_> = turn.state.bindings_of(&principal).cloned().collect();

@@ -2,7 +2,7 @@
 //! accounts for what came after the backup, and an admin releases one namespace after the other (`docs/spec/state.md` §8).
 
 use types::limits::NODE_NUMBER_STEP;
-use types::{NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Time};
+use types::{NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Time};
 
 use super::authorities::{self, Ending};
 use super::checks;
@@ -39,6 +39,11 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     authorities::end(turn, |_| true, ending)?;
     let tokens: Vec<_> = turn.state.token_table().iter().map(|(id, _)| *id).collect();
     tokens.iter().for_each(|id| turn.state.remove_token(id));
+    // A ledger that was held against the backup has left it already, further back.
+    turn.state.leave_life(cluster.generation, Revision(turn.revision.0.saturating_sub(1)));
+    if quarantine.is_some() {
+        turn.state.forget_withdrawals(turn.revision);
+    }
     turn.state.put_cluster(Cluster { generation: *generation, ..cluster });
     turn.state.progress_mut().last_node = node;
     let row = Node { info: info.clone(), votes: true, replaces: None, admitted: turn.now, revision: turn.revision };

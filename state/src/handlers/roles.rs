@@ -6,7 +6,7 @@ use types::{Binding, OperatorName, Principal, Reason, Refusal, Role, Scope};
 use super::checks;
 use crate::command::Reply;
 use crate::outcome::Effect;
-use crate::rows::Granted;
+use crate::rows::{Granted, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 pub(crate) fn grant(turn: &mut Turn<'_>, binding: &Binding) -> Handled {
@@ -39,6 +39,7 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, binding: &Binding) -> Handled {
 /// Takes a binding away and moves the revisions that decisions under it rested on.
 pub(crate) fn remove(turn: &mut Turn<'_>, binding: &Binding) {
     if turn.state.remove_binding(binding) {
+        turn.withdraw(Withdrawn::Role(binding.clone()));
         changed(turn, binding);
     }
 }

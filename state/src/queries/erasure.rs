@@ -83,7 +83,9 @@ impl State {
     #[must_use]
     pub fn erasure_due(&self, node: NodeId, now: Time) -> Option<Revision> {
         let from = Revision(self.erased_upto(node).map_or(0, |upto| upto.0.saturating_add(1)));
-        let mut pending = self.destruction_table().range(from..);
+        // What no entry has done yet stands on no disk, and no log reaches it.
+        let last = Revision(self.index());
+        let mut pending = self.destruction_table().range(from..).filter(|(revision, _)| **revision <= last);
         let due = |destruction: &Destruction| destruction.urgent || now >= destruction.at.after(ERASURE_WAITS);
         let newest = pending.clone().next_back().map(|(revision, _)| *revision);
         pending.any(|(_, destruction)| due(destruction)).then_some(newest).flatten()
@@ -106,5 +108,26 @@ impl State {
             None if self.node(node).is_some() => Erasure::Pending,
             None => Erasure::Removed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_erased_up_to_an_entry_that_does_not_exist() {
+        let row = |urgent| {
+            let (key, members) = (KeyId([1; 16]), vec![NodeId(1)]);
+            Destruction { key, versions: vec![1], at: Time(0), urgent, members }
+        };
+        let mut state = State::new();
+        state.progress_mut().index = 10;
+        // As a build wrote it that kept the indexes of a lost life.
+        state.put_destruction(Revision(1_000), row(true));
+        assert_eq!(state.erasure_due(NodeId(1), Time::NEVER), None);
+        state.put_destruction(Revision(9), row(false));
+        assert_eq!(state.erasure_due(NodeId(1), Time(0)), None, "what does not exist yet hurries nothing");
+        assert_eq!(state.erasure_due(NodeId(1), Time::NEVER), Some(Revision(9)));
     }
 }

@@ -33,6 +33,8 @@ impl State {
             (TableId::Destructions, self.destructions.recomputed()),
             (TableId::Erasures, self.erasures.recomputed()),
             (TableId::Departed, self.departed.recomputed()),
+            (TableId::Withdrawals, self.withdrawals.recomputed()),
+            (TableId::Lives, self.lives.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -10,8 +10,8 @@ use types::{
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Departed, Destruction, Erased, Granted, Namespace, Node, Operator, Progress, Quarantine, Report,
-    Request, Settings, Token, Version, VersionKey,
+    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
+    Report, Request, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -166,6 +166,18 @@ impl State {
         self.departed.remove(&node);
     }
 
+    pub(crate) fn put_withdrawal(&mut self, key: (Revision, u32), row: Withdrawal) {
+        self.withdrawals.put(key, row);
+    }
+
+    pub(crate) fn remove_withdrawal(&mut self, key: &(Revision, u32)) {
+        self.withdrawals.remove(key);
+    }
+
+    pub(crate) fn put_lives(&mut self, row: Lives) {
+        self.lives.put((), row);
+    }
+
     pub(crate) fn put_horizon(&mut self, principal: Principal, id: RequestId) {
         self.remove_horizon(&principal);
         self.indexes.horizons.insert((id, principal.clone()));
@@ -221,6 +233,8 @@ impl State {
             TableId::Destructions => row(table, bytes).map(|(by, row)| self.put_destruction(by, row)),
             TableId::Erasures => row(table, bytes).map(|((node, upto), row)| self.put_erasure(node, upto, row)),
             TableId::Departed => row(table, bytes).map(|(node, row)| self.put_departed(node, row)),
+            TableId::Withdrawals => row(table, bytes).map(|(key, row)| self.put_withdrawal(key, row)),
+            TableId::Lives => row(table, bytes).map(|((), row)| self.put_lives(row)),
         }
     }
 }
@@ -265,6 +279,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         destructions,
         erasures,
         departed,
+        withdrawals,
+        lives,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -288,7 +304,9 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(quarantines, take)?;
     write_table(destructions, take)?;
     write_table(erasures, take)?;
-    write_table(departed, take)
+    write_table(departed, take)?;
+    write_table(withdrawals, take)?;
+    write_table(lives, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

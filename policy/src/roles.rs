@@ -50,6 +50,11 @@ const ADMIN: &[Action] = &[
     Action::Unseal,
     Action::Seal,
     Action::GetSealStatus,
+    Action::Rekey,
+    Action::CancelRekey,
+    Action::GetRootKey,
+    Action::AddSeal,
+    Action::DropSeal,
     Action::ListRecords,
     Action::TailRecords,
     Action::SearchRecords,
@@ -100,6 +105,7 @@ pub const fn actions(role: Role) -> &'static [Action] {
             A::ListOperators,
             A::ListBindings,
             A::GetSealStatus,
+            A::GetRootKey,
             A::ListRecords,
             A::TailRecords,
             A::SearchRecords,
@@ -119,6 +125,7 @@ pub const NODE: &[Action] = &[
     Action::RemoveNode,
     Action::ReportErasure,
     Action::SettleDeparture,
+    Action::AdvanceRootKey,
 ];
 
 /// What an agent does for its own entries.

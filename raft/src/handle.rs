@@ -30,6 +30,7 @@ use crate::peer::{self, Gate, Inbox, NetworkFactory, PeerService, Peering, Pool,
 use crate::room::{Gauge, Room};
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
+use crate::system::blocking;
 use crate::type_config::{Payload, TypeConfig, log_id_parts};
 
 /// A learner within this many entries of the leader has caught up.
@@ -70,6 +71,7 @@ struct Inner<M: Machine> {
     gauge: Gauge,
     log: Released,
     erasing: Arc<Erasing>,
+    shelf: Shelf,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -118,7 +120,7 @@ impl<M: Machine> RaftHandle<M> {
         let duties = Duties {
             raft: raft.clone(),
             log,
-            shelf,
+            shelf: shelf.clone(),
             status,
             pool: pool.clone(),
             gauge: gauge.clone(),
@@ -139,6 +141,7 @@ impl<M: Machine> RaftHandle<M> {
             gauge,
             log: released,
             erasing,
+            shelf,
             stop,
             tasks,
         };
@@ -394,6 +397,21 @@ impl<M: Machine> RaftHandle<M> {
         self.inner.raft.trigger().snapshot().await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
         let taken = self.until(Instant::now() + deadline, |status| status.snapshot >= Some(applied)).await?;
         Ok(taken.snapshot.unwrap_or(applied))
+    }
+
+    /// Opens everything that this member has on its disk: the log from where it begins, the snapshots, the witness. What is
+    /// written meanwhile need not be read.
+    ///
+    /// # Errors
+    /// When something does not read, or was replaced meanwhile.
+    pub async fn read_back(&self) -> std::io::Result<()> {
+        let log = self.inner.log.get().ok_or_else(|| std::io::Error::other("the log was closed"))?;
+        let shelf = self.inner.shelf.clone();
+        blocking(move || {
+            log.read_back()?;
+            shelf.read_back()
+        })
+        .await
     }
 
     /// The connection to a member for the server's own services: shared with heartbeats, so for small calls with a

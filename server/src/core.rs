@@ -19,10 +19,12 @@ use types::{ClusterId, NodeId, Principal, Reason, Refusal, Time, limits};
 use crate::audit_store::AuditStore;
 use crate::authority::AuthorityDesk;
 use crate::clock;
+use crate::envelope::StorageEnvelope;
 use crate::fence::{Fences, GrantName};
 use crate::keyring::Keyring;
 use crate::lease::Lease;
 use crate::machine::{Applied, StateMachine, decode_reply};
+use crate::seal::SealDesk;
 use crate::trust::TrustDesk;
 use crate::wire::status;
 
@@ -54,6 +56,10 @@ pub(crate) struct Core {
     pub(crate) fences: Fences,
     /// This node's own authorities.
     pub authority: AuthorityDesk,
+    /// What Raft's files are sealed with.
+    pub(crate) envelope: Arc<StorageEnvelope>,
+    /// This node's own seals.
+    pub(crate) seals: SealDesk,
     pub(crate) trust: TrustDesk,
     pub(crate) audit: AuditStore,
     pub(crate) stop: CancellationToken,

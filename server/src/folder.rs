@@ -98,6 +98,20 @@ impl Folder {
         Ok(private_file::write(&self.join(name), bytes)?)
     }
 
+    /// Removes a file, and syncs the folder; one that is not there is not missed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.join(name);
+        let failed = |source| FolderError::File(FileError::Io { path: path.clone(), source });
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(error)),
+            Ok(()) => File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed),
+        }
+    }
+
     /// Reads a JSON document; `None` when there is none.
     ///
     /// # Errors

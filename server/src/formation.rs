@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use audit::{Detail, Event, Text};
 use chancery_client::private_file::FileError;
+use crypto::SecretBytes;
 use crypto::sign::P256Signer;
-use crypto::{LockedSecret, SecretBytes};
 use proto::cluster::v1::{InitRequest, InitResponse};
 use raft::{Member, Members};
 use state::command::NodeInfo;
@@ -28,7 +28,8 @@ use crate::machine::decode_reply;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
 use crate::opening::{Opened, OpeningError, open_raft};
-use crate::seal::{self, NewSeal, Offer, SealError};
+use crate::root::{FIRST_EPOCH, Root};
+use crate::seal::{self, NewSeal, Offer, Place, SealError};
 use crate::wire::{name, time};
 
 /// The number of the node that forms the cluster.
@@ -63,7 +64,7 @@ pub(crate) async fn form(node: &Arc<Node>, mut request: InitRequest) -> Result<I
         return Err(Refusal::new(Reason::InvalidArgument, text));
     }
     let cluster = ClusterId(crypto::entropy::array());
-    let root = crypto::entropy::locked().map_err(|error| internal(&error))?;
+    let root = Root::draw(FIRST_EPOCH).map_err(|error| internal(&error))?;
     let (with, shares) = match node.config.seal {
         SealKind::File => (NewSeal::File, Vec::new()),
         SealKind::Passphrase => (NewSeal::Passphrase(passphrase.expose()), Vec::new()),
@@ -131,11 +132,7 @@ struct First {
 
 /// Starts Raft as the only voter, commits the first entry, and only then writes `node.json`: a crash before that leaves a
 /// folder in which `init` may be repeated.
-async fn open_first(
-    node: &Arc<Node>,
-    first: First,
-    root: LockedSecret,
-) -> Result<Result<Arc<Core>, Refusal>, OpeningError> {
+async fn open_first(node: &Arc<Node>, first: First, root: Root) -> Result<Result<Arc<Core>, Refusal>, OpeningError> {
     let membership = Membership::new(first.cluster, FIRST, first.trust_domain.clone());
     clear_unfinished(node)?;
     let own = Member { address: node.peer_address.clone(), spki: node.identity.spki() };
@@ -143,14 +140,15 @@ async fn open_first(
     members.all.insert(FIRST, own.clone());
     members.voters.insert(FIRST);
     write_members(&node.folder, &members)?;
-    let opened = open_raft(node, membership.clone(), root).await?;
-    let proposal = Proposal {
-        actor: Principal::LocalAdmin,
-        at: clock::now(),
-        request: None,
-        basis: None,
-        command: init_command(node, first, &opened.keyring),
+    let opened = open_raft(node, membership.clone(), vec![root]).await?;
+    let command = match init_command(node, first, &opened.keyring) {
+        Ok(command) => command,
+        Err(refusal) => {
+            opened.raft.shutdown().await;
+            return Ok(Err(refusal));
+        }
     };
+    let proposal = Proposal { actor: Principal::LocalAdmin, at: clock::now(), request: None, basis: None, command };
     if let Err(refusal) = commit_first(&opened.raft, own, &proposal).await {
         opened.raft.shutdown().await;
         return Ok(Err(refusal));
@@ -197,14 +195,14 @@ async fn commit_first(
     decode_reply(&proposed.reply).map(drop)
 }
 
-fn init_command(node: &Node, first: First, keyring: &Keyring) -> Command {
+fn init_command(node: &Node, first: First, keyring: &Keyring) -> Result<Command, Refusal> {
     let cluster_key = P256Signer::generate();
     let default = NamespaceName::default_namespace();
-    Command::Init {
+    Ok(Command::Init {
         cluster: first.cluster,
         trust_domain: first.trust_domain,
         cluster_spki: cluster_key.spki_der(),
-        cluster_key_wrapped: keyring.wrap_cluster_key(&cluster_key.to_pkcs8()),
+        cluster_key_wrapped: keyring.wrap_cluster_key(FIRST_EPOCH, &cluster_key.to_pkcs8())?,
         node: FIRST,
         info: NodeInfo {
             spki: node.identity.spki(),
@@ -214,9 +212,9 @@ fn init_command(node: &Node, first: First, keyring: &Keyring) -> Command {
         operator: first.operator,
         operator_spki: first.operator_spki,
         operator_expires: clock::now().after(limits::ENROLMENT_MAX),
-        namespace_kek_wrapped: keyring.draw_namespace_key(&default),
+        namespace_kek_wrapped: keyring.draw_namespace_key(FIRST_EPOCH, &default)?,
         namespace_id: KeyId(crypto::entropy::array()),
-    }
+    })
 }
 
 /// What somebody brings to a sealed node.
@@ -253,14 +251,14 @@ async fn try_unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result
         Phase::Sealed(membership) => membership,
     };
     check_votes(node, &membership)?;
-    let (root, how) = match brought {
-        Brought::Passphrase(words) => (open_root(node, &membership, words).await?, None),
+    let (roots, how) = match brought {
+        Brought::Passphrase(words) => open_roots(node, &membership, words).await?,
         Brought::Share(text) => match bring_share(node, &membership, &text)? {
-            Some((root, how)) => (root, Some(how)),
+            Some(opened) => opened,
             None => return Ok(()),
         },
     };
-    turn_open(node, membership, root, Opener { by, how }).await
+    turn_open(node, membership, roots, Opener { by, how: Some(how) }).await
 }
 
 /// A node that was just admitted takes the root key from a member, and seals it for its own disk.
@@ -274,17 +272,12 @@ async fn first_opening(
         return Err(refused(&SealError::NoShares));
     };
     let root = join::take_root(node, &membership, words.expose()).await?;
-    turn_open(node, membership, root, Opener { by, how: None }).await
+    turn_open(node, membership, vec![root], Opener { by, how: None }).await
 }
 
-async fn turn_open(
-    node: &Arc<Node>,
-    membership: Membership,
-    root: LockedSecret,
-    opener: Opener,
-) -> Result<(), Refusal> {
+async fn turn_open(node: &Arc<Node>, membership: Membership, roots: Vec<Root>, opener: Opener) -> Result<(), Refusal> {
     node.sealed_port.stop().await;
-    match open_up(node, membership, root, opener).await {
+    match open_up(node, membership, roots, opener).await {
         Ok(core) => node.turn(Phase::Open(core)),
         Err(refusal) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
@@ -300,25 +293,35 @@ fn bring_share(
     node: &Node,
     membership: &Membership,
     text: &SecretBytes,
-) -> Result<Option<(LockedSecret, String)>, Refusal> {
+) -> Result<Option<(Vec<Root>, String)>, Refusal> {
     let cluster = membership.cluster();
     let record = seal::read(&node.folder).map_err(|error| refused(&error))?;
     let record = record.ok_or_else(no_seal_file)?;
-    let quorum = record.quorum().ok_or_else(|| refused(&SealError::NoShares))?;
     let text = std::str::from_utf8(text.expose()).unwrap_or_default();
-    let share = quorum.recognise(cluster, text).map_err(|error| refused(&error.into()))?;
+    // While new shares are on their way there are two kinds: what a share says of itself tells which it is.
+    let mut recognised = Err(SealError::NoShares);
+    for quorum in record.quorums() {
+        match quorum.recognise(cluster, text) {
+            Ok(share) => {
+                recognised = Ok((quorum, share));
+                break;
+            }
+            Err(why) => recognised = Err(why.into()),
+        }
+    }
+    let (quorum, share) = recognised.map_err(|error| refused(&error))?;
     let mut shares = node.shares.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
-    shares.add(share, now);
-    if shares.count(now) < quorum.threshold {
+    shares.add(&quorum.id, share, now);
+    if shares.count(&quorum.id, now) < quorum.threshold {
         return Ok(None);
     }
-    let met = shares.take();
+    let met = shares.take(&quorum.id);
     let numbers: Vec<_> = met.iter().map(|share| share.index.to_string()).collect();
     let key = quorum.combine(&met).map_err(|_| refused(&SealError::DoesNotOpen))?;
-    let root = seal::unseal(&node.folder, &record, Offer::Private(&key), cluster);
-    let root = root.map_err(|error| refused(&error))?;
-    Ok(Some((root, format!("shares {}", numbers.join(", ")))))
+    let place = Place { folder: &node.folder, cluster };
+    let opened = seal::unseal(&record, place, Offer::Private(&key)).map_err(|error| refused(&error))?;
+    Ok(Some((opened.roots, format!("seal {}, shares {}", opened.slot, numbers.join(", ")))))
 }
 
 /// Who opened the node, and with what.
@@ -331,10 +334,10 @@ struct Opener {
 async fn open_up(
     node: &Arc<Node>,
     membership: Membership,
-    root: LockedSecret,
+    roots: Vec<Root>,
     opener: Opener,
 ) -> Result<Arc<Core>, Refusal> {
-    let opened = open_raft(node, membership, root).await.map_err(|error| internal(&error))?;
+    let opened = open_raft(node, membership, roots).await.map_err(|error| internal(&error))?;
     let core = finish_or_stop(node, opened).await.map_err(|error| internal(&error))?;
     match record_opening(node, &core, opener).await {
         Ok(()) => Ok(core),
@@ -380,14 +383,15 @@ async fn record_opening(node: &Node, core: &Core, opener: Opener) -> Result<(), 
     core.record(event).await
 }
 
-async fn open_root(
+async fn open_roots(
     node: &Arc<Node>,
     membership: &Membership,
     passphrase: SecretBytes,
-) -> Result<LockedSecret, Refusal> {
+) -> Result<(Vec<Root>, String), Refusal> {
     let record = seal::read(&node.folder).map_err(|error| refused(&error))?;
     let record = record.ok_or_else(no_seal_file)?;
-    if let Some(quorum) = record.quorum().filter(|_| passphrase.is_empty()) {
+    let only_shares = !record.has("file") && !record.has("passphrase");
+    if let Some(quorum) = record.quorum().filter(|_| passphrase.is_empty() && only_shares) {
         let text =
             format!("this node's seal needs {} shares: `chancery seal unseal --share-file FILE`", quorum.threshold);
         return Err(Refusal::new(Reason::InvalidArgument, text));
@@ -396,9 +400,15 @@ async fn open_root(
     let node = Arc::clone(node);
     // argon2id takes its time and its memory: not on a thread that answers others.
     let opened = tokio::task::spawn_blocking(move || {
-        seal::unseal(&node.folder, &record, Offer::Passphrase(passphrase.expose()), cluster)
+        let place = Place { folder: &node.folder, cluster };
+        let offer = match passphrase.is_empty() {
+            true => Offer::Nothing,
+            false => Offer::Passphrase(passphrase.expose()),
+        };
+        seal::unseal(&record, place, offer)
     });
-    opened.await.map_err(|error| internal(&error))?.map_err(|error| refused(&error))
+    let opened = opened.await.map_err(|error| internal(&error))?.map_err(|error| refused(&error))?;
+    Ok((opened.roots, format!("seal {}, {}", opened.slot, opened.kind)))
 }
 
 fn no_seal_file() -> Refusal {
@@ -420,6 +430,16 @@ pub(crate) async fn seal_node(node: &Arc<Node>) -> Result<(), Refusal> {
     node.sealed_port.start(node).await.map_err(|error| internal(&error))
 }
 
+/// Seals the node from within one of its own tasks, which end meanwhile.
+pub(crate) fn seal_soon(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        if let Err(refusal) = seal_node(&node).await {
+            tracing::debug!(%refusal, "the node is not open any more");
+        }
+    });
+}
+
 /// Reads the passphrase from the file that the settings name; a line end after it does not count.
 ///
 /// # Errors
@@ -432,12 +452,16 @@ pub(crate) fn read_passphrase(path: &Path) -> Result<SecretBytes, Refusal> {
 }
 
 /// A refusal that tells a wrong passphrase from a broken disk.
-fn refused(error: &SealError) -> Refusal {
+pub(crate) fn refused(error: &SealError) -> Refusal {
     match error {
         SealError::DoesNotOpen | SealError::Share(_) => Refusal::new(Reason::UnsealFailed, error.to_string()),
         SealError::PassphraseMissing | SealError::PassphraseTooShort | SealError::NoShares | SealError::NoQuorum => {
             Refusal::new(Reason::InvalidArgument, error.to_string())
         }
+        SealError::NoSlot(_) => Refusal::new(Reason::NotFound, error.to_string()),
+        SealError::SecondFile => Refusal::new(Reason::AlreadyExists, error.to_string()),
+        SealError::LastSlot | SealError::Staged(_) => Refusal::new(Reason::PreconditionFailed, error.to_string()),
+        SealError::TooMany | SealError::TooManyEpochs => Refusal::new(Reason::LimitExceeded, error.to_string()),
         SealError::OtherCluster { .. } => Refusal::new(Reason::AlreadyInitialized, error.to_string()),
         SealError::Memory(_) | SealError::Folder(_) => internal(error),
     }

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use chancery_client::token::{JoinToken, TokenKind};
 use chancery_client::{Client, Config as ClientConfig};
-use crypto::LockedSecret;
 use proto::cluster::v1::RedeemNodeTokenRequest;
 use proto::member::v1::ReleaseRootRequest;
 use proto::member::v1::member_service_client::MemberServiceClient;
 use raft::{Member, Members};
-use types::{NodeId, Reason, Refusal, SpkiHash, limits};
+use types::{ClusterId, NodeId, Reason, Refusal, RootId, SpkiHash, limits};
 
 use crate::config::SealKind;
 use crate::formation::internal;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
+use crate::release::Recipient;
+use crate::root::Root;
 use crate::seal::{self, NewSeal, Quorum, SealError};
 
 /// How long a member is asked again for the root key: the one that was asked may not have applied the admission yet.
@@ -71,11 +72,7 @@ pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal>
 ///
 /// # Errors
 /// When no member hands it out in time, or the seal refuses.
-pub(crate) async fn take_root(
-    node: &Arc<Node>,
-    membership: &Membership,
-    passphrase: &[u8],
-) -> Result<LockedSecret, Refusal> {
+pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphrase: &[u8]) -> Result<Root, Refusal> {
     let invalid = |error: &SealError| Refusal::new(Reason::InvalidArgument, error.to_string());
     seal::check_passphrase(node.config.seal, passphrase).map_err(|error| invalid(&error))?;
     let members = read_members(&node.folder).map_err(|error| internal(&error))?;
@@ -92,7 +89,7 @@ pub(crate) async fn take_root(
 
 /// What a member hands out.
 struct Released {
-    root: LockedSecret,
+    root: Root,
     /// The shamir seal that it has itself.
     quorum: Option<Quorum>,
 }
@@ -114,11 +111,12 @@ async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Member
 
 async fn ask(node: &Arc<Node>, own: &Membership, id: NodeId, member: &Member) -> Result<Released, Refusal> {
     use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
+    let recipient = Recipient::draw()?;
     let address = chancery_client::Address::parse(&member.address).map_err(|error| internal(&error))?;
     let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
     let tls = tls.map_err(|error| internal(&error))?;
     let channel = tls::channel(Connector::new(address, Arc::new(tls))).map_err(|error| internal(&error))?;
-    let mut request = tonic::Request::new(ReleaseRootRequest {});
+    let mut request = tonic::Request::new(ReleaseRootRequest { recipient: recipient.public().to_vec() });
     request.set_timeout(limits::CALL_TIMEOUT.to_std());
     let names = raft::Names { cluster: own.cluster(), from: own.node(), to: id };
     let answer =
@@ -126,9 +124,9 @@ async fn ask(node: &Arc<Node>, own: &Membership, id: NodeId, member: &Member) ->
             Refusal::new(Reason::NoQuorum, format!("{id} did not hand out the root key: {}", status.message()))
         })?;
     let answer = answer.into_inner();
-    let root = crypto::SecretBytes::from_vec(answer.root);
-    let bytes = root.expose().try_into().map_err(|_| Refusal::new(Reason::Internal, "the root key is malformed"))?;
-    let root = LockedSecret::new(bytes).map_err(|error| internal(&error))?;
+    let name = answer.root_id.try_into().map(RootId);
+    let name = name.map_err(|_| Refusal::new(Reason::Internal, "the name of the root key is malformed"))?;
+    let root = recipient.open(own.cluster(), answer.epoch, name, &answer.sealed)?;
     let quorum = serde_json::from_str::<Quorum>(&answer.seal_quorum).ok().filter(Quorum::is_sound);
     Ok(Released { root, quorum })
 }

@@ -1,37 +1,53 @@
-//! The keys in this node's memory: the root key, namespaces' keys and key-version material, unwrapped on first use.
+//! The keys in this node's memory: the root keys, namespaces' keys and key-version material, unwrapped on first use.
 //!
 //! Start-up does not grow with the number of keys, and everything here lies in locked memory that is wiped when the node
-//! seals. The keyring does not ask whether a key may be used: its callers have asked state and policy.
+//! seals. The keyring does not ask whether a key may be used, nor which root key is the active one: its callers have asked
+//! state and policy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crypto::{LockedSecret, Secret, SecretBytes, kdf};
+use crypto::{LockedSecret, Secret, SecretBytes};
 use kms::wrapping::{self, UnderNamespace, UnderRoot};
 use kms::{KeyMaterial, WrappingFault};
-use types::{ClusterId, NamespaceName, Reason, Refusal, TokenId};
+use types::{ClusterId, NamespaceName, Reason, Refusal, RootId, TokenId};
+
+use crate::root::Root;
 
 use crate::unwrapped::Unwrapped;
-
-/// The epoch of the root key. Rekeying comes with the seals that need it.
-pub(crate) const EPOCH: u32 = 1;
 
 /// The keys of an unsealed node.
 pub(crate) struct Keyring {
     cluster: ClusterId,
-    root: LockedSecret,
-    /// Under which audit records show values that are not for everybody.
-    pseudonyms: Secret<32>,
+    roots: RwLock<BTreeMap<u32, Arc<Epoch>>>,
     namespaces: RwLock<BTreeMap<NamespaceName, Arc<LockedSecret>>>,
     unwrapped: Arc<Unwrapped>,
 }
 
+/// One root key and what is asked of it with every record.
+struct Epoch {
+    root: Arc<Root>,
+    /// Under which audit records show values that are not for everybody.
+    pseudonyms: Secret<32>,
+}
+
+/// A namespace's key as state has it: wrapped, and under which root key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrappedKek<'a> {
+    pub(crate) epoch: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
 impl Keyring {
-    /// A keyring over the root key.
+    /// A keyring over these root keys.
     #[must_use]
-    pub(crate) fn new(cluster: ClusterId, root: LockedSecret) -> Self {
-        let pseudonyms = derive(&root, &[b"audit"]);
-        Self { cluster, root, pseudonyms, namespaces: RwLock::default(), unwrapped: Arc::default() }
+    pub(crate) fn new(cluster: ClusterId, roots: impl IntoIterator<Item = Root>) -> Self {
+        let keyring =
+            Self { cluster, roots: RwLock::default(), namespaces: RwLock::default(), unwrapped: Arc::default() };
+        for root in roots {
+            keyring.learn(Arc::new(root));
+        }
+        keyring
     }
 
     /// The material in clear, for the state machine, which knows what was destroyed.
@@ -40,31 +56,63 @@ impl Keyring {
         Arc::clone(&self.unwrapped)
     }
 
-    /// The root key, for a node that was just admitted.
+    /// Takes another root key, in the place of one of the same epoch that has not become active.
+    pub(crate) fn learn(&self, root: Arc<Root>) {
+        let epoch = Epoch { pseudonyms: root.derive(&[b"audit"]), root };
+        let number = epoch.root.epoch;
+        self.roots.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(epoch));
+    }
+
+    /// Lets a root key go that nothing is left of.
+    pub(crate) fn forget(&self, epoch: u32) {
+        self.roots.write().unwrap_or_else(PoisonError::into_inner).remove(&epoch);
+    }
+
+    /// The root keys, oldest first.
     #[must_use]
-    pub(crate) fn dangerous_root(&self) -> &LockedSecret {
-        &self.root
+    pub(crate) fn roots(&self) -> Vec<Arc<Root>> {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        roots.values().map(|epoch| Arc::clone(&epoch.root)).collect()
+    }
+
+    /// The root key of that epoch and name, if this node has it.
+    #[must_use]
+    pub(crate) fn named(&self, number: u32, id: RootId) -> Option<Arc<Root>> {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        roots.get(&number).filter(|epoch| epoch.root.id == id).map(|epoch| Arc::clone(&epoch.root))
+    }
+
+    /// The root key of that epoch, whatever its name.
+    ///
+    /// # Errors
+    /// When this node has none: it was opened by a seal that does not know it. Never the caller's fault.
+    pub(crate) fn root(&self, number: u32) -> Result<Arc<Root>, Refusal> {
+        self.epoch(number).map(|epoch| Arc::clone(&epoch.root))
+    }
+
+    fn epoch(&self, number: u32) -> Result<Arc<Epoch>, Refusal> {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        roots.get(&number).map(Arc::clone).ok_or_else(|| {
+            tracing::error!(epoch = number, "this node has no root key of the epoch that is asked for");
+            Refusal::new(Reason::Internal, format!("this node has no root key of epoch {number}"))
+        })
     }
 
     /// Draws a namespace's key and wraps it.
-    #[must_use]
-    pub(crate) fn draw_namespace_key(&self, namespace: &NamespaceName) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When there is no root key of that epoch here.
+    pub(crate) fn draw_namespace_key(&self, epoch: u32, namespace: &NamespaceName) -> Result<Vec<u8>, Refusal> {
         let kek = crypto::entropy::secret::<32>();
-        wrapping::wrap_namespace_key(
-            self.root.expose(),
-            self.under_root(),
-            namespace,
-            crypto::entropy::array(),
-            kek.expose(),
-        )
+        self.wrap_namespace_key(epoch, namespace, kek.expose())
     }
 
     /// Draws a version's material and wraps it under its namespace's key.
     ///
     /// # Errors
     /// When the namespace's key does not open.
-    pub(crate) fn draw_material(&self, kek_wrapped: &[u8], place: UnderNamespace<'_>) -> Result<Vec<u8>, Refusal> {
-        let kek = self.namespace_key(place.namespace, kek_wrapped)?;
+    pub(crate) fn draw_material(&self, kek: WrappedKek<'_>, place: UnderNamespace<'_>) -> Result<Vec<u8>, Refusal> {
+        let kek = self.namespace_key(place.namespace, kek)?;
         let material = crypto::entropy::secret::<32>();
         Ok(wrapping::wrap_material(kek.expose(), place, crypto::entropy::array(), material.expose()))
     }
@@ -75,7 +123,7 @@ impl Keyring {
     /// When it does not open: damage, or a root key of another cluster. Never the caller's fault.
     pub(crate) fn material(
         &self,
-        kek_wrapped: &[u8],
+        kek: WrappedKek<'_>,
         place: UnderNamespace<'_>,
         wrapped: &[u8],
     ) -> Result<Arc<KeyMaterial>, Refusal> {
@@ -83,7 +131,7 @@ impl Keyring {
         if let Some(known) = self.unwrapped.get(id) {
             return Ok(known);
         }
-        let kek = self.namespace_key(place.namespace, kek_wrapped)?;
+        let kek = self.namespace_key(place.namespace, kek)?;
         let material = wrapping::unwrap_material(kek.expose(), place, wrapped).map_err(|fault| broken(&fault))?;
         let material = Arc::new(material);
         if !self.unwrapped.keep(id, &material) {
@@ -92,37 +140,68 @@ impl Keyring {
         Ok(material)
     }
 
+    /// Wraps a namespace's key again, under the root key of another epoch. It is not kept: most are not in use.
+    ///
+    /// # Errors
+    /// When it does not open, or there is no root key of that epoch here.
+    pub(crate) fn rewrap_namespace_key(
+        &self,
+        kek: WrappedKek<'_>,
+        namespace: &NamespaceName,
+        to: u32,
+    ) -> Result<Vec<u8>, Refusal> {
+        let kek = self.open_namespace_key(namespace, kek)?;
+        self.wrap_namespace_key(to, namespace, kek.expose())
+    }
+
     /// Wraps the cluster key for state.
-    #[must_use]
-    pub(crate) fn wrap_cluster_key(&self, pkcs8: &SecretBytes) -> Vec<u8> {
-        wrapping::wrap_cluster_key(self.root.expose(), self.under_root(), crypto::entropy::array(), pkcs8)
+    ///
+    /// # Errors
+    /// When there is no root key of that epoch here.
+    pub(crate) fn wrap_cluster_key(&self, epoch: u32, pkcs8: &SecretBytes) -> Result<Vec<u8>, Refusal> {
+        let root = self.root(epoch)?;
+        let salt = crypto::entropy::array();
+        Ok(wrapping::wrap_cluster_key(root.dangerous_bytes(), self.under_root(epoch), salt, pkcs8))
     }
 
     /// Opens the cluster key.
     ///
     /// # Errors
     /// When it does not open.
-    pub(crate) fn cluster_key(&self, wrapped: &[u8]) -> Result<SecretBytes, Refusal> {
-        wrapping::unwrap_cluster_key(self.root.expose(), self.under_root(), wrapped).map_err(|fault| broken(&fault))
+    pub(crate) fn cluster_key(&self, epoch: u32, wrapped: &[u8]) -> Result<SecretBytes, Refusal> {
+        let root = self.root(epoch)?;
+        let opened = wrapping::unwrap_cluster_key(root.dangerous_bytes(), self.under_root(epoch), wrapped);
+        opened.map_err(|fault| broken(&fault))
     }
 
     /// The secret half of a join token. Derived, so that a retry of the same request gives the same token although no
     /// secret is stored.
-    #[must_use]
-    pub(crate) fn token_secret(&self, id: TokenId) -> Secret<32> {
-        derive(&self.root, &[b"join token", &id.0])
+    ///
+    /// # Errors
+    /// When there is no root key of that epoch here.
+    pub(crate) fn token_secret(&self, epoch: u32, id: TokenId) -> Result<Secret<32>, Refusal> {
+        Ok(self.root(epoch)?.derive(&[b"join token", &id.0]))
     }
 
-    /// What a voter's authority keys are sealed under on its own disk.
+    /// The secret half of a token that was made under whichever root key this node still has.
     #[must_use]
-    pub(crate) fn authority_sealing_key(&self) -> Secret<32> {
-        derive(&self.root, &[b"authority"])
+    pub(crate) fn known_token_secret(&self, id: TokenId, hash: &[u8; 32]) -> Option<Secret<32>> {
+        let secrets = self.roots().into_iter().map(|root| root.derive(&[b"join token", &id.0]));
+        secrets.into_iter().find(|secret| crypto::hash::sha256(secret.expose()) == *hash)
     }
 
-    /// A stand-in for a value that an audit record must not show: equal values have equal stand-ins.
-    #[must_use]
-    pub(crate) fn pseudonym(&self, value: &[u8]) -> [u8; 32] {
-        crypto::mac::hmac_sha256(self.pseudonyms.expose(), &[value])
+    /// A stand-in for a value that an audit record must not show: equal values have equal stand-ins, within an epoch.
+    ///
+    /// # Errors
+    /// When there is no root key of that epoch here.
+    pub(crate) fn pseudonym(&self, epoch: u32, value: &[u8]) -> Result<[u8; 32], Refusal> {
+        Ok(crypto::mac::hmac_sha256(self.epoch(epoch)?.pseudonyms.expose(), &[value]))
+    }
+
+    fn wrap_namespace_key(&self, epoch: u32, namespace: &NamespaceName, kek: &[u8; 32]) -> Result<Vec<u8>, Refusal> {
+        let root = self.root(epoch)?;
+        let salt = crypto::entropy::array();
+        Ok(wrapping::wrap_namespace_key(root.dangerous_bytes(), self.under_root(epoch), namespace, salt, kek))
     }
 
     /// A namespace's key, unwrapped now or before.
@@ -132,20 +211,26 @@ impl Keyring {
     pub(crate) fn namespace_key(
         &self,
         namespace: &NamespaceName,
-        wrapped: &[u8],
+        kek: WrappedKek<'_>,
     ) -> Result<Arc<LockedSecret>, Refusal> {
         if let Some(known) = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(namespace) {
             return Ok(Arc::clone(known));
         }
-        let kek = wrapping::unwrap_namespace_key(self.root.expose(), self.under_root(), namespace, wrapped);
-        let kek = Arc::new(kek.map_err(|fault| broken(&fault))?);
+        let kek = Arc::new(self.open_namespace_key(namespace, kek)?);
         let mut known = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(namespace.clone(), Arc::clone(&kek));
         Ok(kek)
     }
 
-    const fn under_root(&self) -> UnderRoot {
-        UnderRoot { cluster: self.cluster, epoch: EPOCH }
+    fn open_namespace_key(&self, namespace: &NamespaceName, kek: WrappedKek<'_>) -> Result<LockedSecret, Refusal> {
+        let WrappedKek { epoch, bytes } = kek;
+        let root = self.root(epoch)?;
+        let opened = wrapping::unwrap_namespace_key(root.dangerous_bytes(), self.under_root(epoch), namespace, bytes);
+        opened.map_err(|fault| broken(&fault))
+    }
+
+    const fn under_root(&self, epoch: u32) -> UnderRoot {
+        UnderRoot { cluster: self.cluster, epoch }
     }
 }
 
@@ -153,11 +238,6 @@ impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keyring(redacted)")
     }
-}
-
-/// A key of its own for each purpose that the root key has beside wrapping (docs/spec/seal.md).
-fn derive(root: &LockedSecret, info: &[&[u8]]) -> Secret<32> {
-    kdf::extract_sha512(b"chancery root v1", root.expose()).expand(info)
 }
 
 /// The caller learns that it is our fault; the log learns which.
@@ -172,35 +252,65 @@ mod tests {
 
     use super::*;
 
-    fn keyring(root: &[u8; 32]) -> Keyring {
-        Keyring::new(ClusterId([1; 16]), LockedSecret::new(root).expect("locks"))
+    fn root(epoch: u32, bytes: &[u8; 32]) -> Root {
+        Root::new(epoch, &Secret::from_bytes(*bytes)).expect("locks")
+    }
+
+    fn keyring(bytes: &[u8; 32]) -> Keyring {
+        Keyring::new(ClusterId([1; 16]), [root(1, bytes)])
+    }
+
+    fn place(namespace: &NamespaceName) -> UnderNamespace<'_> {
+        UnderNamespace { namespace, key_id: KeyId([9; 16]), version: 1, algorithm: kms::Algorithm::Aes256Gcm }
     }
 
     #[test]
     fn material_opens_under_the_same_root_and_no_other() {
         let namespace = NamespaceName::default_namespace();
-        let place = UnderNamespace {
-            namespace: &namespace,
-            key_id: KeyId([9; 16]),
-            version: 1,
-            algorithm: kms::Algorithm::Aes256Gcm,
-        };
+        let place = place(&namespace);
         let ours = keyring(&[1; 32]);
-        let kek = ours.draw_namespace_key(&namespace);
-        let wrapped = ours.draw_material(&kek, place).expect("draws");
-        assert!(ours.material(&kek, place, &wrapped).is_ok());
-        assert!(keyring(&[1; 32]).material(&kek, place, &wrapped).is_ok());
-        let other = keyring(&[2; 32]).material(&kek, place, &wrapped).map(drop);
-        assert_eq!(other.map_err(|refusal| refusal.reason), Err(Reason::Internal));
+        let kek = ours.draw_namespace_key(1, &namespace).expect("draws");
+        let kek = WrappedKek { epoch: 1, bytes: &kek };
+        let wrapped = ours.draw_material(kek, place).expect("draws");
+        assert!(ours.material(kek, place, &wrapped).is_ok());
+        assert!(keyring(&[1; 32]).material(kek, place, &wrapped).is_ok());
+        let reason = |outcome: Result<_, Refusal>| outcome.map(drop).map_err(|refusal| refusal.reason);
+        assert_eq!(reason(keyring(&[2; 32]).material(kek, place, &wrapped)), Err(Reason::Internal));
+        let elsewhere = WrappedKek { epoch: 2, ..kek };
+        assert_eq!(reason(keyring(&[1; 32]).material(elsewhere, place, &wrapped)), Err(Reason::Internal));
+    }
+
+    #[test]
+    fn a_namespace_key_that_was_wrapped_again_opens_what_it_opened() {
+        let namespace = NamespaceName::default_namespace();
+        let place = place(&namespace);
+        let ours = keyring(&[1; 32]);
+        let old = ours.draw_namespace_key(1, &namespace).expect("draws");
+        let old = WrappedKek { epoch: 1, bytes: &old };
+        let wrapped = ours.draw_material(old, place).expect("draws");
+        assert!(ours.rewrap_namespace_key(old, &namespace, 2).is_err(), "no such root key yet");
+        ours.learn(Arc::new(root(2, &[2; 32])));
+        let new = ours.rewrap_namespace_key(old, &namespace, 2).expect("wraps");
+        let new = WrappedKek { epoch: 2, bytes: &new };
+        let later = Keyring::new(ClusterId([1; 16]), [root(2, &[2; 32])]);
+        assert!(later.material(new, place, &wrapped).is_ok());
+        assert!(later.material(old, place, &wrapped).is_ok(), "unwrapped already");
+        assert!(Keyring::new(ClusterId([1; 16]), [root(2, &[2; 32])]).material(old, place, &wrapped).is_err());
     }
 
     #[test]
     fn a_token_has_one_secret_and_different_tokens_different_ones() {
         let ours = keyring(&[1; 32]);
-        let secret = |id| *ours.token_secret(TokenId([id; 16])).expose();
+        let secret = |id| *ours.token_secret(1, TokenId([id; 16])).expect("derives").expose();
         assert_eq!(secret(1), secret(1));
         assert_ne!(secret(1), secret(2));
-        assert_ne!(*keyring(&[2; 32]).token_secret(TokenId([1; 16])).expose(), secret(1));
+        assert_ne!(*keyring(&[2; 32]).token_secret(1, TokenId([1; 16])).expect("derives").expose(), secret(1));
+        // Whichever epoch it was made in, for as long as that is here.
+        let hash = crypto::hash::sha256(&secret(1));
+        ours.learn(Arc::new(root(2, &[2; 32])));
+        assert!(ours.known_token_secret(TokenId([1; 16]), &hash).is_some());
+        ours.forget(1);
+        assert!(ours.known_token_secret(TokenId([1; 16]), &hash).is_none());
     }
 
     #[test]

@@ -32,7 +32,10 @@ mod net;
 mod node;
 mod opening;
 mod recorder;
+mod rekey;
+mod release;
 mod request;
+mod root;
 mod run;
 mod seal;
 mod sealed_port;
@@ -42,3 +45,4 @@ mod wire;
 
 pub use config::Config;
 pub use run::{RunError, run};
+pub use seal::new_shares;

@@ -12,7 +12,7 @@ use proto::member::v1::member_service_server::MemberService;
 use raft::{PeerInfo, Role};
 use state::Command;
 use tonic::{Request, Response, Status};
-use types::{Action, ClusterId, Millis, NodeId, Principal, Reason, Refusal, limits};
+use types::{Action, ClusterId, Millis, NodeId, Principal, Reason, Refusal, RootId, limits};
 
 use crate::api;
 use crate::clock;
@@ -20,6 +20,7 @@ use crate::core::{Core, no_leader, own_proposal};
 use crate::fence::Granted;
 use crate::leaving;
 use crate::node::{Node, Phase};
+use crate::release;
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
 use crate::seal;
@@ -108,11 +109,30 @@ impl Member {
             return Err(Refusal::new(Reason::PermissionDenied, text));
         }
         core.record(event).await?;
-        let root = core.keyring.dangerous_root().expose().to_vec();
+        let root = core.keyring.root(state.root_epoch())?;
+        let sealed = release::sealed(core.cluster, &root, &request.get_ref().recipient)?;
         let record = seal::read(&self.node.folder).ok().flatten();
         let quorum = record.as_ref().and_then(|record| record.quorum());
         let seal_quorum = quorum.and_then(|quorum| serde_json::to_string(quorum).ok()).unwrap_or_default();
-        Ok(wire::ReleaseRootResponse { root, epoch: 1, seal_quorum })
+        Ok(wire::ReleaseRootResponse { sealed, epoch: root.epoch, seal_quorum, root_id: root.id.0.to_vec() })
+    }
+
+    /// Hands the root key that is on its way to another member; the release is recorded before the key leaves.
+    async fn fetched(&self, request: &Request<wire::FetchRootRequest>) -> Result<wire::FetchRootResponse, Refusal> {
+        let (core, member) = self.caller(request)?;
+        let wire::FetchRootRequest { epoch, root_id, recipient } = request.get_ref();
+        let id = root_id.as_slice().try_into().map(RootId);
+        let id = id.map_err(|_| Refusal::new(Reason::InvalidArgument, "`root_id` has 16 bytes"))?;
+        let staged = core.state().staged_root().is_some_and(|staged| staged.epoch == *epoch && staged.id == Some(id));
+        let root = core.keyring.named(*epoch, id).filter(|_| staged);
+        let root =
+            root.ok_or_else(|| Refusal::new(Reason::NotFound, "this member has no such root key to hand out"))?;
+        let sealed = release::sealed(core.cluster, &root, recipient)?;
+        let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::AdvanceRootKey);
+        event.resource = Text::clipped(&format!("root-keys/{epoch}"));
+        event.detail = Detail::new().text("step", "handed out").text("root_id", &id.to_hex());
+        core.record(event).await?;
+        Ok(wire::FetchRootResponse { sealed })
     }
 
     /// Grants a lease while this node leads and a quorum confirms that it does, or takes one back.
@@ -150,7 +170,9 @@ impl Member {
             .map_err(|_| Refusal::new(Reason::InvalidArgument, "the command cannot be read"))?;
         let speaks_for = match &command {
             Command::ReportNode(report) => Some(report.node),
-            Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => Some(*node),
+            Command::PublishAuthority { node, .. }
+            | Command::ReportErasure { node, .. }
+            | Command::ConfirmRoot { node, .. } => Some(*node),
             _ => None,
         };
         if speaks_for != Some(member) {
@@ -233,6 +255,13 @@ impl MemberService for Member {
         request: Request<wire::ReleaseRootRequest>,
     ) -> Result<Response<wire::ReleaseRootResponse>, Status> {
         answer(self.release(&request).await)
+    }
+
+    async fn fetch_root(
+        &self,
+        request: Request<wire::FetchRootRequest>,
+    ) -> Result<Response<wire::FetchRootResponse>, Status> {
+        answer(self.fetched(&request).await)
     }
 
     async fn renew_lease(

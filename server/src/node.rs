@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{Action, NodeId, Reason, Refusal};
 
-use crate::config::{Config, SealKind};
+use crate::config::Config;
 use crate::core::Core;
 use crate::folder::Folder;
 use crate::lease::Clocks;
@@ -94,8 +94,8 @@ pub(crate) enum Phase {
 
 impl Node {
     pub(crate) fn new(parts: Parts, phase: Phase) -> Arc<Self> {
-        let Parts { config, folder, signer, identity, api_address, peer_address, peer_listener, stop } = parts;
-        let opens_by_itself = config.seal == SealKind::File || config.passphrase_file.is_some();
+        let Parts { opens_by_itself, config, folder, signer, identity, api_address, peer_address, peer_listener, stop } =
+            parts;
         Arc::new(Self {
             certificate: CertificateSlot::new(&identity),
             config,
@@ -258,6 +258,8 @@ fn removed(id: NodeId) -> Refusal {
 
 /// What a node is put together from.
 pub(crate) struct Parts {
+    /// It needs nobody to come.
+    pub(crate) opens_by_itself: bool,
     pub(crate) config: Config,
     pub(crate) folder: Folder,
     pub(crate) signer: P256Signer,

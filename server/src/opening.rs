@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use audit::{Head, LogName};
 use chancery_client::tls::{self, PinSet, PinnedClients, PinnedServers};
-use crypto::LockedSecret;
 use proto::member::v1::member_service_server::MemberServiceServer;
 use raft::{Config, Members, Peering, RaftHandle};
 use rustls::pki_types::CertificateDer;
@@ -27,6 +26,9 @@ use crate::member::Member;
 use crate::membership::{Membership, read_members};
 use crate::node::Node;
 use crate::recorder::Recorder;
+use crate::rekey::Rekeying;
+use crate::root::Root;
+use crate::seal::{SealDesk, SealError, SealRecord};
 use crate::trust::TrustDesk;
 
 /// Why a node could not be opened.
@@ -44,6 +46,15 @@ pub(crate) enum OpeningError {
     /// No locked memory to be had.
     #[error("cannot lock memory for keys: {0}")]
     Memory(#[from] crypto::locked::LockError),
+    /// The seal that gave way is one of those that the cluster has replaced.
+    #[error(
+        "root key {0} is the active one, and what opened this node does not know it: the shares were replaced \
+         (`chancery seal reshare`), the new ones open it"
+    )]
+    OldShares(u32),
+    /// seal.json cannot be read any more.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The data folder failed.
     #[error(transparent)]
     Folder(#[from] crate::folder::FolderError),
@@ -56,29 +67,35 @@ pub(crate) enum OpeningError {
 pub(crate) struct Opened {
     pub(crate) raft: RaftHandle<StateMachine>,
     pub(crate) keyring: Keyring,
+    envelope: Arc<StorageEnvelope>,
+    record: SealRecord,
     membership: Membership,
     ends: Ends,
 }
 
-/// Opens Raft with everything that it is handed.
+/// Opens Raft with everything that it is handed: the root keys that a seal has given, and the record of the seals.
 ///
 /// # Errors
 /// When a file is damaged, foreign or in use.
 pub(crate) async fn open_raft(
     node: &Arc<Node>,
     membership: Membership,
-    root: LockedSecret,
+    roots: Vec<Root>,
 ) -> Result<Opened, OpeningError> {
     let (cluster, id) = (membership.cluster(), membership.node());
-    let envelope = StorageEnvelope::new(&root, id)?;
-    let keyring = Keyring::new(cluster, root);
+    let record = crate::seal::read(&node.folder)?.ok_or(SealError::DoesNotOpen)?;
+    let active = record.active_epoch();
+    let writes = roots.iter().find(|root| root.epoch == active).ok_or(SealError::DoesNotOpen)?;
+    let others: Vec<&Root> = roots.iter().filter(|root| root.epoch != active).collect();
+    let envelope = Arc::new(StorageEnvelope::new(&others, writes, id)?);
+    let keyring = Keyring::new(cluster, roots);
     let (machine, ends) = StateMachine::new(node.config.state_version, keyring.unwrapped());
     let seed_members = read_members(&node.folder)?;
     node.pins.replace(seed_members.all.values().map(|member| member.spki));
     let config = Config::new(cluster, id, node.folder.path());
     let peering = peering(node, seed_members)?;
-    let raft = RaftHandle::open(config, machine, Arc::new(envelope), peering).await?;
-    Ok(Opened { raft, keyring, membership, ends })
+    let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering).await?;
+    Ok(Opened { raft, keyring, envelope, record, membership, ends })
 }
 
 impl Opened {
@@ -87,10 +104,11 @@ impl Opened {
     /// # Errors
     /// When the audit log is short of its anchored head, or anything does not open.
     pub(crate) async fn finish(self, node: &Arc<Node>) -> Result<Arc<Core>, OpeningError> {
-        let Self { raft, keyring, membership, ends } = self;
+        let Self { raft, keyring, envelope, record, membership, ends } = self;
         let (cluster, id) = (membership.cluster(), membership.node());
+        check_active(&raft, &keyring)?;
         let audit = open_audit(node, &raft, id).await?;
-        let authority = AuthorityDesk::open(&node.folder, keyring.authority_sealing_key(), cluster, id)?;
+        let authority = open_authority(node, &keyring, &record, cluster, id)?;
         let core = Arc::new(Core {
             cluster,
             node: id,
@@ -99,6 +117,8 @@ impl Opened {
             lease: Lease::default(),
             fences: Fences::default(),
             authority,
+            envelope,
+            seals: SealDesk::new(record),
             trust: TrustDesk::default(),
             audit: audit.clone(),
             stop: node.stop.child_token(),
@@ -116,8 +136,39 @@ impl Opened {
         core.tasks.spawn(leading.clone().run_schedules());
         core.tasks.spawn(leading.run_membership());
         core.tasks.spawn(erasing::run(Arc::clone(&core)));
+        let rekeying = Rekeying { node: Arc::clone(node), core: Arc::clone(&core) };
+        core.tasks.spawn(rekeying.run());
         Ok(core)
     }
+}
+
+/// As far as this node's own state says; what it learns from the others is looked at on each tick.
+fn check_active(raft: &RaftHandle<StateMachine>, keyring: &Keyring) -> Result<(), OpeningError> {
+    let view = raft.state();
+    let active = view.state.state.root_keys().and_then(|row| Some((row.epoch, row.id?)));
+    match active {
+        // One that is behind may not have the root keys of the past.
+        Some((epoch, id))
+            if keyring.named(epoch, id).is_none()
+                && keyring.roots().last().is_some_and(|newest| newest.epoch < epoch) =>
+        {
+            Err(OpeningError::OldShares(epoch))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_authority(
+    node: &Arc<Node>,
+    keyring: &Keyring,
+    record: &SealRecord,
+    cluster: types::ClusterId,
+    id: NodeId,
+) -> Result<AuthorityDesk, OpeningError> {
+    let roots = keyring.roots();
+    let active = record.active_epoch();
+    let active = roots.iter().find(|root| root.epoch == active).ok_or(SealError::DoesNotOpen)?;
+    Ok(AuthorityDesk::open(&node.folder, &roots, active, cluster, id)?)
 }
 
 /// Opens the audit store with the heads that this node's own state holds: what is anchored must be there.

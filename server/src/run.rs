@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,8 +71,18 @@ pub async fn run(config: Config, join_token: Option<String>, stop: CancellationT
     let bound = serde_json::json!({ "api": api_address, "peer": peer_address, "health": health.local_addr()? });
     folder.write_json(ADDRESSES_FILE, &bound)?;
     let phase = membership.map_or(Phase::Empty, |membership| found(&folder, membership));
-    let parts =
-        Parts { config, folder, signer, identity, api_address, peer_address, peer_listener: Arc::new(peer), stop };
+    let opens_by_itself = !matches!(Opens::of(&config, &folder), Opens::WhenAsked);
+    let parts = Parts {
+        opens_by_itself,
+        config,
+        folder,
+        signer,
+        identity,
+        api_address,
+        peer_address,
+        peer_listener: Arc::new(peer),
+        stop,
+    };
     let node = Node::new(parts, phase);
     let serving = serve(Arc::clone(&node), api, health);
     let opening = open(&node, join_token);
@@ -145,6 +156,35 @@ fn advertised(what: &str, given: Option<&String>, listener: &TcpListener) -> io:
     }
 }
 
+/// What it takes to open a node at its start.
+enum Opens {
+    /// Nothing.
+    ByItself,
+    /// The passphrase in that file.
+    WithPassphrase(PathBuf),
+    /// Somebody has to come.
+    WhenAsked,
+}
+
+impl Opens {
+    /// By the seals that the node has; before it has any, by the one that it is to take.
+    fn of(config: &Config, folder: &Folder) -> Self {
+        let record = seal::read(folder).ok().flatten();
+        let has = |kind: &str| record.as_ref().is_some_and(|record| record.has(kind));
+        let (file, passphrase) = match (&record, config.seal) {
+            (Some(_), _) => (has("file"), has("passphrase")),
+            // A node that was just admitted is sealed for those who hold the shares, without them.
+            (None, SealKind::File | SealKind::Shamir) => (true, false),
+            (None, SealKind::Passphrase) => (false, true),
+        };
+        match &config.passphrase_file {
+            _ if file => Self::ByItself,
+            Some(path) if passphrase => Self::WithPassphrase(path.clone()),
+            _ => Self::WhenAsked,
+        }
+    }
+}
+
 /// Joins if asked to, and unseals if the seal can do so by itself.
 async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusal> {
     if let Some(token) = join_token {
@@ -157,14 +197,10 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
         tracing::info!("this node belongs to no cluster yet: run `chancery init`, or start it with a join token");
         return Ok(());
     }
-    let passphrase = match (node.config.seal, &node.config.passphrase_file) {
-        (SealKind::File, _) => crypto::SecretBytes::from_vec(Vec::new()),
-        (SealKind::Passphrase, Some(path)) => formation::read_passphrase(path)?,
-        // A node that was just admitted is sealed for those who hold the shares, without them.
-        (SealKind::Shamir, _) if matches!(node.phase(), Phase::Admitted(_)) => {
-            crypto::SecretBytes::from_vec(Vec::new())
-        }
-        (SealKind::Passphrase | SealKind::Shamir, _) => {
+    let passphrase = match Opens::of(&node.config, &node.folder) {
+        Opens::ByItself => crypto::SecretBytes::from_vec(Vec::new()),
+        Opens::WithPassphrase(path) => formation::read_passphrase(&path)?,
+        Opens::WhenAsked => {
             tracing::info!("this node is sealed: run `chancery seal unseal`");
             return Ok(());
         }

@@ -28,7 +28,7 @@ pub(crate) fn document(core: &Core) -> Result<TrustDocument, Refusal> {
         return Ok(document.clone());
     }
     let row = state.cluster().ok_or_else(|| Refusal::new(Reason::NotInitialized, "there is no cluster yet"))?;
-    let pkcs8 = core.keyring.cluster_key(&row.key_wrapped)?;
+    let pkcs8 = core.keyring.cluster_key(state.root_epoch(), &row.key_wrapped)?;
     let signer = P256Signer::from_pkcs8(pkcs8.expose())
         .map_err(|_| Refusal::new(Reason::Internal, "the cluster key cannot be read"))?;
     let document = trust::sign(&statement(&state, row), &signer);

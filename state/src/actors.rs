@@ -12,9 +12,11 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         Command::Init { .. } | Command::OpenGeneration { .. } => *actor == Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
         Command::ReportNode(report) => *actor == Principal::Node(report.node),
-        Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => {
-            *actor == Principal::Node(*node)
-        }
+        Command::PublishAuthority { node, .. }
+        | Command::ReportErasure { node, .. }
+        | Command::ConfirmRoot { node, .. } => *actor == Principal::Node(*node),
+        // The leader asks state what is due, and `apply` checks that it is.
+        Command::StageRoot { .. } | Command::ActivateRoot { .. } => matches!(actor, Principal::Node(_)),
         Command::AdvanceAuthority { .. } | Command::SettleLease { .. } | Command::SettleDeparture { .. } => {
             matches!(actor, Principal::Node(_))
         }

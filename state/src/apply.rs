@@ -110,7 +110,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
     use handlers::{
         agents, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators, restore, roles,
-        settings, tokens,
+        root_keys, settings, tokens,
     };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
@@ -170,5 +170,12 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         }
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
+        C::BeginRekey { quorum } => root_keys::begin(turn, quorum.as_deref()),
+        C::CancelRekey => root_keys::cancel(turn),
+        C::StageRoot { epoch, id } => root_keys::stage(turn, *epoch, *id),
+        C::ConfirmRoot { node, epoch, id } => root_keys::confirm(turn, *node, *epoch, *id),
+        C::ActivateRoot { epoch, id, keks_wrapped, cluster_key_wrapped } => {
+            root_keys::activate(turn, *epoch, *id, keks_wrapped, cluster_key_wrapped)
+        }
     }
 }

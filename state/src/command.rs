@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use types::{
     AgentName, Basis, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId,
-    OperatorName, Principal, RequestId, Revision, SpkiHash, Time, TokenId, TrustDomain,
+    OperatorName, Principal, RequestId, Revision, RootId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::rows::QuarantineReason;
@@ -396,6 +396,40 @@ pub enum Command {
     SettleDeparture {
         /// Which.
         node: NodeId,
+    },
+    /// A new root key is wanted (docs/spec/seal.md).
+    BeginRekey {
+        /// The public half of new shares, for the members that are sealed with shares; opaque here.
+        quorum: Option<Vec<u8>>,
+    },
+    /// It is not wanted any more.
+    CancelRekey,
+    /// The leader has drawn it, or another in its place that nobody has confirmed.
+    StageRoot {
+        /// Which.
+        epoch: u32,
+        /// Its name.
+        id: RootId,
+    },
+    /// A member has it on its disk.
+    ConfirmRoot {
+        /// Who.
+        node: NodeId,
+        /// Which.
+        epoch: u32,
+        /// Its name.
+        id: RootId,
+    },
+    /// Every member has it: it is the active one, and all that a root key wraps is wrapped under it.
+    ActivateRoot {
+        /// Which.
+        epoch: u32,
+        /// Its name.
+        id: RootId,
+        /// Every namespace's key-encryption key.
+        keks_wrapped: Vec<(NamespaceName, Vec<u8>)>,
+        /// The cluster key.
+        cluster_key_wrapped: Vec<u8>,
     },
 }
 

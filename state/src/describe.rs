@@ -41,6 +41,9 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::ReleaseNamespace { .. } => Action::ReleaseNamespace,
         C::DestroyKey { .. } => Action::DestroyKey,
         C::ReportErasure { .. } => Action::ReportErasure,
+        C::BeginRekey { .. } => Action::Rekey,
+        C::CancelRekey => Action::CancelRekey,
+        C::StageRoot { .. } | C::ConfirmRoot { .. } | C::ActivateRoot { .. } => Action::AdvanceRootKey,
     }
 }
 
@@ -76,7 +79,10 @@ pub(crate) fn resource(command: &Command) -> String {
         | C::PromoteNode { node } => {
             format!("nodes/{}", node.0)
         }
-        C::RaiseVersion { .. } => "cluster".to_owned(),
+        C::RaiseVersion { .. } | C::BeginRekey { .. } | C::CancelRekey => "cluster".to_owned(),
+        C::StageRoot { epoch, .. } | C::ConfirmRoot { epoch, .. } | C::ActivateRoot { epoch, .. } => {
+            format!("root-keys/{epoch}")
+        }
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
         C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime | C::OpenGeneration { .. } => "cluster".to_owned(),

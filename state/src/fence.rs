@@ -40,6 +40,12 @@ impl Command {
             | Self::UpdateKey { .. }
             | Self::PromoteNode { .. }
             | Self::RaiseVersion { .. }
+            // Which key wraps is nobody's right.
+            | Self::BeginRekey { .. }
+            | Self::CancelRekey
+            | Self::StageRoot { .. }
+            | Self::ConfirmRoot { .. }
+            | Self::ActivateRoot { .. }
             // Fences reckon with the longer lease, and with every clock.
             | Self::SetLease { .. }
             | Self::SettleLease { .. }

@@ -14,5 +14,6 @@ pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod restore;
 pub(crate) mod roles;
+pub(crate) mod root_keys;
 pub(crate) mod settings;
 pub(crate) mod tokens;

@@ -26,6 +26,8 @@ pub mod sum;
 mod table;
 mod turn;
 
+/// The epoch of the root key with which every cluster begins.
+pub const ROOT_EPOCH_FIRST: u32 = 1;
 /// The version of the state machine in which every cluster begins.
 pub const VERSION_FIRST: u32 = 1;
 /// The newest version that this build knows. A later one changes what an entry does: it is used from the entry on that

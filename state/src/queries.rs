@@ -19,8 +19,10 @@ use types::{
     Time, TokenId, TrustDomain,
 };
 
-use crate::rows::{Cluster, Namespace, Node, Quarantine, Report, Request, Settings, TimeHeld, Token};
-use crate::{State, VERSION_FIRST};
+use crate::rows::{
+    Cluster, Namespace, Node, Quarantine, Report, Request, RootKeys, Settings, StagedRoot, TimeHeld, Token,
+};
+use crate::{ROOT_EPOCH_FIRST, State, VERSION_FIRST};
 
 impl State {
     /// Whether `init` has been applied.
@@ -251,6 +253,37 @@ impl State {
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version_row().get(&()).map_or(VERSION_FIRST, |row| row.number)
+    }
+
+    /// The epoch of the root key under which everything in this state is wrapped.
+    #[must_use]
+    pub fn root_epoch(&self) -> u32 {
+        self.root_keys().map_or(ROOT_EPOCH_FIRST, |row| row.epoch)
+    }
+
+    /// The root keys, once there was a second one or one is wanted.
+    #[must_use]
+    pub fn root_keys(&self) -> Option<&RootKeys> {
+        self.root_keys_row().get(&())
+    }
+
+    /// The root key that is on its way.
+    #[must_use]
+    pub fn staged_root(&self) -> Option<&StagedRoot> {
+        self.root_keys().and_then(|row| row.staged.as_ref())
+    }
+
+    /// The members that have not confirmed the root key which is on its way: what it waits for.
+    pub fn root_waits_for(&self) -> impl Iterator<Item = NodeId> {
+        let staged = self.staged_root();
+        let nodes = self.nodes().map(|(id, _)| id);
+        nodes.filter(move |id| staged.is_some_and(|staged| !staged.confirmed.contains(id)))
+    }
+
+    /// Whether a member has the root key that is on its way on its disk. One that was removed counts for nothing.
+    #[must_use]
+    pub fn has_confirmed_root(&self) -> bool {
+        self.staged_root().is_some_and(|staged| staged.confirmed.iter().any(|node| self.node(*node).is_some()))
     }
 
     /// The newest version that every member's build knows; none while a member has not said.

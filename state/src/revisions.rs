@@ -42,6 +42,7 @@ impl State {
             C::RemoveNode { node, .. } | C::PromoteNode { node } => self.node(*node).map(|row| row.revision),
             C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
             C::SetLease { .. } => Some(self.settings().revision),
+            C::BeginRekey { .. } | C::CancelRekey => self.root_keys().map(|row| row.revision),
             C::Init { .. }
             | C::SettleLease { .. }
             | C::ResetTime
@@ -53,7 +54,10 @@ impl State {
             | C::RedeemAgentToken { .. }
             | C::PublishAuthority { .. }
             | C::AdvanceAuthority { .. }
-            | C::ReportNode(_) => None,
+            | C::ReportNode(_)
+            | C::StageRoot { .. }
+            | C::ConfirmRoot { .. }
+            | C::ActivateRoot { .. } => None,
         };
         found.unwrap_or(Revision::NONE)
     }
@@ -116,7 +120,12 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::SettleDeparture { .. }
         | C::RemoveNode { .. }
         | C::PromoteNode { .. }
-        | C::RaiseVersion { .. } => None,
+        | C::RaiseVersion { .. }
+        | C::BeginRekey { .. }
+        | C::CancelRekey
+        | C::StageRoot { .. }
+        | C::ConfirmRoot { .. }
+        | C::ActivateRoot { .. } => None,
     }
 }
 

@@ -3,10 +3,12 @@
 //!
 //! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use types::{
     AgentName, Binding, ClusterId, EntryName, Generation, KeyId, Millis, NamespaceName, NodeId, OperatorName,
-    Principal, Refusal, RequestId, Revision, SpkiHash, Time, TrustDomain,
+    Principal, Refusal, RequestId, Revision, RootId, SpkiHash, Time, TrustDomain,
 };
 
 use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
@@ -281,6 +283,38 @@ pub struct Version {
     pub since: Time,
     /// The entry that raised it.
     pub revision: Revision,
+}
+
+/// Which root key wraps what is wrapped, and which is to come. There is no row while the first one has no successor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RootKeys {
+    /// The active one: everything in state that a root key wraps is wrapped under it.
+    pub epoch: u32,
+    /// Its name; none for the first, which was never staged.
+    pub id: Option<RootId>,
+    /// Since when it is the active one; none for the first.
+    pub since: Option<Time>,
+    /// The one that is on its way.
+    pub staged: Option<StagedRoot>,
+    /// The entry that last changed it.
+    pub revision: Revision,
+}
+
+/// A root key that members are taking in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StagedRoot {
+    /// Which.
+    pub epoch: u32,
+    /// Its name, once it was drawn.
+    pub id: Option<RootId>,
+    /// The public half of new shares, when it comes with some.
+    pub quorum: Option<Vec<u8>>,
+    /// Who wants it.
+    pub by: Principal,
+    /// Since when.
+    pub since: Time,
+    /// The members that have it on their disks.
+    pub confirmed: BTreeSet<NodeId>,
 }
 
 /// A node's last word on its clock and its own audit log.

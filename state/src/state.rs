@@ -15,7 +15,7 @@ use types::{
 
 use crate::rows::{
     Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Report, Request, Settings, Token, Version, VersionKey, Withdrawal,
+    Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -53,6 +53,8 @@ pub struct State {
     /// By node, then by the entry before which its disk holds nothing.
     erasures: Table<(NodeId, Revision), Erased>,
     departed: Table<NodeId, Departed>,
+    /// Empty while the first root key has no successor.
+    root_keys: Table<(), RootKeys>,
     /// By the entry that took away, and which of its.
     withdrawals: Table<(Revision, u32), Withdrawal>,
     /// Empty until the first restore.
@@ -87,6 +89,7 @@ impl State {
             destructions: Table::new(TableId::Destructions),
             erasures: Table::new(TableId::Erasures),
             departed: Table::new(TableId::Departed),
+            root_keys: Table::new(TableId::RootKeys),
             withdrawals: Table::new(TableId::Withdrawals),
             lives: Table::new(TableId::Lives),
             indexes: Indexes::default(),
@@ -122,7 +125,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 23] {
+    fn sums(&self) -> [(TableId, RowSum); 24] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -145,13 +148,14 @@ impl State {
             (self.destructions.id(), *self.destructions.sum()),
             (self.erasures.id(), *self.erasures.sum()),
             (self.departed.id(), *self.departed.sum()),
+            (self.root_keys.id(), *self.root_keys.sum()),
             (self.withdrawals.id(), *self.withdrawals.sum()),
             (self.lives.id(), *self.lives.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 23]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 24]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -208,6 +212,7 @@ tables! {
     destruction_table = destructions: Revision => Destruction;
     erasure_table = erasures: (NodeId, Revision) => Erased;
     departed_table = departed: NodeId => Departed;
+    root_keys_row = root_keys: () => RootKeys;
     withdrawal_table = withdrawals: (Revision, u32) => Withdrawal;
     lives_table = lives: () => Lives;
 }

@@ -47,6 +47,7 @@ pub(crate) enum TableId {
     Destructions = 20,
     Erasures = 21,
     Departed = 22,
+    RootKeys = 23,
     Withdrawals = 24,
     Lives = 25,
 }
@@ -78,6 +79,7 @@ impl TableId {
             T::Destructions,
             T::Erasures,
             T::Departed,
+            T::RootKeys,
             T::Withdrawals,
             T::Lives,
         ]
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in (1..=22).chain(24..=25) {
+        for byte in 1..=25 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);

@@ -173,6 +173,18 @@ actions! {
     ReportErasure = "ClusterService"."ReportErasure", Mutate;
     /// A leader says that a removed node can hold no lease any more.
     SettleDeparture = "ClusterService"."SettleDeparture", Mutate;
+    /// Replace the root key.
+    Rekey = "SealService"."Rekey", Mutate;
+    /// Give up a root key that is on its way.
+    CancelRekey = "SealService"."CancelRekey", Mutate;
+    /// Read which root key is active, and what one on its way waits for.
+    GetRootKey = "SealService"."GetRootKey", Read;
+    /// A root key is drawn, handed out, confirmed or made the active one by the members themselves.
+    AdvanceRootKey = "SealService"."AdvanceRootKey", Mutate;
+    /// Add a seal to the answering node.
+    AddSeal = "SealService"."AddSeal", Use;
+    /// Take a seal from the answering node.
+    DropSeal = "SealService"."DropSeal", Use;
 }
 
 #[cfg(test)]

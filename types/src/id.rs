@@ -105,6 +105,10 @@ byte_id! {
     TokenId, 16
 }
 byte_id! {
+    /// Tells one root key of the cluster from another: derived from the key, says nothing about it.
+    RootId, 16
+}
+byte_id! {
     /// SHA-256 of a DER SubjectPublicKeyInfo: how nodes, operators and agents are recognised.
     SpkiHash, 32
 }

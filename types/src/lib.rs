@@ -17,7 +17,7 @@ pub mod spiffe_id;
 pub mod time;
 
 pub use action::Action;
-pub use id::{ClusterId, KeyId, NodeId, RequestId, SpkiHash, TokenId};
+pub use id::{ClusterId, KeyId, NodeId, RequestId, RootId, SpkiHash, TokenId};
 pub use name::{AgentName, EntryName, KeyName, NameError, NamespaceName, OperatorName};
 pub use principal::Principal;
 pub use refusal::{Reason, Refusal};

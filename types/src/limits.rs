@@ -53,6 +53,10 @@ pub const ROTATION_PERIOD_MAX: Millis = Millis::from_days(3_650);
 
 /// Most shares of a seal.
 pub const SEAL_SHARES_MAX: u8 = 32;
+/// Most seals of one node.
+pub const SEAL_SLOTS_MAX: usize = 16;
+/// Root keys of different epochs that a node holds at once: a new one waits until its log has passed an old one.
+pub const ROOT_EPOCHS_MAX: usize = 8;
 /// Most operators.
 pub const OPERATORS_MAX: usize = 10_000;
 /// Most bindings.

@@ -22,9 +22,11 @@ pub(crate) mod operator;
 pub(crate) mod pages;
 pub(crate) mod restore;
 pub(crate) mod rewrap;
+pub(crate) mod root_key;
 pub(crate) mod seal;
 pub(crate) mod server;
 pub(crate) mod settings;
+pub(crate) mod slots;
 pub(crate) mod svid;
 pub(crate) mod whoami;
 

@@ -1,18 +1,21 @@
-//! `chancery seal`: node by node, for a seal is a node's own.
+//! `chancery seal`: node by node, for a seal is a node's own. The root key behind all of them is in `root_key.rs`, what
+//! changes a node's seals in `slots.rs`.
 
 use std::path::PathBuf;
 
 use chancery_client::proto::cluster::v1::seal_service_client::SealServiceClient;
-use chancery_client::proto::cluster::v1::{GetSealStatusRequest, SealRequest, SealStatus, UnsealRequest};
+use chancery_client::proto::cluster::v1::{GetSealStatusRequest, SealRequest, SealSlot, SealStatus, UnsealRequest};
 use chancery_client::{Address, Client, Error};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::init::admin_channel;
+use super::root_key::{self, RekeyArgs, ReshareArgs};
+use super::slots::{self, AddArgs, DropArgs};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, of_one_node};
-use crate::output::{Table, note};
+use crate::output::{Format, Show as _, Table, note};
 use crate::passphrase;
 use crate::views::List;
 use crate::views::Row;
@@ -20,12 +23,20 @@ use crate::views::Row;
 /// The verbs of `seal`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum SealCommand {
-    /// Whether each node is sealed
+    /// Whether each node is sealed, what opens it, and which root key is active
     Status(Where),
     /// Unseal each node that is sealed
     Unseal(UnsealArgs),
     /// Seal one node: keys leave its memory and it counts as down
     Seal(Where),
+    /// Add a seal to each node: any of a node's seals opens it
+    Add(AddArgs),
+    /// Drop a seal of one node; never its last
+    Drop(DropArgs),
+    /// Replace the root key of the cluster while it serves
+    Rekey(RekeyArgs),
+    /// Make new shares and replace the root key: old shares never open the new one
+    Reshare(ReshareArgs),
 }
 
 /// Which nodes.
@@ -50,7 +61,7 @@ pub(crate) struct UnsealArgs {
 }
 
 #[derive(Serialize)]
-struct NodeSeal {
+pub(crate) struct NodeSeal {
     address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<u64>,
@@ -63,13 +74,35 @@ struct NodeSeal {
     /// Shares that wait there, and how many it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     shares: Option<[u32; 2]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    slots: Vec<Slot>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
+/// One of a node's seals.
+#[derive(Serialize)]
+struct Slot {
+    slot: u32,
+    seal_type: String,
+    /// How many of how many shares open it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares: Option<[u32; 2]>,
+}
+
+impl Slot {
+    fn text(&self) -> String {
+        let Self { slot, seal_type, shares } = self;
+        match shares {
+            Some([needed, made]) => format!("{slot} {seal_type} ({needed} of {made})"),
+            None => format!("{slot} {seal_type}"),
+        }
+    }
+}
+
 impl Row for NodeSeal {
     fn table() -> Table {
-        Table::new(["ADDRESS", "NODE", "STATE", "SEAL"])
+        Table::new(["ADDRESS", "NODE", "STATE", "SEALS"])
     }
 
     fn add(&self, table: &mut Table) {
@@ -83,7 +116,10 @@ impl Row for NodeSeal {
             (None, _, _) => "unsealed".to_owned(),
         };
         let node = self.node.map_or_else(|| "-".to_owned(), |node| format!("node-{node}"));
-        table.row([self.address.clone(), node, state, self.seal_type.clone()]);
+        let seals: Vec<String> = self.slots.iter().map(Slot::text).collect();
+        // A node that has no seal yet says which one it is set to take.
+        let seals = if seals.is_empty() { self.seal_type.clone() } else { seals.join(", ") };
+        table.row([self.address.clone(), node, state, seals]);
     }
 }
 
@@ -102,8 +138,19 @@ pub(crate) async fn run(command: SealCommand, context: &Context) -> Result<(), F
                 let status = node.status().await;
                 rows.push(NodeSeal::new(node.name(), status));
             }
+            if at.socket.is_none()
+                && context.format() == Format::Table
+                && let Ok(client) = context.client().await
+                && let Some(key) = root_key::current(&client).await
+            {
+                note(&key.text());
+            }
             finish(context, rows)
         }
+        SealCommand::Add(args) => slots::add(args, context).await,
+        SealCommand::Drop(args) => slots::drop(args, context).await,
+        SealCommand::Rekey(args) => root_key::rekey(args, context).await,
+        SealCommand::Reshare(args) => root_key::reshare(args, context).await,
         SealCommand::Unseal(args) => unseal(args, context).await,
         SealCommand::Seal(at) => seal(&at, context).await,
     }
@@ -120,17 +167,21 @@ async fn unseal(args: UnsealArgs, context: &Context) -> Result<(), Failure> {
             }
         };
         // A file that was named is sent whatever the node says: one without a seal yet may not know its type.
-        let wanted = args.seal_passphrase_file.is_some() || status.seal_type == "passphrase";
+        // With several seals the share is asked for only when there is no passphrase to ask for, or its file was named.
+        let takes = |kind: &str| status.seal_type.split(", ").any(|one| one == kind);
+        let wanted = args.seal_passphrase_file.is_some() || (args.share_file.is_none() && takes("passphrase"));
         if wanted && passphrase.is_none() {
             let asked = passphrase::existing(args.seal_passphrase_file.as_deref(), "passphrase of the seal: ");
             passphrase = Some(asked.map_err(|why| Failure::new(Exit::Denied, why))?);
         }
-        let words = passphrase.as_ref().map(|words| words.expose().to_vec()).unwrap_or_default();
-        if (args.share_file.is_some() || status.seal_type == "shamir") && share.is_none() {
+        if (args.share_file.is_some() || (takes("shamir") && !wanted)) && share.is_none() {
             let asked = passphrase::existing(args.share_file.as_deref(), "share of the seal: ");
             share = Some(asked.map_err(|why| Failure::new(Exit::Denied, why))?);
         }
-        let text = share.as_ref().map(|text| String::from_utf8_lossy(text.expose()).into_owned()).unwrap_or_default();
+        // Each node gets what is for its own seals: another may have been asked for before.
+        let words = passphrase.as_ref().filter(|_| wanted).map(|words| words.expose().to_vec()).unwrap_or_default();
+        let text = share.as_ref().filter(|_| !wanted && (args.share_file.is_some() || takes("shamir")));
+        let text = text.map(|text| String::from_utf8_lossy(text.expose()).into_owned()).unwrap_or_default();
         rows.push(NodeSeal::new(node.name(), node.unseal(words, text).await));
     }
     finish(context, rows)
@@ -156,7 +207,7 @@ async fn nodes(at: &Where, context: &Context) -> Result<Vec<Node>, Failure> {
 }
 
 /// Prints the rows, and fails when a node could not be asked or stayed sealed for a reason.
-fn finish(context: &Context, rows: Vec<NodeSeal>) -> Result<(), Failure> {
+pub(super) fn finish(context: &Context, rows: Vec<NodeSeal>) -> Result<(), Failure> {
     let failed = rows.iter().filter(|row| row.error.is_some()).count();
     let total = rows.len();
     context.print(&List(rows))?;
@@ -168,7 +219,7 @@ fn finish(context: &Context, rows: Vec<NodeSeal>) -> Result<(), Failure> {
 }
 
 impl NodeSeal {
-    fn new(address: String, status: Result<SealStatus, Error>) -> Self {
+    pub(super) fn new(address: String, status: Result<SealStatus, Error>) -> Self {
         match status {
             Ok(status) => Self {
                 address,
@@ -177,6 +228,7 @@ impl NodeSeal {
                 initialized: Some(status.initialized),
                 shares: (status.shares_needed > 0).then_some([status.shares_given, status.shares_needed]),
                 seal_type: status.seal_type,
+                slots: status.slots.into_iter().map(Slot::from).collect(),
                 error: None,
             },
             Err(error) => Self {
@@ -186,9 +238,17 @@ impl NodeSeal {
                 initialized: None,
                 seal_type: String::new(),
                 shares: None,
+                slots: Vec::new(),
                 error: Some(of_one_node(&error)),
             },
         }
+    }
+}
+
+impl From<SealSlot> for Slot {
+    fn from(slot: SealSlot) -> Self {
+        let shares = (slot.shares_made > 0).then_some([slot.shares_needed, slot.shares_made]);
+        Self { slot: slot.slot, seal_type: slot.seal_type, shares }
     }
 }
 

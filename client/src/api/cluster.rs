@@ -11,15 +11,16 @@ use proto::cluster::v1::namespace_service_client::NamespaceServiceClient;
 use proto::cluster::v1::operator_service_client::OperatorServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use proto::cluster::v1::{
-    Binding, ClusterStatus, CreateBackupRequest, CreateBackupResponse, CreateJoinTokenRequest, CreateJoinTokenResponse,
-    CreateNamespaceRequest, DrainNodeRequest, DrainNodeResponse, EnrolOperatorRequest, GetNamespaceRequest,
-    GetSealStatusRequest, GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse,
-    ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest,
-    ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest,
-    RedeemNodeTokenResponse, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest,
-    ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, SealRequest, SealStatus,
-    SetLeaseRequest, SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest,
-    UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
+    AddSealRequest, Binding, CancelRekeyRequest, ClusterStatus, CreateBackupRequest, CreateBackupResponse,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest, DrainNodeResponse,
+    DropSealRequest, EnrolOperatorRequest, GetNamespaceRequest, GetRootKeyRequest, GetSealStatusRequest,
+    GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse, ListBindingsRequest,
+    ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest, ListOperatorsResponse,
+    Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest, RedeemNodeTokenResponse,
+    RekeyRequest, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest, ResetTimeResponse,
+    RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, RootKey, SealRequest, SealStatus, SetLeaseRequest,
+    SetLeaseResponse, TransferLeaderRequest, TransferLeaderResponse, UnsealRequest, UpdateNamespaceRequest,
+    UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
 use super::service;
@@ -60,6 +61,16 @@ service! {
     local seal(SealRequest) -> SealStatus = seal;
     /// Whether it is sealed.
     local status(GetSealStatusRequest) -> SealStatus = get_status;
+    /// Adds a seal to it.
+    local add(AddSealRequest) -> SealStatus = add_seal;
+    /// Takes a seal from it.
+    local drop(DropSealRequest) -> SealStatus = drop_seal;
+    /// Replaces the cluster's root key.
+    mutate rekey(RekeyRequest) -> RootKey = rekey;
+    /// Gives up a root key that is on its way.
+    mutate cancel_rekey(CancelRekeyRequest) -> RootKey = cancel_rekey;
+    /// Which root key is active, and what one on its way waits for.
+    read root_key(GetRootKeyRequest) -> RootKey = get_root_key;
 }
 
 service! {

@@ -791,7 +791,7 @@ pub struct UnsealRequest {
 pub struct SealRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSealStatusRequest {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SealStatus {
     #[prost(bool, tag = "1")]
     pub sealed: bool,
@@ -807,6 +807,120 @@ pub struct SealStatus {
     pub shares_needed: u32,
     #[prost(uint32, tag = "6")]
     pub shares_given: u32,
+    /// The node's seals, any of which opens it.
+    #[prost(message, repeated, tag = "7")]
+    pub slots: ::prost::alloc::vec::Vec<SealSlot>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SealSlot {
+    /// Its number on that node.
+    #[prost(uint32, tag = "1")]
+    pub slot: u32,
+    /// file, passphrase, shamir
+    #[prost(string, tag = "2")]
+    pub seal_type: ::prost::alloc::string::String,
+    /// shamir: how many of how many shares open it.
+    #[prost(uint32, tag = "3")]
+    pub shares_needed: u32,
+    #[prost(uint32, tag = "4")]
+    pub shares_made: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddSealRequest {
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(oneof = "add_seal_request::Seal", tags = "1, 2, 3")]
+    pub seal: ::core::option::Option<add_seal_request::Seal>,
+}
+/// Nested message and enum types in `AddSealRequest`.
+pub mod add_seal_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Seal {
+        /// A key file beside the data: for development only.
+        #[prost(message, tag = "1")]
+        File(super::FileSeal),
+        #[prost(message, tag = "2")]
+        Passphrase(super::PassphraseSeal),
+        #[prost(message, tag = "3")]
+        Shamir(super::ShamirSeal),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileSeal {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PassphraseSeal {
+    /// At least 12 characters; never logged.
+    #[prost(bytes = "vec", tag = "1")]
+    pub passphrase: ::prost::alloc::vec::Vec<u8>,
+}
+/// The public half of a key that was split by whoever asks: no share is ever in a message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShamirSeal {
+    /// 16 random bytes that tell shares of this seal from others.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub threshold: u32,
+    /// The X25519 public key.
+    #[prost(bytes = "vec", tag = "3")]
+    pub recipient: ::prost::alloc::vec::Vec<u8>,
+    /// For each share, by index from 1, the SHA-256 by which it is recognised.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub verifiers: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropSealRequest {
+    #[prost(uint32, tag = "1")]
+    pub slot: u32,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RekeyRequest {
+    /// With new shares in the place of the old ones, on every member that is sealed with shares.
+    #[prost(message, optional, tag = "1")]
+    pub shamir: ::core::option::Option<ShamirSeal>,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRekeyRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRootKeyRequest {}
+/// The root key of the cluster: its number and who has it, nothing of the key itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RootKey {
+    /// The epoch of the active one; the first is 1.
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    /// When it became active; absent for the first.
+    #[prost(message, optional, tag = "2")]
+    pub active_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The one that is on its way; absent when none is.
+    #[prost(message, optional, tag = "3")]
+    pub staged: ::core::option::Option<StagedRootKey>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StagedRootKey {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    /// Who wants it, and since when.
+    #[prost(string, tag = "2")]
+    pub requested_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub request_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// It comes with new shares.
+    #[prost(bool, tag = "4")]
+    pub new_shares: bool,
+    /// Members that have it on their disks, and members that it waits for.
+    #[prost(uint64, repeated, tag = "5")]
+    pub confirmed: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "6")]
+    pub waiting_for: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Namespace {
@@ -2306,7 +2420,8 @@ pub mod seal_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The seal of the answering node. The only service, with health, that a sealed node offers.
+    /// The seals of the answering node, and the root key that they protect. The only service, with health, that a sealed node
+    /// offers.
     #[derive(Debug, Clone)]
     pub struct SealServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2450,6 +2565,121 @@ pub mod seal_service_client {
                 .insert(GrpcMethod::new("chancery.cluster.v1.SealService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// Adds a seal to the answering node: any of its seals opens it.
+        pub async fn add_seal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddSealRequest>,
+        ) -> std::result::Result<tonic::Response<super::SealStatus>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/AddSeal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.cluster.v1.SealService", "AddSeal"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a seal from the answering node; never its last.
+        pub async fn drop_seal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DropSealRequest>,
+        ) -> std::result::Result<tonic::Response<super::SealStatus>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/DropSeal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.cluster.v1.SealService", "DropSeal"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the cluster's root key, and with it, if new shares come along, the shares that open it. Returns at once: the new key becomes the
+        /// active one when every member has it.
+        pub async fn rekey(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RekeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/Rekey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.cluster.v1.SealService", "Rekey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives up a root key that is on its way.
+        pub async fn cancel_rekey(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRekeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/CancelRekey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.SealService", "CancelRekey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Which root key is active, and what one on its way waits for.
+        pub async fn get_root_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRootKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/GetRootKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.SealService", "GetRootKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2477,8 +2707,35 @@ pub mod seal_service_server {
             &self,
             request: tonic::Request<super::GetSealStatusRequest>,
         ) -> std::result::Result<tonic::Response<super::SealStatus>, tonic::Status>;
+        /// Adds a seal to the answering node: any of its seals opens it.
+        async fn add_seal(
+            &self,
+            request: tonic::Request<super::AddSealRequest>,
+        ) -> std::result::Result<tonic::Response<super::SealStatus>, tonic::Status>;
+        /// Takes a seal from the answering node; never its last.
+        async fn drop_seal(
+            &self,
+            request: tonic::Request<super::DropSealRequest>,
+        ) -> std::result::Result<tonic::Response<super::SealStatus>, tonic::Status>;
+        /// Replaces the cluster's root key, and with it, if new shares come along, the shares that open it. Returns at once: the new key becomes the
+        /// active one when every member has it.
+        async fn rekey(
+            &self,
+            request: tonic::Request<super::RekeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status>;
+        /// Gives up a root key that is on its way.
+        async fn cancel_rekey(
+            &self,
+            request: tonic::Request<super::CancelRekeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status>;
+        /// Which root key is active, and what one on its way waits for.
+        async fn get_root_key(
+            &self,
+            request: tonic::Request<super::GetRootKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status>;
     }
-    /// The seal of the answering node. The only service, with health, that a sealed node offers.
+    /// The seals of the answering node, and the root key that they protect. The only service, with health, that a sealed node
+    /// offers.
     #[derive(Debug)]
     pub struct SealServiceServer<T> {
         inner: Arc<T>,
@@ -2673,6 +2930,229 @@ pub mod seal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/AddSeal" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddSealSvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::AddSealRequest>
+                    for AddSealSvc<T> {
+                        type Response = super::SealStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddSealRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::add_seal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddSealSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/DropSeal" => {
+                    #[allow(non_camel_case_types)]
+                    struct DropSealSvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::DropSealRequest>
+                    for DropSealSvc<T> {
+                        type Response = super::SealStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DropSealRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::drop_seal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DropSealSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/Rekey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RekeySvc<T: SealService>(pub Arc<T>);
+                    impl<T: SealService> tonic::server::UnaryService<super::RekeyRequest>
+                    for RekeySvc<T> {
+                        type Response = super::RootKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RekeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::rekey(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RekeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/CancelRekey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelRekeySvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::CancelRekeyRequest>
+                    for CancelRekeySvc<T> {
+                        type Response = super::RootKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRekeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::cancel_rekey(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelRekeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/GetRootKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRootKeySvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::GetRootKeyRequest>
+                    for GetRootKeySvc<T> {
+                        type Response = super::RootKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRootKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::get_root_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRootKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4083,6 +4563,14 @@ impl ::core::fmt::Debug for UnsealRequest {
         f.debug_struct("UnsealRequest")
             .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
             .field("share", &::core::format_args!("<{} bytes>", self.share.len()))
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for PassphraseSeal {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PassphraseSeal")
+            .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
             .finish()
     }
 }

@@ -56,19 +56,41 @@ pub struct ForwardResponse {
     #[prost(uint64, tag = "2")]
     pub index: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseRootRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct ReleaseRootResponse {
-    /// 32 bytes, in clear inside the pinned connection.
+pub struct ReleaseRootRequest {
+    /// An X25519 public key that was drawn for this call.
     #[prost(bytes = "vec", tag = "1")]
-    pub root: ::prost::alloc::vec::Vec<u8>,
+    pub recipient: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseRootResponse {
+    /// A sealed box for the recipient.
+    #[prost(bytes = "vec", tag = "1")]
+    pub sealed: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub epoch: u32,
     /// The public half of the shamir seal of the member that answers, if it has one: `quorum` of its seal.json, as JSON.
     #[prost(string, tag = "3")]
     pub seal_quorum: ::prost::alloc::string::String,
+    /// 16 bytes that tell the key from others.
+    #[prost(bytes = "vec", tag = "4")]
+    pub root_id: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRootRequest {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root_id: ::prost::alloc::vec::Vec<u8>,
+    /// An X25519 public key that was drawn for this call.
+    #[prost(bytes = "vec", tag = "3")]
+    pub recipient: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRootResponse {
+    /// A sealed box for the recipient.
+    #[prost(bytes = "vec", tag = "1")]
+    pub sealed: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseRequest {
@@ -342,6 +364,33 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Hands the root key that is on its way to another member.
+        pub async fn fetch_root(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchRootRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchRootResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.member.v1.MemberService/FetchRoot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.member.v1.MemberService", "FetchRoot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The leader's word that a member may serve and sign for one more lease.
         pub async fn renew_lease(
             &mut self,
@@ -503,6 +552,14 @@ pub mod member_service_server {
             request: tonic::Request<super::ReleaseRootRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReleaseRootResponse>,
+            tonic::Status,
+        >;
+        /// Hands the root key that is on its way to another member.
+        async fn fetch_root(
+            &self,
+            request: tonic::Request<super::FetchRootRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchRootResponse>,
             tonic::Status,
         >;
         /// The leader's word that a member may serve and sign for one more lease.
@@ -736,6 +793,51 @@ pub mod member_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseRootSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.member.v1.MemberService/FetchRoot" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchRootSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::FetchRootRequest>
+                    for FetchRootSvc<T> {
+                        type Response = super::FetchRootResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchRootRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::fetch_root(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchRootSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1033,16 +1135,6 @@ impl ::core::fmt::Debug for ForwardResponse {
         f.debug_struct("ForwardResponse")
             .field("response", &::core::format_args!("<{} bytes>", self.response.len()))
             .field("index", &self.index)
-            .finish()
-    }
-}
-/// Tells the length of what is marked `debug_redact`, never its content.
-impl ::core::fmt::Debug for ReleaseRootResponse {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("ReleaseRootResponse")
-            .field("root", &::core::format_args!("<{} bytes>", self.root.len()))
-            .field("epoch", &self.epoch)
-            .field("seal_quorum", &self.seal_quorum)
             .finish()
     }
 }

@@ -40,11 +40,19 @@ struct Shared {
 }
 
 /// Tells when the last user of a log is gone and its folder may be opened again.
-pub(crate) struct Released(Weak<()>);
+pub(crate) struct Released {
+    open: Weak<()>,
+    shared: Weak<Shared>,
+}
 
 impl Released {
     pub(crate) fn is_released(&self) -> bool {
-        self.0.strong_count() == 0
+        self.open.strong_count() == 0
+    }
+
+    /// The log, unless it was let go.
+    pub(crate) fn get(&self) -> Option<LogStore> {
+        self.shared.upgrade().map(|shared| LogStore { shared })
     }
 }
 
@@ -123,7 +131,24 @@ impl LogStore {
 
     /// A reference that does not keep the log open.
     pub(crate) fn released(&self) -> Released {
-        Released(Arc::downgrade(&self.shared.open))
+        Released { open: Arc::downgrade(&self.shared.open), shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// Opens every entry that the log holds, and the witness; blocks.
+    pub(crate) fn read_back(&self) -> io::Result<()> {
+        let (mut from, end) = {
+            let log = self.log();
+            let state = log.log_state();
+            let after = |place: Option<&Place>| place.map_or(0, |place| place.index.saturating_add(1));
+            (after(state.purged()), after(state.last()))
+        };
+        while from < end {
+            let batch = self.read(from, end.min(from.saturating_add(APPLY_BATCH)), BATCH_BYTES)?;
+            // What was purged meanwhile need not be read.
+            from = batch.last().map_or(end, |entry| entry.log_id.index.saturating_add(1));
+        }
+        let mut guard = lock(&self.shared.witness);
+        guard.0.read().map(drop).map_err(io::Error::other)
     }
 
     /// Why writing failed, once it has.

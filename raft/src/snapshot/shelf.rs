@@ -200,6 +200,11 @@ impl Shelf {
         Ok(older.next_index.checked_sub(1))
     }
 
+    /// Opens every record of every snapshot that is kept.
+    pub(crate) fn read_back(&self) -> io::Result<()> {
+        self.positions()?.into_iter().try_for_each(|position| self.reader_at(position)?.0.verify().map(drop))
+    }
+
     fn verify(&self, position: Position) -> io::Result<SnapshotFile> {
         let (reader, meta) = self.reader_at(position)?;
         reader.verify()?;

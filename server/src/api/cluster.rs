@@ -13,7 +13,7 @@ use state::command::{JoinKind, NodeInfo};
 use state::rows::Node as Row;
 use state::{Command, Reply, State};
 use tonic::{Request, Response, Status};
-use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, Time, TokenId, limits};
+use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, TokenId, limits};
 
 use super::Api;
 use super::agents::{read_token, token_bearer};
@@ -132,7 +132,7 @@ impl Mutation for wire::CreateJoinTokenRequest {
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let id = token_id(desk);
-        let secret = desk.keyring.token_secret(id);
+        let secret = desk.keyring.token_secret(desk.state.root_epoch(), id)?;
         let ttl = self.ttl.as_ref().map(|ttl| time::millis("ttl", ttl)).transpose()?;
         let ttl = ttl.unwrap_or(limits::JOIN_TOKEN_TTL_DEFAULT);
         Ok(Command::CreateJoinToken {
@@ -145,11 +145,11 @@ impl Mutation for wire::CreateJoinTokenRequest {
 
     fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::CreateJoinTokenResponse, Refusal> {
         let id = token_id(desk);
-        let expires = desk.state.token(&id).map(|row| row.expires).ok_or_else(|| {
+        let row = desk.state.token(&id).ok_or_else(|| {
             Refusal::new(Reason::TokenRejected, "the join token of this request id was used or has expired")
         })?;
-        let token = token(desk, id, expires, join_kind(self)?)?;
-        Ok(wire::CreateJoinTokenResponse { token, expire_time: time::timestamp(expires) })
+        let token = token(desk, id, row, join_kind(self)?)?;
+        Ok(wire::CreateJoinTokenResponse { token, expire_time: time::timestamp(row.expires) })
     }
 }
 
@@ -176,9 +176,18 @@ fn join_kind(request: &wire::CreateJoinTokenRequest) -> Result<JoinKind, Refusal
     }
 }
 
-fn token(desk: &mutation::Desk<'_>, id: TokenId, expires: Time, kind: JoinKind) -> Result<String, Refusal> {
+fn token(
+    desk: &mutation::Desk<'_>,
+    id: TokenId,
+    known: &state::rows::Token,
+    kind: JoinKind,
+) -> Result<String, Refusal> {
     let internal = |_| Refusal::new(Reason::Internal, "the join token could not be written");
     let row = desk.state.cluster().ok_or_else(|| Refusal::new(Reason::NotInitialized, "there is no cluster yet"))?;
+    let secret = desk.keyring.known_token_secret(id, &known.secret_hash).ok_or_else(|| {
+        let text = "the root key under which this token was made is gone, so it cannot be shown again: make another";
+        Refusal::new(Reason::TokenRejected, text)
+    })?;
     let token = JoinToken {
         cluster_id: row.id,
         kind: match kind {
@@ -188,8 +197,8 @@ fn token(desk: &mutation::Desk<'_>, id: TokenId, expires: Time, kind: JoinKind) 
         endpoints: desk.state.nodes().filter_map(|(_, node)| Address::parse(&node.info.api_address).ok()).collect(),
         cluster_key_hash: ca::spki_hash(&row.spki),
         id,
-        secret: desk.keyring.token_secret(id),
-        expires,
+        secret,
+        expires: known.expires,
     };
     token.encode().map(|text| text.to_string()).map_err(internal)
 }

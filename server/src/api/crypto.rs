@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal, limits};
 
 use super::Api;
-use super::keys::find;
+use super::keys::{find, kek_of};
 use crate::core::StateView;
 use crate::request::authn::Caller;
 use crate::request::decide::decide;
@@ -75,7 +75,7 @@ fn material(
     row.usable()?;
     let namespace = desk.state.namespace(ns).ok_or_else(unverified)?;
     let place = UnderNamespace { namespace: ns, key_id: key.id, version: number, algorithm: key.algorithm };
-    desk.core.keyring.material(&namespace.kek_wrapped, place, &row.wrapped)
+    desk.core.keyring.material(kek_of(&desk.state, namespace), place, &row.wrapped)
 }
 
 fn primary(desk: &Desk<'_>, ns: &NamespaceName, key: &KeyName) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
@@ -131,10 +131,10 @@ fn check_plaintext(plaintext: &[u8]) -> Result<(), Refusal> {
 }
 
 /// What a record says of a version's use: the version, and a stand-in for the context, equal for equal contexts.
-fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Detail {
+fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Result<Detail, Refusal> {
     let detail = Detail::new().count("version", u64::from(version));
     if bound.context.is_empty() {
-        return detail;
+        return Ok(detail);
     }
     let mut encoded = Vec::new();
     for text in bound.context.iter().flat_map(|(key, value)| [key, value]) {
@@ -142,7 +142,8 @@ fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Detail {
         encoded.extend_from_slice(&(text.len() as u64).to_be_bytes());
         encoded.extend_from_slice(text.as_bytes());
     }
-    detail.with("context", Fact::Hmac(desk.core.keyring.pseudonym(&encoded)))
+    let stand_in = desk.core.keyring.pseudonym(desk.state.root_epoch(), &encoded)?;
+    Ok(detail.with("context", Fact::Hmac(stand_in)))
 }
 
 fn key_target(full_name: &str) -> Result<Target, Refusal> {
@@ -187,7 +188,7 @@ impl Query for wire::EncryptRequest {
         let material = primary(desk, &ns, &key)?;
         let salt = crypto::entropy::array();
         let ciphertext = ::kms::encrypt(&material, &bound.binding()?, salt, plaintext.expose())?;
-        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(desk, material.version(), &bound)))
+        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(desk, material.version(), &bound)?))
     }
 }
 
@@ -211,7 +212,7 @@ impl Query for wire::DecryptRequest {
         let plaintext = ::kms::decrypt(&material, &bound.binding()?, &Ciphertext::parse(&self.ciphertext)?)?;
         let answer =
             wire::DecryptResponse { plaintext: plaintext.dangerous_into_vec(), key: kms::key_name(&ns, &key), version };
-        Ok((answer, used(desk, version, &bound)))
+        Ok((answer, used(desk, version, &bound)?))
     }
 }
 
@@ -245,7 +246,7 @@ impl Query for wire::GenerateDataKeyRequest {
         let wrapped = ::kms::encrypt(&material, &bound.binding()?, crypto::entropy::array(), data_key)?;
         let plaintext = if self.without_plaintext { Vec::new() } else { data_key.to_vec() };
         let answer = wire::GenerateDataKeyResponse { plaintext, wrapped, version: material.version() };
-        Ok((answer, used(desk, material.version(), &bound).count("length_bytes", length as u64)))
+        Ok((answer, used(desk, material.version(), &bound)?.count("length_bytes", length as u64)))
     }
 }
 
@@ -278,7 +279,8 @@ impl Query for wire::ReEncryptRequest {
         let plaintext = ::kms::decrypt(&old, &from.binding()?, &ciphertext)?;
         let ciphertext = ::kms::encrypt(&new, &to.binding()?, crypto::entropy::array(), plaintext.expose())?;
         let key = kms::key_name(&to_ns, &to_key);
-        let detail = used(desk, new.version(), &to).count("source_version", u64::from(source_version)).text("to", &key);
+        let detail =
+            used(desk, new.version(), &to)?.count("source_version", u64::from(source_version)).text("to", &key);
         Ok((wire::ReEncryptResponse { ciphertext, source_version, version: new.version(), key }, detail))
     }
 }

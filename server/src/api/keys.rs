@@ -11,6 +11,7 @@ use types::{Action, KeyId, KeyName, NamespaceName, Refusal};
 use super::Api;
 use super::macros::request_fields;
 use crate::core::StateView;
+use crate::keyring::WrappedKek;
 use crate::request::authn::Caller;
 use crate::request::mutation::{self, Mutation};
 use crate::request::query::{self, Query};
@@ -82,6 +83,11 @@ fn answer_with_receipts(state: &State, full_name: &str) -> Result<wire::Key, Ref
     Ok(wire::Key { receipts, ..answer(state, full_name)? })
 }
 
+/// A namespace's key as that state has it.
+pub(super) fn kek_of<'a>(state: &State, row: &'a state::rows::Namespace) -> WrappedKek<'a> {
+    WrappedKek { epoch: state.root_epoch(), bytes: &row.kek_wrapped }
+}
+
 fn answer(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
     let (ns, key) = name::key(full_name)?;
     Ok(kms::key(state, &ns, &key, find(state, &ns, &key)?))
@@ -111,7 +117,7 @@ impl Mutation for wire::CreateKeyRequest {
             id,
             algorithm,
             rotation_period: kms::rotation_period(self.rotation_period.as_ref())?,
-            wrapped: desk.keyring.draw_material(&row.kek_wrapped, place)?,
+            wrapped: desk.keyring.draw_material(kek_of(desk.state, row), place)?,
             name: KeyName::parse(&self.key_id).map_err(name::refused)?,
             namespace,
         })
@@ -193,7 +199,7 @@ pub(crate) fn next_version(
         name: name.clone(),
         expect_last: key.last_version,
         cause,
-        wrapped: keyring.draw_material(&row.kek_wrapped, place)?,
+        wrapped: keyring.draw_material(kek_of(state, row), place)?,
     })
 }
 

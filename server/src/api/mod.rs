@@ -17,9 +17,11 @@ mod members;
 mod namespaces;
 mod operators;
 mod removal;
+mod root_key;
 mod routes;
 mod seal;
 mod settings;
+mod slots;
 mod svid;
 
 pub(crate) use keys::next_version;

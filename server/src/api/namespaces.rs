@@ -71,7 +71,7 @@ impl Mutation for wire::CreateNamespaceRequest {
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let name = NamespaceName::parse(&self.namespace_id).map_err(name::refused)?;
         let settings = cluster::namespace_settings(self.namespace.as_ref().unwrap_or(&wire::Namespace::default()))?;
-        let kek_wrapped = desk.keyring.draw_namespace_key(&name);
+        let kek_wrapped = desk.keyring.draw_namespace_key(desk.state.root_epoch(), &name)?;
         Ok(Command::CreateNamespace { name, id: KeyId(crypto::entropy::array()), settings, kek_wrapped })
     }
 

@@ -115,7 +115,9 @@ pub(crate) async fn forwarded(
         cluster::RevokeRoleRequest,
         cluster::RemoveNodeRequest,
         cluster::PromoteNodeRequest,
-        cluster::UpgradeRequest;
+        cluster::UpgradeRequest,
+        cluster::RekeyRequest,
+        cluster::CancelRekeyRequest;
         queries:
         ca::IssueX509SvidRequest,
         cluster::TransferLeaderRequest,

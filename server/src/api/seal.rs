@@ -19,6 +19,7 @@ use crate::formation::{self, Brought};
 use crate::net::ApiConnection;
 use crate::node::{Node, Phase};
 use crate::request::authn::Caller;
+use crate::request::mutation;
 use crate::request::query::{self, Consistency, Query};
 use crate::request::target::Target;
 use crate::seal;
@@ -29,7 +30,8 @@ impl SealService for Api {
     async fn unseal(&self, request: Request<wire::UnsealRequest>) -> Result<Response<wire::SealStatus>, Status> {
         let over_network = request.extensions().get::<ApiConnection>().is_some();
         if over_network {
-            check_remote(&self.node).map_err(|refusal| status(&refusal))?;
+            let brings_nothing = request.get_ref().passphrase.is_empty() && request.get_ref().share.is_empty();
+            check_remote(&self.node, brings_nothing).map_err(|refusal| status(&refusal))?;
         }
         // Guesses are refused, not queued: a queue would outlive those who fill it and hold up the operator.
         let places = if over_network { &self.node.remote_unseal } else { &self.node.local_unseal };
@@ -75,16 +77,43 @@ impl SealService for Api {
     ) -> Result<Response<wire::SealStatus>, Status> {
         Ok(Response::new(seal_status(&self.node)))
     }
+
+    async fn add_seal(&self, request: Request<wire::AddSealRequest>) -> Result<Response<wire::SealStatus>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn drop_seal(&self, request: Request<wire::DropSealRequest>) -> Result<Response<wire::SealStatus>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn rekey(&self, request: Request<wire::RekeyRequest>) -> Result<Response<wire::RootKey>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn cancel_rekey(
+        &self,
+        request: Request<wire::CancelRekeyRequest>,
+    ) -> Result<Response<wire::RootKey>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn get_root_key(&self, request: Request<wire::GetRootKeyRequest>) -> Result<Response<wire::RootKey>, Status> {
+        query::serve(&self.node, request).await
+    }
 }
 
 /// What may be unsealed from afar: a node whose seal asks the caller for something that only its operator knows.
-fn check_remote(node: &Node) -> Result<(), Refusal> {
-    let text = match (node.phase(), seal_type(node)) {
+fn check_remote(node: &Node, brings_nothing: bool) -> Result<(), Refusal> {
+    let record = seal::read(&node.folder).ok().flatten();
+    let by_itself = record.as_ref().is_some_and(|record| {
+        record.has("file") && (brings_nothing || record.slots().iter().all(|slot| slot.seal_type() == "file"))
+    });
+    let text = match (node.phase(), by_itself) {
         (Phase::Admitted(_), _) => {
             "this node has no seal yet: choose its passphrase on its own socket, \
              `chancery seal unseal --socket DATA_DIR/admin.sock`"
         }
-        (Phase::Sealed(_), "file") => {
+        (Phase::Sealed(_), true) => {
             "the file seal asks for nothing, so this node is unsealed on its own machine only: \
              `chancery seal unseal --socket DATA_DIR/admin.sock`, or start it again"
         }
@@ -93,7 +122,7 @@ fn check_remote(node: &Node) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::PermissionDenied, text))
 }
 
-fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
+pub(super) fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
     let (sealed, initialized, number) = match node.phase() {
         Phase::Empty => (false, false, 0),
         Phase::Admitted(membership) | Phase::Sealed(membership) => (true, true, membership.node().0),
@@ -102,10 +131,12 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
     };
     let record = seal::read(&node.folder).ok().flatten();
     let quorum = record.as_ref().filter(|_| sealed).and_then(|record| record.quorum());
-    let given = quorum.map(|_| node.shares.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now()));
+    let given = quorum
+        .map(|quorum| node.shares.lock().unwrap_or_else(PoisonError::into_inner).count(&quorum.id, Instant::now()));
     wire::SealStatus {
         sealed,
-        seal_type: name_of(record.as_ref(), node).to_owned(),
+        seal_type: name_of(record.as_ref(), node),
+        slots: record.iter().flat_map(|record| record.slots()).map(slot).collect(),
         initialized,
         node: number,
         shares_needed: quorum.map_or(0, |quorum| quorum.threshold.into()),
@@ -114,17 +145,27 @@ fn seal_status(node: &Arc<Node>) -> wire::SealStatus {
 }
 
 /// The seal that the node has, or, before it has one, the one that it is set to take.
-fn seal_type(node: &Node) -> &'static str {
+fn seal_type(node: &Node) -> String {
     name_of(seal::read(&node.folder).ok().flatten().as_ref(), node)
 }
 
-fn name_of(record: Option<&seal::SealRecord>, node: &Node) -> &'static str {
+fn slot(slot: &seal::Slot) -> wire::SealSlot {
+    let shares = slot.shares();
+    wire::SealSlot {
+        slot: slot.id,
+        seal_type: slot.seal_type().to_owned(),
+        shares_needed: shares.map_or(0, |(needed, _)| needed.into()),
+        shares_made: shares.map_or(0, |(_, made)| made.into()),
+    }
+}
+
+fn name_of(record: Option<&seal::SealRecord>, node: &Node) -> String {
     let configured = match node.config.seal {
         SealKind::File => "file",
         SealKind::Passphrase => "passphrase",
         SealKind::Shamir => "shamir",
     };
-    record.map_or(configured, seal::SealRecord::kind)
+    record.map_or_else(|| configured.to_owned(), seal::SealRecord::kinds)
 }
 
 impl Query for wire::SealRequest {
@@ -139,7 +180,7 @@ impl Query for wire::SealRequest {
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::SealStatus, Detail), Refusal> {
-        let seal_type = seal_type(desk.node).to_owned();
+        let seal_type = seal_type(desk.node);
         let status = wire::SealStatus {
             sealed: true,
             seal_type,

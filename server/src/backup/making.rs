@@ -122,10 +122,12 @@ impl Gathered {
     ) -> Result<Self, Refusal> {
         let internal = |error: &dyn std::fmt::Display| Refusal::new(Reason::Internal, error.to_string());
         let row = state.cluster().ok_or_else(|| Refusal::new(Reason::NotInitialized, "there is no cluster yet"))?;
-        let pkcs8 = core.keyring.cluster_key(&row.key_wrapped)?;
+        let pkcs8 = core.keyring.cluster_key(state.root_epoch(), &row.key_wrapped)?;
         let signer = P256Signer::from_pkcs8(pkcs8.expose()).map_err(|error| internal(&error))?;
-        let root = LockedSecret::new(core.keyring.dangerous_root().expose()).map_err(|error| internal(&error))?;
-        let roots = vec![RootKey { epoch: crate::keyring::EPOCH, key: root }];
+        // Everything in the state is wrapped under the active one.
+        let root = core.keyring.root(state.root_epoch())?;
+        let key = LockedSecret::new(root.dangerous_bytes()).map_err(|error| internal(&error))?;
+        let roots = vec![RootKey { epoch: root.epoch, key }];
         let probes = probe::make_all(state, &core.keyring)?;
         let maker = Maker { node: core.node, term: core.raft.status().term, now: clock::now() };
         let epochs = roots.iter().map(|root| root.epoch).collect();

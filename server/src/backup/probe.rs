@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use state::State;
 use types::{NamespaceName, Reason, Refusal, limits};
 
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, WrappedKek};
 
 const INFO: &[u8] = b"chancery backup probe v1";
 const SALT_BYTES: usize = 32;
@@ -121,9 +121,9 @@ fn under_namespace(
 }
 
 /// A namespace's key as state has it.
-pub(super) fn wrapped_key<'a>(state: &'a State, namespace: &NamespaceName) -> Result<&'a [u8], Refusal> {
+pub(super) fn wrapped_key<'a>(state: &'a State, namespace: &NamespaceName) -> Result<WrappedKek<'a>, Refusal> {
     let row = state.namespace(namespace).ok_or_else(|| Refusal::not_found("namespace", namespace))?;
-    Ok(&row.kek_wrapped)
+    Ok(WrappedKek { epoch: state.root_epoch(), bytes: &row.kek_wrapped })
 }
 
 fn context() -> Result<EncryptionContext, Refusal> {

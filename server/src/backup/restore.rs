@@ -26,6 +26,7 @@ use crate::envelope::StorageEnvelope;
 use crate::folder::Folder;
 use crate::formation;
 use crate::membership::{Membership, write_members};
+use crate::root::Root;
 use crate::run::IDENTITY_FILE;
 use crate::seal::{self, NewSeal};
 
@@ -125,13 +126,15 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
     let life = open_generation(state, Opening { seen, backup, info, compromised })?;
     let cluster = verified.inspected.manifest.cluster().ok_or_else(|| failed(&"the manifest names no cluster"))?;
     let [root] = roots.as_slice() else { return Err(failed(&"there is more than one root key in the backup")) };
+    let key = LockedSecret::new(root.key.expose()).map_err(|error| failed(&error))?;
+    let root = Root::of(root.epoch, key);
     let folder = fresh_folder(temporary)?;
     folder.write_private(IDENTITY_FILE, signer.to_pkcs8().expose()).map_err(|error| failed(&error))?;
-    let shares = write_seal(order, &folder, &passphrase, cluster, &root.key)?;
+    let shares = write_seal(order, &folder, &passphrase, cluster, &root)?;
     steps(Step::Sealed)?;
     write_audit(order, &verified, &folder, &life)?;
     steps(Step::Audited)?;
-    write_state(&folder, cluster, &root.key, &life, &signer, &addresses)?;
+    write_state(&folder, cluster, &root, &life, &signer, &addresses)?;
     steps(Step::Seeded)?;
     let trust_domain = verified.inspected.manifest.trust_domain.clone();
     Membership::new(cluster, life.node, trust_domain).write(&folder).map_err(|error| failed(&error))?;
@@ -233,7 +236,7 @@ fn write_seal(
     folder: &Folder,
     passphrase: &SecretBytes,
     cluster: ClusterId,
-    root: &LockedSecret,
+    root: &Root,
 ) -> Result<Vec<SecretBytes>, BackupError> {
     let (with, shares) = match (order.config.seal, order.shares) {
         (SealKind::Passphrase, _) => (NewSeal::Passphrase(passphrase.expose()), Vec::new()),
@@ -277,14 +280,14 @@ fn write_audit(order: &Order, verified: &Verified, folder: &Folder, life: &Life)
 fn write_state(
     folder: &Folder,
     cluster: ClusterId,
-    root: &LockedSecret,
+    root: &Root,
     life: &Life,
     signer: &P256Signer,
     addresses: &Addresses,
 ) -> Result<(), BackupError> {
     let own = Member { address: addresses.peer.clone(), spki: ca::spki_hash(&signer.spki_der()) };
     let config = raft::Config::new(cluster, life.node, folder.path());
-    let envelope = StorageEnvelope::new(root, life.node).map_err(|error| failed(&error))?;
+    let envelope = StorageEnvelope::new(&[], root, life.node).map_err(|error| failed(&error))?;
     raft::seed(&config, Arc::new(envelope), own.clone(), life.state.index(), |out| {
         state::write_snapshot(&life.state, out)
     })

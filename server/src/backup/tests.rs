@@ -19,7 +19,8 @@ use super::restore::{self, Order, Step};
 use super::write::{Content, write};
 use super::{BackupError, END, MAGIC, Manifest, RootKey, inspect, store, verify};
 use crate::config::{Config, SealKind, Settings};
-use crate::keyring::{EPOCH, Keyring};
+use crate::keyring::{Keyring, WrappedKek};
+use crate::root::{FIRST_EPOCH as EPOCH, Root};
 
 const CLUSTER: ClusterId = ClusterId([4; 16]);
 const START: Time = Time(1_800_000_000_000);
@@ -38,7 +39,7 @@ impl Small {
     /// Two namespaces, the first with a key of two versions, the other empty.
     fn new() -> Self {
         let signer = P256Signer::generate();
-        let keyring = Keyring::new(CLUSTER, LockedSecret::new(&ROOT).expect("locks"));
+        let keyring = Keyring::new(CLUSTER, [Root::of(EPOCH, LockedSecret::new(&ROOT).expect("locks"))]);
         let mut small =
             Self { state: State::new(), keyring, signer, leaves: Vec::new(), identity: Identity::generate() };
         let default = NamespaceName::default_namespace();
@@ -48,7 +49,7 @@ impl Small {
                 cluster: CLUSTER,
                 trust_domain: TrustDomain::parse("test.chancery").expect("parses"),
                 cluster_spki: small.signer.spki_der(),
-                cluster_key_wrapped: small.keyring.wrap_cluster_key(&small.signer.to_pkcs8()),
+                cluster_key_wrapped: small.keyring.wrap_cluster_key(EPOCH, &small.signer.to_pkcs8()).expect("wraps"),
                 node: NodeId(1),
                 info: NodeInfo {
                     spki: SpkiHash([1; 32]),
@@ -58,13 +59,13 @@ impl Small {
                 operator: OperatorName::parse("root").expect("parses"),
                 operator_spki: SpkiHash([2; 32]),
                 operator_expires: START.after(limits::ENROLMENT_MAX),
-                namespace_kek_wrapped: small.keyring.draw_namespace_key(&default),
+                namespace_kek_wrapped: small.keyring.draw_namespace_key(EPOCH, &default).expect("draws"),
                 namespace_id: KeyId([3; 16]),
             },
         );
         let pay = NamespaceName::parse("pay").expect("parses");
         let settings = NamespaceSettings { rotation_floor: Millis::from_hours(1), dns_suffixes: Vec::new() };
-        let kek_wrapped = small.keyring.draw_namespace_key(&pay);
+        let kek_wrapped = small.keyring.draw_namespace_key(EPOCH, &pay).expect("draws");
         small.admin(Command::CreateNamespace { name: pay, id: KeyId([4; 16]), settings, kek_wrapped });
         let (name, id) = (KeyName::parse("invoices").expect("parses"), KeyId([5; 16]));
         small.admin(Command::CreateKey {
@@ -86,7 +87,8 @@ impl Small {
     }
 
     fn material(&self, namespace: &NamespaceName, key_id: KeyId, version: u32) -> Vec<u8> {
-        let kek = &self.state.namespace(namespace).expect("is there").kek_wrapped;
+        let bytes = &self.state.namespace(namespace).expect("is there").kek_wrapped;
+        let kek = WrappedKek { epoch: EPOCH, bytes };
         let place = UnderNamespace { namespace, key_id, version, algorithm: kms::Algorithm::Aes256Gcm };
         self.keyring.draw_material(kek, place).expect("draws")
     }

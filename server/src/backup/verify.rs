@@ -13,6 +13,7 @@ use types::{Refusal, SpkiHash};
 use super::read::Contents;
 use super::{BackupError, Inspected, RootKey, inspect, probe, restore};
 use crate::keyring::Keyring;
+use crate::root::Root;
 
 /// What was found in a backup that can be relied on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,8 +103,9 @@ pub(super) fn open(
 fn keyring(inspected: &Inspected, roots: &[RootKey]) -> Result<Keyring, BackupError> {
     let cluster = inspected.manifest.cluster().ok_or_else(|| damaged("its manifest names no cluster"))?;
     let [root] = roots else { return Err(damaged("it has more root keys than this build knows what to do with")) };
-    let root = crypto::LockedSecret::new(root.key.expose());
-    Ok(Keyring::new(cluster, root.map_err(|error| BackupError::Failed(error.to_string()))?))
+    let key = crypto::LockedSecret::new(root.key.expose());
+    let key = key.map_err(|error| BackupError::Failed(error.to_string()))?;
+    Ok(Keyring::new(cluster, [Root::of(root.epoch, key)]))
 }
 
 /// What the manifest says is what the state is.
@@ -120,6 +122,7 @@ fn check_agreement(inspected: &Inspected, state: &State, roots: &[RootKey]) -> R
         ("state time", manifest.state_time_ms == state.time().0),
         ("version", manifest.state_version == state.version()),
         ("root keys", manifest.root_epochs == epochs),
+        ("active root key", epochs == [state.root_epoch()]),
         ("number of namespaces", manifest.namespaces == state.namespaces().count() as u64),
         ("number of keys", manifest.keys == state.key_count()),
         ("number of audit records", manifest.audit_leaves == state.cluster_audit_head().size),
@@ -133,7 +136,7 @@ fn check_agreement(inspected: &Inspected, state: &State, roots: &[RootKey]) -> R
 /// The cluster key in the state opens, and is the one that signed.
 fn check_cluster_key(inspected: &Inspected, state: &State, keyring: &Keyring) -> Result<(), BackupError> {
     let row = state.cluster().ok_or_else(|| damaged("its state is of no cluster"))?;
-    let pkcs8 = keyring.cluster_key(&row.key_wrapped)?;
+    let pkcs8 = keyring.cluster_key(state.root_epoch(), &row.key_wrapped)?;
     let signer = P256Signer::from_pkcs8(pkcs8.expose()).map_err(|_| damaged("its cluster key cannot be read"))?;
     if ca::spki_hash(&signer.spki_der()) == inspected.cluster_key_hash {
         return Ok(());

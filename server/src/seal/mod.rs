@@ -1,25 +1,31 @@
-//! The seal: what stands between a node's disk and the root key (docs/spec/seal.md).
+//! The seals of a node: what stands between its disk and the root key (docs/spec/seal.md).
 //!
-//! A [`Seal`] turns a short secret that the node does not keep, or keeps elsewhere, into a wrapping key. `seal.json`
-//! holds what that key has wrapped: the root key, once per epoch. It lies beside the Raft log and not in it, for the
-//! log is sealed under that same root.
+//! Each seal gives the private half of a key pair back, from a short secret that the node does not keep, or keeps
+//! elsewhere. `seal.json` holds what is sealed for the public halves: the root key, once per epoch. It lies beside the Raft
+//! log and not in it, for the log is sealed under that same root.
 
+mod desk;
 mod file;
+mod hex;
 mod passphrase;
 mod record;
 mod shamir;
 mod shares;
+mod slot;
 
-pub(crate) use record::SealRecord;
+pub(crate) use desk::{Addition, SealDesk};
+pub(crate) use record::{Opened, SealRecord, Slot};
+pub use shamir::new_shares;
 pub(crate) use shamir::{Quorum, draw};
 pub(crate) use shares::Shares;
+pub(crate) use slot::{Offer, Place};
 
-use crypto::{LockedSecret, Secret};
 use types::ClusterId;
 
 use crate::config::SealKind;
 use crate::folder::{Folder, FolderError};
-use record::{Parameters, SlotKey};
+use crate::root::Root;
+use slot::Parameters;
 
 /// The file in the data folder.
 pub(crate) const SEAL_FILE: &str = "seal.json";
@@ -45,6 +51,30 @@ pub(crate) enum SealError {
     /// A seal of shares, and none of its kind to take part in.
     #[error("the members have no shamir seal to take part in: start this node with another seal")]
     NoQuorum,
+    /// A node without a seal opens nowhere.
+    #[error("this is the node's last seal: add another before it is dropped, `chancery seal add`")]
+    LastSlot,
+    /// There has never been such a seal here.
+    #[error("this node has no seal {0}: `chancery seal status` lists those that it has")]
+    NoSlot(u32),
+    /// There can be one only.
+    #[error("this node has a file seal already")]
+    SecondFile,
+    /// A root key is on its way.
+    #[error(
+        "root key {0} is on its way, and which seals open it has been decided: wait until it is active \
+         (`chancery seal status`), or give it up (`chancery seal rekey --cancel`)"
+    )]
+    Staged(u32),
+    /// As many as there may be.
+    #[error("a node has at most {} seals: drop one first, `chancery seal drop`", types::limits::SEAL_SLOTS_MAX)]
+    TooMany,
+    /// The log is not past the older ones yet.
+    #[error(
+        "this node still holds the root keys of {} epochs that its log is not past",
+        types::limits::ROOT_EPOCHS_MAX
+    )]
+    TooManyEpochs,
     /// The file is of another cluster.
     #[error("seal.json belongs to cluster {found}, this data folder to {expected}")]
     OtherCluster {
@@ -61,7 +91,7 @@ pub(crate) enum SealError {
     Folder(#[from] FolderError),
 }
 
-/// What a root key is sealed with.
+/// A seal to be made.
 pub(crate) enum NewSeal<'a> {
     /// A key file beside the data.
     File,
@@ -71,36 +101,23 @@ pub(crate) enum NewSeal<'a> {
     Quorum(Quorum),
 }
 
-/// What opens a seal.
-#[derive(Clone, Copy)]
-pub(crate) enum Offer<'a> {
-    /// A passphrase; empty for a seal that asks for nothing.
-    Passphrase(&'a [u8]),
-    /// The key that enough shares gave.
-    Private(&'a Secret<32>),
+impl NewSeal<'_> {
+    fn draw(self, folder: &Folder) -> Result<Parameters, SealError> {
+        Ok(match self {
+            NewSeal::File => Parameters::File(file::FileSeal::draw(folder)?),
+            NewSeal::Passphrase(words) => Parameters::Passphrase(passphrase::PassphraseSeal::draw(words)?),
+            NewSeal::Quorum(quorum) => Parameters::Shamir { quorum },
+        })
+    }
 }
 
-/// Wraps a root key for this node's disk.
+/// Seals a node's first root key for its disk.
 ///
 /// # Errors
 /// When the seal needs what it was not given, or the disk refuses.
-pub(crate) fn seal(
-    folder: &Folder,
-    with: NewSeal<'_>,
-    cluster: ClusterId,
-    root: &LockedSecret,
-) -> Result<(), SealError> {
-    let record = match with {
-        NewSeal::File => {
-            let (parameters, key) = file::draw(folder)?;
-            SealRecord::wrap(cluster, parameters, &key, root)
-        }
-        NewSeal::Passphrase(words) => {
-            let (parameters, key) = passphrase::draw(words)?;
-            SealRecord::wrap(cluster, parameters, &key, root)
-        }
-        NewSeal::Quorum(quorum) => SealRecord::for_quorum(cluster, quorum, root),
-    };
+pub(crate) fn seal(folder: &Folder, with: NewSeal<'_>, cluster: ClusterId, root: &Root) -> Result<(), SealError> {
+    let mut record = SealRecord::new(cluster);
+    record.add(with.draw(folder)?, [root], None)?;
     folder.write_json(SEAL_FILE, &record)?;
     Ok(())
 }
@@ -116,29 +133,18 @@ pub(crate) fn check_passphrase(kind: SealKind, passphrase: &[u8]) -> Result<(), 
     }
 }
 
-/// Opens the root key of this node's disk.
+/// Opens the root keys of this node's disk.
 ///
 /// # Errors
 /// [`SealError::DoesNotOpen`] for a wrong passphrase as for a damaged file: they cannot be told apart.
-pub(crate) fn unseal(
-    folder: &Folder,
-    record: &SealRecord,
-    offer: Offer<'_>,
-    cluster: ClusterId,
-) -> Result<LockedSecret, SealError> {
-    if record.cluster != cluster {
-        return Err(SealError::OtherCluster { found: record.cluster, expected: cluster });
+pub(crate) fn unseal(record: &SealRecord, place: Place<'_>, offer: Offer<'_>) -> Result<Opened, SealError> {
+    if record.cluster() != place.cluster {
+        return Err(SealError::OtherCluster { found: record.cluster(), expected: place.cluster });
     }
-    record.open(|parameters| {
-        Ok(match (parameters, offer) {
-            (Parameters::File, Offer::Passphrase(_)) => Some(SlotKey::Wrapping(file::read(folder)?)),
-            (Parameters::Passphrase { argon2id }, Offer::Passphrase(words)) => {
-                Some(SlotKey::Wrapping(passphrase::derive(words, argon2id)?))
-            }
-            (Parameters::Shamir { .. }, Offer::Private(key)) => Some(SlotKey::Private(key)),
-            _ => None,
-        })
-    })
+    if matches!(offer, Offer::Nothing) && !record.has("file") && record.has("passphrase") {
+        return Err(SealError::PassphraseMissing);
+    }
+    record.open(place, offer)
 }
 
 /// What the node has sealed, if it has been.
@@ -155,23 +161,27 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId([3; 16]);
 
-    fn sealed(with: NewSeal<'_>) -> (tempfile::TempDir, Folder, LockedSecret) {
+    fn sealed(with: NewSeal<'_>) -> (tempfile::TempDir, Folder, Root) {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
-        let root = crypto::entropy::locked().expect("locks");
+        let root = Root::draw(1).expect("locks");
         seal(&folder, with, CLUSTER, &root).expect("seals");
         (temporary, folder, root)
+    }
+
+    fn open(folder: &Folder, offer: Offer<'_>) -> Result<[u8; 32], SealError> {
+        let record = read(folder).expect("reads").expect("is there");
+        let opened = unseal(&record, Place { folder, cluster: CLUSTER }, offer)?;
+        Ok(*opened.roots.last().expect("a root").dangerous_bytes())
     }
 
     #[test]
     fn each_seal_gives_back_the_root_key() {
         let words = &b"correct horse battery"[..];
-        for (with, passphrase) in [(NewSeal::File, &b""[..]), (NewSeal::Passphrase(words), words)] {
-            let (_temporary, folder, root) = sealed(with);
-            let record = read(&folder).expect("reads").expect("is there");
-            let opened = unseal(&folder, &record, Offer::Passphrase(passphrase), CLUSTER).expect("opens");
-            assert_eq!(opened.expose(), root.expose());
-        }
+        let (_temporary, folder, root) = sealed(NewSeal::File);
+        assert_eq!(open(&folder, Offer::Nothing).expect("opens"), *root.dangerous_bytes());
+        let (_temporary, folder, root) = sealed(NewSeal::Passphrase(words));
+        assert_eq!(open(&folder, Offer::Passphrase(words)).expect("opens"), *root.dangerous_bytes());
     }
 
     #[test]
@@ -185,23 +195,22 @@ mod tests {
             quorum.recognise(CLUSTER, text).expect("is known")
         };
         let key = quorum.combine(&[share(2), share(0)]).expect("combines");
-        let opened = unseal(&folder, &record, Offer::Private(&key), CLUSTER).expect("opens");
-        assert_eq!(opened.expose(), root.expose());
+        assert_eq!(open(&folder, Offer::Private(&key)).expect("opens"), *root.dangerous_bytes());
         let other = crypto::entropy::secret::<32>();
-        for offer in [Offer::Private(&other), Offer::Passphrase(b""), Offer::Passphrase(b"correct horse battery")] {
-            assert!(matches!(unseal(&folder, &record, offer, CLUSTER), Err(SealError::DoesNotOpen)));
+        for offer in [Offer::Private(&other), Offer::Nothing, Offer::Passphrase(b"correct horse battery")] {
+            assert!(matches!(open(&folder, offer), Err(SealError::DoesNotOpen)));
         }
     }
 
     #[test]
     fn a_wrong_passphrase_a_missing_one_and_another_cluster_are_refused() {
         let (_temporary, folder, _root) = sealed(NewSeal::Passphrase(b"correct horse battery"));
+        assert!(matches!(open(&folder, Offer::Passphrase(b"correct horse batterz")), Err(SealError::DoesNotOpen)));
+        assert!(matches!(open(&folder, Offer::Nothing), Err(SealError::PassphraseMissing)));
         let record = read(&folder).expect("reads").expect("is there");
-        let open =
-            |passphrase: &[u8], cluster| unseal(&folder, &record, Offer::Passphrase(passphrase), cluster).map(drop);
-        assert!(matches!(open(b"correct horse batterz", CLUSTER), Err(SealError::DoesNotOpen)));
-        assert!(matches!(open(b"", CLUSTER), Err(SealError::PassphraseMissing)));
-        assert!(matches!(open(b"correct horse battery", ClusterId([4; 16])), Err(SealError::OtherCluster { .. })));
+        let elsewhere = Place { folder: &folder, cluster: ClusterId([4; 16]) };
+        let refused = unseal(&record, elsewhere, Offer::Passphrase(b"correct horse battery")).map(drop);
+        assert!(matches!(refused, Err(SealError::OtherCluster { .. })));
     }
 
     #[test]
@@ -209,9 +218,9 @@ mod tests {
         let (temporary, _folder, root) = sealed(NewSeal::File);
         for file in std::fs::read_dir(temporary.path()).expect("lists") {
             let bytes = std::fs::read(file.expect("a file").path()).expect("reads");
-            assert!(!bytes.windows(32).any(|window| window == root.expose()));
+            assert!(!bytes.windows(32).any(|window| window == root.dangerous_bytes()));
             let text = String::from_utf8_lossy(&bytes).to_lowercase();
-            assert!(!text.contains(&hex::encode(root.expose())));
+            assert!(!text.contains(&::hex::encode(root.dangerous_bytes())));
         }
     }
 
@@ -219,7 +228,7 @@ mod tests {
     fn a_short_passphrase_seals_nothing() {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
-        let root = crypto::entropy::locked().expect("locks");
+        let root = Root::draw(1).expect("locks");
         let refused = seal(&folder, NewSeal::Passphrase(b"short"), CLUSTER, &root);
         assert!(matches!(refused, Err(SealError::PassphraseTooShort)));
         assert!(read(&folder).expect("reads").is_none());

@@ -1,174 +1,341 @@
-//! `seal.json`: the wrapped root key and what is needed to derive its wrapping key. Nothing in clear.
+//! `seal.json`: the node's seals, and the root keys that each of them opens. Nothing in clear.
+//!
+//! A root key is sealed in every slot. One that is staged is there as well, and is not used until the cluster has made it
+//! the active one: only `staged` tells it from the others.
 
-use crypto::{LockedSecret, Secret};
+use crypto::{Secret, sealed_box};
 use serde::{Deserialize, Serialize};
-use types::ClusterId;
+use types::{ClusterId, RootId, limits};
 
 use super::SealError;
+use super::hex::Hex;
 use super::shamir::Quorum;
+use super::slot::{Offer, Parameters, Place, Seal as _};
+use crate::root::{self, Root};
 
 /// The newest layout of `seal.json`.
 const VERSION: u32 = 1;
-/// The epoch of the first root key.
-const FIRST_EPOCH: u32 = 1;
+/// The number of a node's first slot.
+const FIRST_SLOT: u32 = 1;
 
 /// The content of `seal.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SealRecord {
     version: u32,
-    /// Whose root key it is.
-    #[serde(with = "hex_id")]
-    pub cluster: ClusterId,
-    /// The seals there are, any of which opens the node.
+    cluster: Hex<16>,
+    /// The number of the next slot; numbers are not used again.
+    next_slot: u32,
     slots: Vec<Slot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staged: Option<Staged>,
 }
 
-/// One seal and what it has wrapped.
-#[derive(Debug, Serialize, Deserialize)]
+/// One seal and what it opens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Slot {
-    parameters: Parameters,
+pub(crate) struct Slot {
+    /// Its number on this node.
+    pub id: u32,
+    /// What kind of seal it is.
+    pub parameters: Parameters,
     /// The root key of each epoch, oldest first.
-    roots: Vec<WrappedRoot>,
+    roots: Vec<SealedRoot>,
+    /// The request that added it: a repeat adds no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Hex<16>>,
 }
 
-/// How a wrapping key comes about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub(crate) enum Parameters {
-    /// Read from a file in the data folder.
-    File,
-    /// Derived from a passphrase.
-    Passphrase {
-        /// Salt and cost.
-        argon2id: Argon2id,
-    },
-    /// Put together from shares.
-    Shamir {
-        /// Which shares, and how many.
-        quorum: Quorum,
-    },
-}
-
-/// What opens a slot.
-#[derive(Debug)]
-pub(super) enum SlotKey<'a> {
-    /// The key that wraps.
-    Wrapping(Secret<32>),
-    /// The private half of the key that it is sealed for.
-    Private(&'a Secret<32>),
-}
-
-/// argon2id's salt and cost (RFC 9106).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Argon2id {
-    /// 16 bytes, hexadecimal.
-    pub salt: String,
-    /// Memory in KiB.
-    pub memory_kib: u32,
-    /// Passes.
-    pub iterations: u32,
-    /// Parallel lanes.
-    pub lanes: u32,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WrappedRoot {
+#[serde(deny_unknown_fields)]
+struct SealedRoot {
     epoch: u32,
-    /// `crypto::wrap` format, hexadecimal.
-    wrapped: String,
+    id: Hex<16>,
+    /// A sealed box, hexadecimal.
+    sealed: String,
 }
 
-impl WrappedRoot {
-    /// None when the key is not the one that wrapped, or the record was changed.
-    fn open(&self, cluster: ClusterId, key: &SlotKey<'_>) -> Option<Secret<32>> {
-        let (wrapped, aad) = (hex::decode(&self.wrapped).ok()?, aad(cluster, self.epoch));
-        let opened = match key {
-            SlotKey::Wrapping(key) => crypto::wrap::unwrap(key.expose(), &aad, &wrapped),
-            SlotKey::Private(key) => crypto::sealed_box::open(key, &aad, &wrapped),
-        };
-        Secret::from_slice(opened.ok()?.expose())
-    }
+/// A root key that the cluster has not made the active one yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Staged {
+    epoch: u32,
+    id: Hex<16>,
+    /// The slot that came with it, and stays if it becomes active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adds: Option<u32>,
+    /// The slots that go if it becomes active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    drops: Vec<u32>,
+}
+
+/// What an offer has opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The root keys, oldest first; the staged one too, if its slot has it.
+    pub roots: Vec<Root>,
+    /// The kind of the seal that gave way.
+    pub kind: &'static str,
+    /// The number of its slot.
+    pub slot: u32,
 }
 
 impl SealRecord {
-    /// Seals the root key of epoch 1 under a wrapping key.
-    pub(super) fn wrap(cluster: ClusterId, parameters: Parameters, key: &Secret<32>, root: &LockedSecret) -> Self {
-        // The salt is random, so the key under the wrapping is used for this one message.
-        let wrapped =
-            crypto::wrap::wrap(key.expose(), crypto::entropy::array(), &aad(cluster, FIRST_EPOCH), root.expose());
-        Self::of(cluster, parameters, wrapped.ok())
+    /// No seal yet.
+    pub(super) fn new(cluster: ClusterId) -> Self {
+        Self { version: VERSION, cluster: Hex(cluster.0), next_slot: FIRST_SLOT, slots: Vec::new(), staged: None }
     }
 
-    /// Seals the root key of epoch 1 for whoever holds enough shares.
-    pub(super) fn for_quorum(cluster: ClusterId, quorum: Quorum, root: &LockedSecret) -> Self {
-        let wrapped = quorum.wrap(&aad(cluster, FIRST_EPOCH), root.expose());
-        Self::of(cluster, Parameters::Shamir { quorum }, wrapped)
-    }
-
-    fn of(cluster: ClusterId, parameters: Parameters, wrapped: Option<Vec<u8>>) -> Self {
-        let root = |wrapped| WrappedRoot { epoch: FIRST_EPOCH, wrapped: hex::encode(wrapped) };
-        let slot = Slot { parameters, roots: wrapped.map(root).into_iter().collect() };
-        Self { version: VERSION, cluster, slots: vec![slot] }
+    /// Whose root key it is.
+    pub(crate) fn cluster(&self) -> ClusterId {
+        ClusterId(self.cluster.0)
     }
 
     /// The seals, in the order in which they were made.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameters> {
-        self.slots.iter().map(|slot| &slot.parameters)
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     /// The shares that open the node, if it has such a seal.
     pub(crate) fn quorum(&self) -> Option<&Quorum> {
-        self.parameters().find_map(|parameters| match parameters {
+        self.quorums().next()
+    }
+
+    /// All of them: while new shares are on their way there are two.
+    pub(crate) fn quorums(&self) -> impl Iterator<Item = &Quorum> {
+        self.slots.iter().filter_map(|slot| match &slot.parameters {
             Parameters::Shamir { quorum } if quorum.is_sound() => Some(quorum),
             _ => None,
         })
     }
 
-    /// Opens the newest root key by the first seal that gives way. `key_of` says what there is to try on a seal.
-    pub(super) fn open<'a>(
-        &self,
-        mut key_of: impl FnMut(&Parameters) -> Result<Option<SlotKey<'a>>, SealError>,
-    ) -> Result<LockedSecret, SealError> {
+    /// Whether there is a seal of that kind.
+    pub(crate) fn has(&self, kind: &str) -> bool {
+        self.slots.iter().any(|slot| slot.parameters.kind() == kind)
+    }
+
+    /// The kinds of its seals as they are printed, each once.
+    #[must_use]
+    pub(crate) fn kinds(&self) -> String {
+        let mut kinds: Vec<&str> = Vec::new();
+        for slot in &self.slots {
+            let kind = slot.parameters.kind();
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.join(", ")
+    }
+
+    /// The epoch under which the node writes: the newest that is not staged.
+    #[must_use]
+    pub(crate) fn active_epoch(&self) -> u32 {
+        let staged = self.staged.as_ref().map(|staged| staged.epoch);
+        let epochs = self.slots.iter().flat_map(|slot| &slot.roots).map(|root| root.epoch);
+        epochs.filter(|epoch| Some(*epoch) != staged).max().unwrap_or(root::FIRST_EPOCH)
+    }
+
+    /// The epochs that are sealed here, oldest first.
+    pub(crate) fn epochs(&self) -> Vec<u32> {
+        let mut epochs: Vec<u32> = self.slots.iter().flat_map(|slot| &slot.roots).map(|root| root.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// The root key that is staged.
+    #[must_use]
+    pub(crate) fn staged(&self) -> Option<(u32, RootId)> {
+        self.staged.as_ref().map(|staged| (staged.epoch, RootId(staged.id.0)))
+    }
+
+    /// Opens the root keys by the first seal that gives way.
+    ///
+    /// # Errors
+    /// [`SealError::DoesNotOpen`] when none does.
+    pub(super) fn open(&self, place: Place<'_>, offer: Offer<'_>) -> Result<Opened, SealError> {
         if self.version != VERSION {
             return Err(SealError::DoesNotOpen);
         }
         for slot in &self.slots {
-            let Some(key) = key_of(&slot.parameters)? else { continue };
-            if let Some(root) = slot.roots.last().and_then(|root| root.open(self.cluster, &key)) {
-                return Ok(LockedSecret::new(root.expose())?);
+            let Some(key) = slot.parameters.private_key(place, offer)? else { continue };
+            let opened: Option<Vec<_>> = slot.roots.iter().map(|root| root.open(place.cluster, &key)).collect();
+            let Some(opened) = opened.filter(|roots| !roots.is_empty()) else { continue };
+            let roots = opened.iter().map(|(epoch, key)| Root::new(*epoch, key)).collect::<Result<Vec<_>, _>>()?;
+            // A box says nothing about who sealed it; a key under another's name would not open the log either.
+            if roots.iter().zip(&slot.roots).any(|(root, sealed)| root.id.0 != sealed.id.0) {
+                continue;
             }
+            return Ok(Opened { roots, kind: slot.parameters.kind(), slot: slot.id });
         }
         Err(SealError::DoesNotOpen)
     }
 
-    /// The first seal's name as it is printed.
-    #[must_use]
-    pub(crate) fn kind(&self) -> &'static str {
-        match self.parameters().next() {
-            Some(Parameters::Passphrase { .. }) => "passphrase",
-            Some(Parameters::Shamir { .. }) => "shamir",
-            Some(Parameters::File) | None => "file",
+    /// Adds a seal that opens these root keys; returns its number, or that of the seal which the same request added before.
+    ///
+    /// # Errors
+    /// [`SealError::Staged`], [`SealError::TooMany`].
+    pub(super) fn add<'a>(
+        &mut self,
+        parameters: Parameters,
+        roots: impl IntoIterator<Item = &'a Root>,
+        request: Option<[u8; 16]>,
+    ) -> Result<u32, SealError> {
+        if let Some(slot) = request.and_then(|request| self.added_by(request)) {
+            return Ok(slot);
+        }
+        self.check_unstaged()?;
+        self.push(parameters, roots, request)
+    }
+
+    /// The seal that a request has added.
+    pub(crate) fn added_by(&self, request: [u8; 16]) -> Option<u32> {
+        self.slots.iter().find(|slot| slot.request == Some(Hex(request))).map(|slot| slot.id)
+    }
+
+    /// Takes a seal away; true when it was there. One that has been taken away before is not missed.
+    ///
+    /// # Errors
+    /// [`SealError::LastSlot`], [`SealError::NoSlot`], [`SealError::Staged`].
+    pub(super) fn drop_slot(&mut self, id: u32) -> Result<Option<Parameters>, SealError> {
+        let Some(at) = self.slots.iter().position(|slot| slot.id == id) else {
+            return if (FIRST_SLOT..self.next_slot).contains(&id) { Ok(None) } else { Err(SealError::NoSlot(id)) };
+        };
+        self.check_unstaged()?;
+        if self.slots.len() == 1 {
+            return Err(SealError::LastSlot);
+        }
+        Ok(Some(self.slots.remove(at).parameters))
+    }
+
+    /// Seals a root key beside those that are there. `quorum` takes the place of the shamir seals once the key is active;
+    /// their shares never open it. `held` are the root keys that the node has.
+    ///
+    /// # Errors
+    /// When there is no room, or a seal's public half is none.
+    pub(super) fn stage<'a>(
+        &mut self,
+        root: &'a Root,
+        quorum: Option<Quorum>,
+        held: impl IntoIterator<Item = &'a Root>,
+    ) -> Result<(), SealError> {
+        self.unstage();
+        if !root::has_room(self.epochs().len()) {
+            return Err(SealError::TooManyEpochs);
+        }
+        let shamir = |slot: &&Slot| matches!(slot.parameters, Parameters::Shamir { .. });
+        let old: Vec<u32> = self.slots.iter().filter(shamir).map(|slot| slot.id).collect();
+        let quorum = quorum.filter(|quorum| quorum.is_sound() && !old.is_empty());
+        let drops = if quorum.is_some() { old } else { Vec::new() };
+        let cluster = self.cluster();
+        for slot in self.slots.iter_mut().filter(|slot| !drops.contains(&slot.id)) {
+            slot.seal(cluster, root)?;
+        }
+        let adds = match quorum {
+            Some(quorum) => {
+                let all = held.into_iter().filter(|other| other.epoch < root.epoch).chain([root]);
+                Some(self.push(Parameters::Shamir { quorum }, all, None)?)
+            }
+            None => None,
+        };
+        self.staged = Some(Staged { epoch: root.epoch, id: Hex(root.id.0), adds, drops });
+        Ok(())
+    }
+
+    /// The staged root key is the active one from now on.
+    pub(super) fn activate(&mut self) {
+        if let Some(Staged { drops, .. }) = self.staged.take() {
+            self.slots.retain(|slot| !drops.contains(&slot.id));
         }
     }
-}
 
-/// Binds the wrapped key to its cluster and epoch, so that no record can be moved to another.
-fn aad(cluster: ClusterId, epoch: u32) -> Vec<u8> {
-    [b"chancery seal v1".as_slice(), &cluster.0, &epoch.to_be_bytes()].concat()
-}
-
-mod hex_id {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-    use types::ClusterId;
-
-    pub(super) fn serialize<S: Serializer>(id: &ClusterId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&id.to_hex())
+    /// The staged root key is not wanted any more.
+    pub(super) fn unstage(&mut self) {
+        if let Some(Staged { epoch, adds, .. }) = self.staged.take() {
+            self.slots.retain(|slot| Some(slot.id) != adds);
+            self.forget(epoch);
+        }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterId, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        ClusterId::from_hex(&text).ok_or_else(|| D::Error::custom("not a cluster id"))
+    /// Forgets the root key of an epoch; never the one under which the node writes.
+    pub(super) fn retire(&mut self, epoch: u32) {
+        if epoch < self.active_epoch() {
+            self.forget(epoch);
+        }
+    }
+
+    fn forget(&mut self, epoch: u32) {
+        for slot in &mut self.slots {
+            slot.roots.retain(|root| root.epoch != epoch);
+        }
+    }
+
+    fn push<'a>(
+        &mut self,
+        parameters: Parameters,
+        roots: impl IntoIterator<Item = &'a Root>,
+        request: Option<[u8; 16]>,
+    ) -> Result<u32, SealError> {
+        if self.slots.len() >= limits::SEAL_SLOTS_MAX {
+            return Err(SealError::TooMany);
+        }
+        let id = self.next_slot;
+        let mut slot = Slot { id, parameters, roots: Vec::new(), request: request.map(Hex) };
+        for root in roots {
+            slot.seal(self.cluster(), root)?;
+        }
+        self.slots.push(slot);
+        self.next_slot = id.saturating_add(1);
+        Ok(id)
+    }
+
+    /// While a root key is on its way the seals stay as they are: which of them will open it has been said.
+    fn check_unstaged(&self) -> Result<(), SealError> {
+        self.staged.as_ref().map_or(Ok(()), |staged| Err(SealError::Staged(staged.epoch)))
     }
 }
+
+impl Slot {
+    /// Its kind as it is printed.
+    #[must_use]
+    pub(crate) fn seal_type(&self) -> &'static str {
+        self.parameters.kind()
+    }
+
+    /// How many of how many shares open it, if it takes shares.
+    #[must_use]
+    pub(crate) fn shares(&self) -> Option<(u8, u8)> {
+        match &self.parameters {
+            Parameters::Shamir { quorum } => {
+                Some((quorum.threshold, u8::try_from(quorum.verifiers.len()).unwrap_or(u8::MAX)))
+            }
+            _ => None,
+        }
+    }
+
+    fn seal(&mut self, cluster: ClusterId, root: &Root) -> Result<(), SealError> {
+        let sealed =
+            sealed_box::seal(&self.parameters.recipient(), &aad(cluster, root.epoch, root.id), root.dangerous_bytes());
+        let sealed = ::hex::encode(sealed.map_err(|_| SealError::DoesNotOpen)?);
+        self.roots.push(SealedRoot { epoch: root.epoch, id: Hex(root.id.0), sealed });
+        Ok(())
+    }
+}
+
+impl SealedRoot {
+    /// None when the key is not the one that it is sealed for, or the record was changed.
+    fn open(&self, cluster: ClusterId, key: &Secret<32>) -> Option<(u32, Secret<32>)> {
+        let (sealed, aad) = (::hex::decode(&self.sealed).ok()?, aad(cluster, self.epoch, RootId(self.id.0)));
+        let opened = sealed_box::open(key, &aad, &sealed).ok()?;
+        Some((self.epoch, Secret::from_slice(opened.expose())?))
+    }
+}
+
+/// Binds the sealed key to its cluster, epoch and name, so that no record can be moved to another.
+fn aad(cluster: ClusterId, epoch: u32, id: RootId) -> Vec<u8> {
+    [b"chancery seal v1".as_slice(), &cluster.0, &epoch.to_be_bytes(), &id.0].concat()
+}
+
+#[cfg(test)]
+#[path = "record_test.rs"]
+mod tests;

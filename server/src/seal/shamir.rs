@@ -7,8 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crypto::shamir::{self, Share, ShareFault};
 use crypto::{Secret, SecretBytes, sealed_box};
+use proto::cluster::v1 as wire;
 use serde::{Deserialize, Serialize};
-use types::{ClusterId, limits};
+use types::{ClusterId, Reason, Refusal, limits};
+
+use super::SealError;
+use super::hex::Hex;
+use super::slot::{Offer, Place, Seal};
 
 /// What a share's text begins with.
 const PREFIX: &str = "chs1.";
@@ -21,8 +26,8 @@ pub(crate) struct Quorum {
     pub id: String,
     /// How many shares open it.
     pub threshold: u8,
-    /// The X25519 public key, hexadecimal.
-    pub recipient: String,
+    /// The X25519 public key.
+    pub recipient: Hex<32>,
     /// For each share, by index from 1, the SHA-256 by which it is recognised, hexadecimal.
     pub verifiers: Vec<String>,
 }
@@ -59,12 +64,35 @@ pub(crate) fn draw(cluster: ClusterId, threshold: u8, shares: u8) -> Result<(Quo
     let shares = shamir::split(&private, threshold, shares)?;
     let recipient = sealed_box::public_of(&private).map_err(|_| ShareFault::TooFew)?;
     let quorum = Quorum {
-        id: hex::encode(id),
+        id: ::hex::encode(id),
         threshold,
-        recipient: hex::encode(recipient),
-        verifiers: shares.iter().map(|share| hex::encode(verifier(&id, share))).collect(),
+        recipient: Hex(recipient),
+        verifiers: shares.iter().map(|share| ::hex::encode(verifier(&id, share))).collect(),
     };
     Ok((quorum, shares.iter().map(|share| text(cluster, id, share)).collect()))
+}
+
+/// Draws a key for a new set of shares and splits it, for whoever asks a cluster to use them: the public half to send, and
+/// the text of each share, which nobody else has seen.
+///
+/// # Errors
+/// [`ShareFault::Threshold`]; [`ShareFault::TooFew`] when the shares do not give the key back, which has never happened.
+pub fn new_shares(
+    cluster: ClusterId,
+    threshold: u8,
+    shares: u8,
+) -> Result<(wire::ShamirSeal, Vec<SecretBytes>), ShareFault> {
+    let (quorum, texts) = draw(cluster, threshold, shares)?;
+    // Looked at before anything rests on it: shares that open nothing would be noticed when they are needed.
+    let recognised = texts.iter().rev().take(usize::from(threshold)).map(|text| {
+        let text = std::str::from_utf8(text.expose()).map_err(|_| ShareFault::TooFew)?;
+        quorum.recognise(cluster, text).map_err(|_| ShareFault::TooFew)
+    });
+    let key = quorum.combine(&recognised.collect::<Result<Vec<_>, _>>()?)?;
+    match sealed_box::public_of(&key) {
+        Ok(public) if public == quorum.recipient.0 => Ok((quorum.to_wire(), texts)),
+        _ => Err(ShareFault::TooFew),
+    }
 }
 
 impl Quorum {
@@ -82,23 +110,16 @@ impl Quorum {
         if !rest.is_empty() {
             return Err(ShareRefused::Malformed);
         }
-        if of != cluster.0 || hex::encode(quorum) != self.id {
+        if of != cluster.0 || ::hex::encode(quorum) != self.id {
             return Err(ShareRefused::OtherSeal);
         }
         let known = usize::from(index).checked_sub(1).and_then(|at| self.verifiers.get(at));
         let known = known.ok_or(ShareRefused::Damaged)?;
-        if crypto::constant_time::eq(hex::encode(verifier(&quorum, &share)).as_bytes(), known.as_bytes()) {
+        if crypto::constant_time::eq(::hex::encode(verifier(&quorum, &share)).as_bytes(), known.as_bytes()) {
             Ok(share)
         } else {
             Err(ShareRefused::Damaged)
         }
-    }
-
-    /// Seals a root key for whoever holds enough shares.
-    pub(super) fn wrap(&self, aad: &[u8], root: &[u8]) -> Option<Vec<u8>> {
-        let mut recipient = [0; sealed_box::PUBLIC_BYTES];
-        hex::decode_to_slice(&self.recipient, &mut recipient).ok()?;
-        sealed_box::seal(&recipient, aad, root).ok()
     }
 
     /// The private key, from enough shares.
@@ -114,7 +135,58 @@ impl Quorum {
         let shares = self.verifiers.len();
         (usize::from(shamir::THRESHOLD_MIN)..=shares).contains(&usize::from(self.threshold))
             && shares <= usize::from(limits::SEAL_SHARES_MAX)
-            && self.recipient.len() == 2 * sealed_box::PUBLIC_BYTES
+    }
+}
+
+impl Quorum {
+    /// Takes the public half that somebody drew elsewhere.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`] when it cannot be one.
+    pub(crate) fn from_wire(seal: &wire::ShamirSeal) -> Result<Self, Refusal> {
+        let wire::ShamirSeal { id, threshold, recipient, verifiers } = seal;
+        let malformed = || Refusal::new(Reason::InvalidArgument, "this is not the public half of a shamir seal");
+        let id: [u8; 16] = id.as_slice().try_into().map_err(|_| malformed())?;
+        let recipient: [u8; sealed_box::PUBLIC_BYTES] = recipient.as_slice().try_into().map_err(|_| malformed())?;
+        // A key that nothing can be sealed for would be found out when it is too late.
+        sealed_box::seal(&recipient, b"", b"").map_err(|_| malformed())?;
+        let quorum = Self {
+            id: ::hex::encode(id),
+            threshold: u8::try_from(*threshold).map_err(|_| malformed())?,
+            recipient: Hex(recipient),
+            verifiers: verifiers.iter().map(::hex::encode).collect(),
+        };
+        let whole = verifiers.iter().all(|verifier| verifier.len() == 32);
+        if whole && quorum.is_sound() { Ok(quorum) } else { Err(malformed()) }
+    }
+
+    /// The same on its way to a node.
+    #[must_use]
+    pub(crate) fn to_wire(&self) -> wire::ShamirSeal {
+        let bytes = |text: &String| ::hex::decode(text).unwrap_or_default();
+        wire::ShamirSeal {
+            id: bytes(&self.id),
+            threshold: self.threshold.into(),
+            recipient: self.recipient.0.to_vec(),
+            verifiers: self.verifiers.iter().map(bytes).collect(),
+        }
+    }
+}
+
+impl Seal for Quorum {
+    fn kind(&self) -> &'static str {
+        "shamir"
+    }
+
+    fn recipient(&self) -> [u8; 32] {
+        self.recipient.0
+    }
+
+    fn private_key(&self, _place: Place<'_>, offer: Offer<'_>) -> Result<Option<Secret<32>>, SealError> {
+        Ok(match offer {
+            Offer::Private(key) => Some(Secret::from_bytes(*key.expose())),
+            Offer::Nothing | Offer::Passphrase(_) => None,
+        })
     }
 }
 
@@ -147,7 +219,7 @@ mod tests {
     #[test]
     fn enough_shares_open_what_the_public_half_sealed() {
         let (quorum, texts) = drawn();
-        let boxed = quorum.wrap(b"place", b"root").expect("seals");
+        let boxed = sealed_box::seal(&quorum.recipient.0, b"place", b"root").expect("seals");
         for pair in [[0, 1], [2, 0], [1, 2]] {
             let shares = pair.map(|at| quorum.recognise(CLUSTER, &format!(" {}\n", texts[at])).expect("is known"));
             let key = quorum.combine(&shares).expect("combines");
@@ -182,7 +254,7 @@ mod tests {
         let stored = serde_json::to_string(&quorum).expect("encodes");
         for text in texts {
             let share = quorum.recognise(CLUSTER, &text).expect("is known");
-            assert!(!stored.contains(&hex::encode(share.value.expose())));
+            assert!(!stored.contains(&::hex::encode(share.value.expose())));
         }
         assert!(quorum.is_sound());
         assert!(!Quorum { threshold: 1, ..quorum.clone() }.is_sound());

@@ -11,36 +11,38 @@ use crypto::shamir::Share;
 /// How long the shares brought so far wait for the next.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// The shares of one seal, by index.
+/// The shares, by the quorum that they are of and their index: while new shares are on their way there are two quorums.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
-    given: BTreeMap<u8, Share>,
+    given: BTreeMap<(String, u8), Share>,
     last: Option<Instant>,
 }
 
 impl Shares {
     /// Takes a share; the same one twice counts once.
-    pub(crate) fn add(&mut self, share: Share, now: Instant) {
+    pub(crate) fn add(&mut self, quorum: &str, share: Share, now: Instant) {
         self.forget_stale(now);
-        self.given.insert(share.index, share);
+        self.given.insert((quorum.to_owned(), share.index), share);
         self.last = Some(now);
     }
 
-    /// How many there are.
-    pub(crate) fn count(&mut self, now: Instant) -> u8 {
+    /// How many there are of a quorum.
+    pub(crate) fn count(&mut self, quorum: &str, now: Instant) -> u8 {
         self.forget_stale(now);
-        u8::try_from(self.given.len()).unwrap_or(u8::MAX)
+        u8::try_from(self.given.keys().filter(|(of, _)| of == quorum).count()).unwrap_or(u8::MAX)
     }
 
-    /// Takes them all, leaving none.
-    pub(crate) fn take(&mut self) -> Vec<Share> {
+    /// Takes those of a quorum and forgets the others.
+    pub(crate) fn take(&mut self, quorum: &str) -> Vec<Share> {
         self.last = None;
-        std::mem::take(&mut self.given).into_values().collect()
+        let given = std::mem::take(&mut self.given).into_iter();
+        given.filter(|((of, _), _)| of == quorum).map(|(_, share)| share).collect()
     }
 
     fn forget_stale(&mut self, now: Instant) {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) >= PATIENCE) {
-            self.take();
+            self.given.clear();
+            self.last = None;
         }
     }
 }
@@ -58,14 +60,16 @@ mod tests {
     #[test]
     fn a_share_counts_once_and_none_waits_for_ever() {
         let (mut shares, start) = (Shares::default(), Instant::now());
-        shares.add(share(1), start);
-        shares.add(share(1), start);
-        assert_eq!(shares.count(start), 1);
-        shares.add(share(2), start + PATIENCE / 2);
-        assert_eq!(shares.count(start + PATIENCE), 2, "the last one began the wait again");
-        assert_eq!(shares.count(start + PATIENCE * 2), 0);
-        shares.add(share(3), start);
-        assert_eq!(shares.take().len(), 1);
-        assert_eq!(shares.count(start), 0);
+        shares.add("q", share(1), start);
+        shares.add("q", share(1), start);
+        shares.add("other", share(2), start);
+        assert_eq!(shares.count("q", start), 1);
+        shares.add("q", share(2), start + PATIENCE / 2);
+        assert_eq!(shares.count("q", start + PATIENCE), 2, "the last one began the wait again");
+        assert_eq!(shares.count("q", start + PATIENCE * 2), 0);
+        shares.add("q", share(3), start);
+        shares.add("other", share(3), start);
+        assert_eq!(shares.take("q").len(), 1);
+        assert_eq!(shares.count("q", start) + shares.count("other", start), 0);
     }
 }

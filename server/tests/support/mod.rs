@@ -298,6 +298,41 @@ impl Cluster {
         self.nodes[index].start(None);
     }
 
+    /// Starts a node that was killed, as soon as what the kill has left running lets its folder go; fails with the reason
+    /// when it does not open.
+    pub(crate) async fn start_after_kill(&mut self, index: usize) {
+        let started = Instant::now();
+        // Or what is left of the node that was killed would answer for the one that is to start.
+        until("the killed node's socket to close", Duration::from_secs(30), || async { !self.answers(index).await })
+            .await;
+        loop {
+            self.nodes[index].start(None);
+            let open = loop {
+                let running = self.nodes[index].running.as_ref().expect("was started");
+                if running.1.is_finished() {
+                    break false;
+                }
+                if self.answers(index).await && !self.is_sealed(index).await {
+                    break true;
+                }
+                assert!(started.elapsed() < Duration::from_secs(60), "a node that was killed does not open again");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            if open {
+                return;
+            }
+            let (_, task) = self.nodes[index].running.take().expect("was started");
+            let why = task.await.expect("ends").expect_err("fails").to_string();
+            assert!(why.contains("in use"), "a node that was killed does not open again: {why}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn is_sealed(&self, index: usize) -> bool {
+        let status = self.local_seal(index).await.get_status(wire::GetSealStatusRequest {}).await;
+        status.is_ok_and(|status| status.get_ref().sealed)
+    }
+
     /// Waits until a node has applied what the others have.
     pub(crate) async fn caught_up(&self, index: usize) {
         let client = self.client().await;

@@ -33,6 +33,7 @@ impl State {
             (TableId::Destructions, self.destructions.recomputed()),
             (TableId::Erasures, self.erasures.recomputed()),
             (TableId::Departed, self.departed.recomputed()),
+            (TableId::RootKeys, self.root_keys.recomputed()),
             (TableId::Withdrawals, self.withdrawals.recomputed()),
             (TableId::Lives, self.lives.recomputed()),
         ];

@@ -11,7 +11,7 @@ use types::{
 use super::State;
 use crate::rows::{
     Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Report, Request, Settings, Token, Version, VersionKey, Withdrawal,
+    Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -64,6 +64,10 @@ impl State {
 
     pub(crate) fn put_version_number(&mut self, row: Version) {
         self.version.put((), row);
+    }
+
+    pub(crate) fn put_root_keys(&mut self, row: RootKeys) {
+        self.root_keys.put((), row);
     }
 
     pub(crate) fn put_report(&mut self, id: NodeId, row: Report) {
@@ -233,6 +237,7 @@ impl State {
             TableId::Destructions => row(table, bytes).map(|(by, row)| self.put_destruction(by, row)),
             TableId::Erasures => row(table, bytes).map(|((node, upto), row)| self.put_erasure(node, upto, row)),
             TableId::Departed => row(table, bytes).map(|(node, row)| self.put_departed(node, row)),
+            TableId::RootKeys => row(table, bytes).map(|((), row)| self.put_root_keys(row)),
             TableId::Withdrawals => row(table, bytes).map(|(key, row)| self.put_withdrawal(key, row)),
             TableId::Lives => row(table, bytes).map(|((), row)| self.put_lives(row)),
         }
@@ -279,6 +284,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         destructions,
         erasures,
         departed,
+        root_keys,
         withdrawals,
         lives,
         indexes: _,
@@ -305,6 +311,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(destructions, take)?;
     write_table(erasures, take)?;
     write_table(departed, take)?;
+    write_table(root_keys, take)?;
     write_table(withdrawals, take)?;
     write_table(lives, take)
 }

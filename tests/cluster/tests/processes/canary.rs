@@ -11,7 +11,7 @@ use std::path::Path;
 use chancery_client::Client;
 use chancery_client::token::JoinToken;
 use crypto::password::{self, Params};
-use crypto::{kdf, wrap};
+use crypto::{kdf, sealed_box};
 use proto::audit::v1 as audit;
 use proto::ca::v1 as ca;
 use proto::kms::v1 as kms;
@@ -119,11 +119,12 @@ fn add_node_secrets(needles: &mut Needles, folder: &Path) {
     let salt: [u8; 16] =
         hex::decode(text("/slots/0/parameters/argon2id/salt")).expect("hex").try_into().expect("16 bytes");
     let key = password::derive(PASSPHRASE.as_bytes(), &salt, params);
-    needles.add("a sealing key", key.expose());
-    let cluster = hex::decode(text("/cluster")).expect("hex");
-    let aad = [b"chancery seal v1".as_slice(), &cluster, &number("/slots/0/roots/0/epoch").to_be_bytes()].concat();
-    let wrapped = hex::decode(text("/slots/0/roots/0/wrapped")).expect("hex");
-    let root = wrap::unwrap(key.expose(), &aad, &wrapped).expect("the passphrase opens the seal");
+    needles.add("a seal's private key", key.expose());
+    let bytes = |pointer: &str| hex::decode(text(pointer)).expect("hex");
+    let epoch = number("/slots/0/roots/0/epoch").to_be_bytes();
+    let place = [bytes("/cluster"), epoch.to_vec(), bytes("/slots/0/roots/0/id")].concat();
+    let aad = [b"chancery seal v1".as_slice(), &place].concat();
+    let root = sealed_box::open(&key, &aad, &bytes("/slots/0/roots/0/sealed")).expect("the passphrase opens the seal");
     needles.add("the root key", root.expose());
     let prk = kdf::extract_sha512(b"chancery root v1", root.expose());
     for derived in ["storage", "authority", "audit"] {

@@ -9,7 +9,7 @@ use proto::cluster::v1::RedeemNodeTokenRequest;
 use proto::member::v1::ReleaseRootRequest;
 use proto::member::v1::member_service_client::MemberServiceClient;
 use raft::{Member, Members};
-use types::{ClusterId, NodeId, Reason, Refusal, RootId, SpkiHash, limits};
+use types::{NodeId, Reason, Refusal, RootId, SpkiHash, limits};
 
 use crate::config::SealKind;
 use crate::formation::internal;

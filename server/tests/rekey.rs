@@ -10,7 +10,7 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_client::Client;
 use proto::cluster::v1 as wire;
@@ -58,10 +58,18 @@ async fn active(client: &Client, epoch: u32) {
     .await;
 }
 
+fn seal_json(dir: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(dir.join("seal.json")).expect("reads")).expect("JSON")
+}
+
+/// Whether the node holds a root key that is not active yet, as far as it knows.
+fn has_staged(dir: &Path) -> bool {
+    seal_json(dir).get("staged").is_some()
+}
+
 /// The epochs that a node's disk holds.
 fn epochs(dir: &Path) -> Vec<u64> {
-    let seal: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(dir.join("seal.json")).expect("reads")).expect("JSON");
+    let seal = seal_json(dir);
     let roots = seal["slots"][0]["roots"].as_array().expect("a list").iter();
     roots.map(|root| root["epoch"].as_u64().expect("a number")).collect()
 }
@@ -155,25 +163,66 @@ async fn a_member_that_is_away_is_waited_for_and_named_and_the_key_can_be_given_
     cluster.stop_all().await;
 }
 
-/// Nodes die wherever the change happens to be, one after the other, and come back with what is on their disks.
+/// Where the change is on one node, by what can be seen of it from outside.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// It is wanted, and may or may not be drawn.
+    Wanted,
+    /// The node has written it down.
+    OnDisk,
+    /// The node has said so.
+    Confirmed,
+    /// The cluster has made it the active one; the node may or may not know.
+    Active,
+    /// The node uses it, and has the one before too.
+    Used,
+    /// The node has forgotten the one before.
+    Forgotten,
+}
+
+impl Step {
+    async fn is_reached(self, client: &Client, dir: &Path, node: u64, epoch: u32) -> bool {
+        let known = || async { root_key(client).await.filter(|key| key.epoch >= epoch || key.staged.is_some()) };
+        match self {
+            Self::Wanted => known().await.is_some(),
+            Self::OnDisk => epochs(dir).contains(&epoch.into()),
+            Self::Confirmed => {
+                let said = |key: wire::RootKey| key.staged.is_none_or(|staged| staged.confirmed.contains(&node));
+                known().await.is_some_and(said)
+            }
+            Self::Active => known().await.is_some_and(|key| key.epoch == epoch),
+            Self::Used => epochs(dir).contains(&epoch.into()) && !has_staged(dir),
+            Self::Forgotten => epochs(dir) == [u64::from(epoch)],
+        }
+    }
+}
+
+/// A node dies at each step of the change, as the leader, who has drawn the key, or as another, and comes back with what is
+/// on its disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_node_that_is_killed_at_any_moment_of_the_change_opens_again() {
+async fn a_node_that_is_killed_at_any_step_of_the_change_opens_again() {
     let mut cluster = Cluster::form(3).await;
     let client = cluster.client().await;
     create(&client, "orders").await;
     let ciphertext = encrypt(&client).await;
-    // Where the change is after so long differs from run to run; the steps take some 250 ms each.
-    for (round, delay) in [0_u64, 150, 300, 450, 600, 800, 1_000, 1_300].into_iter().enumerate() {
+    let steps = [
+        (Step::Wanted, true),
+        (Step::OnDisk, true),
+        (Step::OnDisk, false),
+        (Step::Confirmed, true),
+        (Step::Active, true),
+        (Step::Active, false),
+        (Step::Used, false),
+        (Step::Forgotten, true),
+    ];
+    for (round, (step, leads)) in steps.into_iter().enumerate() {
         let epoch = u32::try_from(round).expect("small") + 2;
         let client = cluster.client().await;
-        until("the change to be taken", SOON, || async {
-            let _ = client.seal().rekey(wire::RekeyRequest::default()).await;
-            root_key(&client).await.is_some_and(|key| key.staged.is_some() || key.epoch == epoch)
-        })
-        .await;
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        // The leader in every other round: it is the one who has drawn the key.
-        let victim = if round % 2 == 0 { cluster.leader().await } else { round % 3 };
+        let leader = cluster.leader().await;
+        let victim = if leads { leader } else { (leader + 1) % 3 };
+        rekey(&client).await;
+        let (dir, node) = (cluster.dir(victim), u64::try_from(victim).expect("small") + 1);
+        until_at_once(&format!("{step:?} in round {round}"), || step.is_reached(&client, &dir, node, epoch)).await;
         cluster.kill(victim).await;
         cluster.start_after_kill(victim).await;
         cluster.caught_up(victim).await;
@@ -182,6 +231,15 @@ async fn a_node_that_is_killed_at_any_moment_of_the_change_opens_again() {
     }
     only_epoch_left(&cluster, 3, 9).await;
     cluster.stop_all().await;
+}
+
+/// Waits with hardly a pause, so that whoever waits is there when it happens.
+async fn until_at_once<F: Future<Output = bool>>(what: &str, reached: impl Fn() -> F) {
+    let started = Instant::now();
+    while !reached().await {
+        assert!(started.elapsed() < SOON, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn bring(cluster: &Cluster, index: usize, shares: &[String]) -> Result<wire::SealStatus, tonic::Status> {

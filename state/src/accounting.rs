@@ -152,7 +152,8 @@ impl State {
         key.revision = by.revision;
         self.put_key(namespace, name, key);
         // No member has had it: the new one's disk is written without it.
-        let row = Destruction { key: *id, versions, at: by.now, urgent: false, members: Vec::new() };
+        let root_epoch = self.root_epoch();
+        let row = Destruction { key: *id, versions, at: by.now, urgent: false, members: Vec::new(), root_epoch };
         self.put_destruction(by.revision, row);
         true
     }

@@ -165,17 +165,13 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::ResetTime => settings::reset_time(turn),
         C::OpenGeneration { .. } => restore::open_generation(turn, proposal),
         C::ReleaseNamespace { name } => restore::release(turn, name),
-        C::DestroyKey { namespace, name, version, urgent } => {
-            destroy::destroy(turn, namespace, name, *version, *urgent)
-        }
+        C::DestroyKey { namespace: ns, name, version, urgent } => destroy::destroy(turn, ns, name, *version, *urgent),
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
-        C::BeginRekey { quorum } => root_keys::begin(turn, quorum.as_deref()),
-        C::CancelRekey => root_keys::cancel(turn),
-        C::StageRoot { epoch, id } => root_keys::stage(turn, *epoch, *id),
-        C::ConfirmRoot { node, epoch, id } => root_keys::confirm(turn, *node, *epoch, *id),
-        C::ActivateRoot { epoch, id, keks_wrapped, cluster_key_wrapped } => {
-            root_keys::activate(turn, *epoch, *id, keks_wrapped, cluster_key_wrapped)
-        }
+        C::BeginRekey { .. }
+        | C::CancelRekey
+        | C::StageRoot { .. }
+        | C::ConfirmRoot { .. }
+        | C::ActivateRoot { .. } => root_keys::handle(turn, &proposal.command),
     }
 }

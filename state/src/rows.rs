@@ -136,6 +136,8 @@ pub struct Destruction {
     pub urgent: bool,
     /// The members that had the material, wrapped, on their disks.
     pub members: Vec<NodeId>,
+    /// The active root key of then: the newest under which an old copy of the material may be wrapped.
+    pub root_epoch: u32,
 }
 
 /// What one entry took away, for the ledger.

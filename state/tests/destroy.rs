@@ -8,7 +8,9 @@ use common::{Cluster, FORMED, proposal};
 use kms::{RotationCause, VersionState};
 use state::{Command, Erasure, JoinKind, NodeInfo, NodeReport, Reply, read_snapshot, write_snapshot};
 use types::limits::ERASURE_WAITS;
-use types::{KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, Revision, SpkiHash, TokenId};
+use types::{
+    KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, Revision, RootId, SpkiHash, TokenId,
+};
 
 /// What the material of version 1 and 2 looks like, wrapped.
 const WRAPPED: [u8; 2] = [0x91, 0x92];
@@ -231,4 +233,28 @@ fn a_compromised_node_leaves_a_tainted_authority_behind() {
     assert_eq!(outcome.reply, Ok(Reply::Done));
     let leaf = String::from_utf8_lossy(&outcome.record.expect("a record").bytes).into_owned();
     assert!(leaf.contains("compromised"), "{leaf}");
+}
+
+/// Later root keys do not change what an old copy is wrapped under.
+#[test]
+fn a_receipt_names_the_root_key_of_its_time() {
+    let mut cluster = with_key();
+    cluster.ask(disable(None)).expect("disabled");
+    cluster.ask(destroy(Some(1), false)).expect("destroyed");
+    let (node, epoch, root) = (NodeId(1), 2, RootId([1; 16]));
+    cluster.ask(Command::BeginRekey { quorum: None }).expect("is wanted");
+    let keks_wrapped = vec![(ns(), vec![0xaa; 81])];
+    for command in [
+        Command::StageRoot { epoch, id: root },
+        Command::ConfirmRoot { node, epoch, id: root },
+        Command::ActivateRoot { epoch, id: root, keks_wrapped, cluster_key_wrapped: vec![0xbb; 187] },
+    ] {
+        cluster.propose(proposal(Principal::Node(node), command)).reply.expect("moves on");
+    }
+    cluster.ask(destroy(Some(2), false)).expect("destroyed");
+    let root_epoch = |version| {
+        let row = cluster.state.key_version(&id(), version).expect("the tombstone");
+        cluster.state.receipt(row.revision).expect("a receipt").destruction.root_epoch
+    };
+    assert_eq!((root_epoch(1), root_epoch(2)), (1, 2));
 }

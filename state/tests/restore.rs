@@ -10,7 +10,8 @@ use state::rows::QuarantineReason;
 use state::{Command, JoinKind, NodeInfo, Outcome, Proposal, Reply};
 use types::limits::{KEY_VERSION_STEP, NODE_NUMBER_STEP};
 use types::{
-    Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, SpkiHash, Time, TokenId,
+    Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RootId, SpkiHash, Time,
+    TokenId,
 };
 
 const RESTORED: Time = Time(FORMED.0 + 7 * 24 * 3_600_000);
@@ -158,4 +159,16 @@ fn a_request_of_the_lost_life_is_not_carried_out_again() {
     assert_eq!(why(ask(&mut cluster, RESTORED)), Some(Reason::RequestIdExpired));
     assert_eq!(why(ask(&mut cluster, RESTORED.before(Millis(1)))), Some(Reason::RequestIdExpired));
     assert_eq!(ask(&mut cluster, RESTORED.after(Millis(1))), Ok(Reply::Done));
+}
+
+#[test]
+fn a_root_key_that_was_on_its_way_in_the_lost_life_is_given_up() {
+    let mut cluster = backed_up();
+    cluster.ask(Command::BeginRekey { quorum: Some(vec![1]) }).expect("is wanted");
+    let (epoch, id) = (2, RootId([1; 16]));
+    let stage = proposal(Principal::Node(NodeId(1)), Command::StageRoot { epoch, id });
+    cluster.propose(stage).reply.expect("is drawn");
+    open(&mut cluster, opening(2, None)).reply.expect("opens");
+    assert_eq!((cluster.state.root_epoch(), cluster.state.staged_root()), (1, None));
+    cluster.state.check().expect("whole");
 }

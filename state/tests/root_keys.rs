@@ -93,7 +93,9 @@ fn a_member_that_came_meanwhile_is_waited_for_and_one_that_went_is_not() {
     confirm(&mut cluster, two, 2, FIRST).expect("has it");
     assert_eq!(waits_for(&cluster), [three]);
     assert_eq!(why(activate(&mut cluster, 2, FIRST, &["default"])), Some(Reason::PreconditionFailed));
-    cluster.ask(Command::RemoveNode { node: three, audit_closed: None, forced: true }).expect("is removed");
+    cluster
+        .ask(Command::RemoveNode { node: three, audit_closed: None, forced: true, compromised: false })
+        .expect("is removed");
     activate(&mut cluster, 2, FIRST, &["default"]).expect("waits for nobody");
 }
 
@@ -119,7 +121,9 @@ fn a_key_that_only_a_removed_member_had_is_drawn_again() {
     stage(&mut cluster, 2, FIRST).expect("is drawn");
     confirm(&mut cluster, two, 2, FIRST).expect("has it");
     assert_eq!(why(stage(&mut cluster, 2, OTHER)), Some(Reason::PreconditionFailed));
-    cluster.ask(Command::RemoveNode { node: two, audit_closed: None, forced: true }).expect("is removed");
+    cluster
+        .ask(Command::RemoveNode { node: two, audit_closed: None, forced: true, compromised: false })
+        .expect("is removed");
     stage(&mut cluster, 2, OTHER).expect("nobody has the one before");
     assert_eq!(waits_for(&cluster), [ONE]);
 }

@@ -8,9 +8,6 @@ use types::{KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
 use super::cluster::etag;
 use super::time::{duration, millis, timestamp};
 
-/// The epoch of the root key under which material is wrapped.
-const ROOT_EPOCH: u32 = 1;
-
 /// `namespaces/{ns}/keys/{key}`.
 #[must_use]
 pub(crate) fn key_name(ns: &NamespaceName, name: &KeyName) -> String {
@@ -54,7 +51,7 @@ pub(crate) fn receipt(receipt: &Receipt<'_>) -> wire::DestructionReceipt {
         nodes: receipt.nodes.iter().map(node).collect(),
         erased: receipt.is_complete(),
         backups_before: timestamp(receipt.destruction.at),
-        root_epoch: ROOT_EPOCH,
+        root_epoch: receipt.destruction.root_epoch,
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn destroy(
     }
     turn.fact_count("urgent", u64::from(urgent));
     turn.effect(Effect::KeyDestroyed { key: id, versions: versions.clone() });
-    let row = Destruction { key: id, versions, at: turn.now, urgent, members };
+    let row = Destruction { key: id, versions, at: turn.now, urgent, members, root_epoch: turn.state.root_epoch() };
     turn.state.put_destruction(turn.revision, row);
     turn.withdraw(Withdrawn::Destroyed { key: id, whole: version.is_none() });
     Ok(Reply::Done)

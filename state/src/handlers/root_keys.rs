@@ -7,15 +7,29 @@ use types::{NamespaceName, NodeId, Reason, Refusal, RootId};
 
 use super::checks;
 use crate::ROOT_EPOCH_FIRST;
-use crate::command::Reply;
+use crate::command::{Command, Reply};
 use crate::rows::{Cluster, Namespace, RootKeys, StagedRoot};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Longest public half of new shares: 32 verifiers in hexadecimal and what goes with them.
 const QUORUM_BYTES_MAX: usize = 4_096;
 
+/// The steps of a new root key, one command each.
+pub(crate) fn handle(turn: &mut Turn<'_>, command: &Command) -> Handled {
+    match command {
+        Command::BeginRekey { quorum } => begin(turn, quorum.as_deref()),
+        Command::CancelRekey => cancel(turn),
+        Command::StageRoot { epoch, id } => stage(turn, *epoch, *id),
+        Command::ConfirmRoot { node, epoch, id } => confirm(turn, *node, *epoch, *id),
+        Command::ActivateRoot { epoch, id, keks_wrapped, cluster_key_wrapped } => {
+            activate(turn, *epoch, *id, keks_wrapped, cluster_key_wrapped)
+        }
+        _ => refuse(Reason::Internal, "not a step of a root key"),
+    }
+}
+
 /// A new root key is wanted.
-pub(crate) fn begin(turn: &mut Turn<'_>, quorum: Option<&[u8]>) -> Handled {
+fn begin(turn: &mut Turn<'_>, quorum: Option<&[u8]>) -> Handled {
     let row = current(turn);
     if let Some(staged) = &row.staged {
         let message = format!(
@@ -47,7 +61,7 @@ pub(crate) fn begin(turn: &mut Turn<'_>, quorum: Option<&[u8]>) -> Handled {
 }
 
 /// It is not wanted any more. Members take it off their disks; nothing was ever written under it.
-pub(crate) fn cancel(turn: &mut Turn<'_>) -> Handled {
+fn cancel(turn: &mut Turn<'_>) -> Handled {
     let row = current(turn);
     let Some(staged) = &row.staged else {
         return refuse(Reason::PreconditionFailed, "no root key is on its way, so there is nothing to give up");
@@ -57,9 +71,19 @@ pub(crate) fn cancel(turn: &mut Turn<'_>) -> Handled {
     Ok(Reply::Done)
 }
 
+/// A root key that was on its way in a life that has ended: its members had it, and who holds its new shares may have been
+/// told since that they count for nothing.
+pub(crate) fn end_staged(turn: &mut Turn<'_>) {
+    let row = current(turn);
+    if let Some(staged) = &row.staged {
+        turn.fact_count("root_key_given_up", staged.epoch.into());
+        put(turn, RootKeys { staged: None, ..row });
+    }
+}
+
 /// The leader has drawn one, or another because the one before died with whoever drew it. Whoever confirmed that one has
 /// not got this one.
-pub(crate) fn stage(turn: &mut Turn<'_>, epoch: u32, id: RootId) -> Handled {
+fn stage(turn: &mut Turn<'_>, epoch: u32, id: RootId) -> Handled {
     let (row, staged) = on_its_way(turn, epoch)?;
     if turn.state.has_confirmed_root() {
         return refuse(Reason::PreconditionFailed, format!("a member has confirmed root key {epoch} already"));
@@ -72,7 +96,7 @@ pub(crate) fn stage(turn: &mut Turn<'_>, epoch: u32, id: RootId) -> Handled {
 }
 
 /// A member has it on its disk.
-pub(crate) fn confirm(turn: &mut Turn<'_>, node: NodeId, epoch: u32, id: RootId) -> Handled {
+fn confirm(turn: &mut Turn<'_>, node: NodeId, epoch: u32, id: RootId) -> Handled {
     let (row, mut staged) = named(turn, epoch, id)?;
     if turn.state.node(node).is_none() {
         return Err(Refusal::not_found("node", &node));
@@ -86,7 +110,7 @@ pub(crate) fn confirm(turn: &mut Turn<'_>, node: NodeId, epoch: u32, id: RootId)
 
 /// It is the active one. Refused unless every member of this moment has it, and everything that a root key wraps was wrapped
 /// under it: a key that was left out would be lost with the root key before.
-pub(crate) fn activate(
+fn activate(
     turn: &mut Turn<'_>,
     epoch: u32,
     id: RootId,

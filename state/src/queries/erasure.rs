@@ -119,7 +119,7 @@ mod tests {
     fn nothing_is_erased_up_to_an_entry_that_does_not_exist() {
         let row = |urgent| {
             let (key, members) = (KeyId([1; 16]), vec![NodeId(1)]);
-            Destruction { key, versions: vec![1], at: Time(0), urgent, members }
+            Destruction { key, versions: vec![1], at: Time(0), urgent, members, root_epoch: 1 }
         };
         let mut state = State::new();
         state.progress_mut().index = 10;

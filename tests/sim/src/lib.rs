@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod model;
 pub mod propose;
 pub mod rng;
+mod root_keys;
 pub mod world;
 
 /// Runs one seed and says how to run it again when it fails.

@@ -11,6 +11,7 @@ use types::{
     SpkiHash, Time, TokenId,
 };
 
+use crate::root_keys::RootModel;
 use crate::world::Tally;
 
 /// A judgement: what is wrong, in words.
@@ -46,6 +47,7 @@ pub struct Model {
     operators: BTreeMap<Principal, SpkiHash>,
     last_node: u64,
     leaves: u64,
+    root_keys: RootModel,
     /// State time after the last step of more than an hour, while there was more than one member to ask.
     stepped: Option<Time>,
     /// The farthest that state time ever was.
@@ -133,6 +135,8 @@ impl Model {
         tally.repeated += u64::from(repeats);
         let by_schedule =
             matches!(entry.proposal.command, Command::AddKeyVersion { cause: RotationCause::Schedule, .. });
+        let rekeyed = matches!(entry.proposal.command, Command::ActivateRoot { .. });
+        tally.rekeyed += u64::from(rekeyed && outcome.reply.is_ok());
         tally.scheduled += u64::from(by_schedule && outcome.reply.is_ok());
     }
 
@@ -234,6 +238,7 @@ impl Model {
             Command::Init { node, operator, operator_spki, .. } => {
                 ensure!(!self.formed, "formed twice");
                 (self.formed, self.global, self.last_node) = (true, index, node.0);
+                self.root_keys.form();
                 self.namespaces.insert(NamespaceName::default_namespace(), index);
                 let principal = Principal::Operator(operator.clone());
                 self.operators.insert(principal.clone(), *operator_spki);
@@ -273,6 +278,11 @@ impl Model {
             Command::RemoveNode { .. } | Command::PromoteNode { .. } | Command::RaiseVersion { .. } => {
                 self.follow_members(&entry.proposal.command, before, index, after)?;
             }
+            command @ (Command::BeginRekey { .. }
+            | Command::CancelRekey
+            | Command::StageRoot { .. }
+            | Command::ConfirmRoot { .. }
+            | Command::ActivateRoot { .. }) => self.follow_root_keys(command, before, index)?,
             Command::ResetTime => {
                 // Under a time that was wrong, decisions were too: each is made again.
                 ensure!(
@@ -288,6 +298,13 @@ impl Model {
             _ => {}
         }
         Ok(())
+    }
+
+    fn follow_root_keys(&mut self, command: &Command, before: &State, index: u64) -> Judged {
+        if matches!(command, Command::ActivateRoot { .. }) {
+            self.global = index;
+        }
+        self.root_keys.follow(command, before)
     }
 
     /// Whoever was removed is gone with its key, its report and its right to sign; somebody always votes.
@@ -451,7 +468,7 @@ impl Model {
         let admins = self.bindings.iter().filter(|held| held.role == Role::Admin);
         let active = admins.filter(|held| after.check_standing(&held.principal, after.time()).is_ok()).count();
         ensure!(active > 0 || !self.formed, "nobody can administer the cluster any more");
-        Ok(())
+        self.root_keys.check(after)
     }
 }
 

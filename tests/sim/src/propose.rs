@@ -6,11 +6,12 @@ use state::{
 };
 use types::{
     AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
-    RequestId, Revision, Role, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
+    RequestId, Revision, Role, RootId, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::certificates::{AUTHORITIES, TRUST_DOMAIN, ends_at, made_at};
 use crate::rng::Rng;
+use crate::root_keys::wrapped_under;
 use crate::world::World;
 
 macro_rules! named {
@@ -45,7 +46,7 @@ pub(crate) fn init(world: &mut World) -> Proposal {
             cluster: ClusterId(rng.bytes()),
             trust_domain: trust_domain(rng),
             cluster_spki: vec![1; 91],
-            cluster_key_wrapped: rng.bytes::<64>().to_vec(),
+            cluster_key_wrapped: wrapped_under(1, rng.bytes()),
             node: NodeId(1),
             info: NodeInfo {
                 spki: SpkiHash([0x11; 32]),
@@ -55,7 +56,7 @@ pub(crate) fn init(world: &mut World) -> Proposal {
             operator: OperatorName::parse("root").unwrap_or_else(|_| operator(rng)),
             operator_spki: SpkiHash([0x22; 32]),
             operator_expires: at.after(types::limits::ENROLMENT_MAX),
-            namespace_kek_wrapped: rng.bytes::<64>().to_vec(),
+            namespace_kek_wrapped: wrapped_under(1, rng.bytes()),
             namespace_id: KeyId(rng.bytes()),
         },
     }
@@ -98,6 +99,10 @@ fn repeated(world: &mut World, view: &State) -> Option<Proposal> {
         0 => {}
         1 => {
             if again.basis.is_some() {
+                // What is decided again is wrapped again too.
+                if let Command::CreateNamespace { kek_wrapped, .. } = &mut again.command {
+                    *kek_wrapped = wrapped_under(view.root_epoch(), world.rng.bytes());
+                }
                 again.basis = Some(view.basis(&again.command, view.time().after(Millis::from_secs(60))));
             }
         }
@@ -127,10 +132,14 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         Command::Init { .. } => Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => Principal::JoinToken,
         Command::ReportNode(report) => Principal::Node(report.node),
-        Command::PublishAuthority { node, .. } | Command::ReportErasure { node, .. } => Principal::Node(*node),
+        Command::PublishAuthority { node, .. }
+        | Command::ReportErasure { node, .. }
+        | Command::ConfirmRoot { node, .. } => Principal::Node(*node),
         Command::AdvanceAuthority { .. }
         | Command::SettleLease { .. }
         | Command::SettleDeparture { .. }
+        | Command::StageRoot { .. }
+        | Command::ActivateRoot { .. }
         | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         _ => Principal::Operator(operator(rng)),
@@ -143,17 +152,45 @@ fn command(world: &mut World, view: &State) -> Command {
     if behind && world.rng.chance(70) {
         return report(world, view);
     }
+    if view.staged_root().is_some() && world.rng.chance(40) {
+        return of_root_keys(world, view);
+    }
     match world.rng.below(100) {
         0..=9 => report(world, view),
         10..=52 => of_keys(world, view),
         53..=64 => of_entries(&mut world.rng),
         65..=78 => of_joining(world, view),
         79..=88 => of_principals(world, view),
-        89..=96 => of_authorities(world, view),
+        89..=94 => of_authorities(world, view),
+        95..=96 => of_root_keys(world, view),
         97 if world.rng.chance(30) => init(world).command,
         97 if world.rng.chance(50) => of_settings(world, view),
         97 => of_members(world, view),
-        _ => of_namespaces(&mut world.rng),
+        _ => of_namespaces(&mut world.rng, view),
+    }
+}
+
+/// One root key after the other; the steps mostly in their order.
+fn of_root_keys(world: &mut World, view: &State) -> Command {
+    let rng = &mut world.rng;
+    let Some(staged) = view.staged_root() else {
+        return Command::BeginRekey { quorum: rng.chance(20).then(|| rng.bytes::<8>().to_vec()) };
+    };
+    let epoch = if rng.chance(95) { staged.epoch } else { staged.epoch.saturating_add(1) };
+    let Some(id) = staged.id.filter(|_| rng.chance(90)) else {
+        return Command::StageRoot { epoch, id: RootId(rng.bytes()) };
+    };
+    let id = if rng.chance(95) { id } else { RootId(rng.bytes()) };
+    let waits_for: Vec<NodeId> = view.root_waits_for().collect();
+    match rng.below(20) {
+        0 => Command::CancelRekey,
+        1 => Command::BeginRekey { quorum: None },
+        2..=16 if !waits_for.is_empty() => Command::ConfirmRoot { node: *rng.pick(&waits_for), epoch, id },
+        _ => {
+            let rewrapped = view.namespaces().map(|(name, _)| (name.clone(), wrapped_under(epoch, rng.bytes())));
+            let keks_wrapped = rewrapped.collect();
+            Command::ActivateRoot { epoch, id, keks_wrapped, cluster_key_wrapped: wrapped_under(epoch, rng.bytes()) }
+        }
     }
 }
 
@@ -331,14 +368,15 @@ fn of_authorities(world: &mut World, view: &State) -> Command {
     }
 }
 
-fn of_namespaces(rng: &mut Rng) -> Command {
+fn of_namespaces(rng: &mut Rng, view: &State) -> Command {
     let name = namespace(rng);
     let settings = NamespaceSettings {
         rotation_floor: Millis(600_000 + rng.below(600_000)),
         dns_suffixes: if rng.chance(50) { vec!["pay.example".to_owned()] } else { Vec::new() },
     };
     if rng.chance(60) {
-        Command::CreateNamespace { name, id: KeyId(rng.bytes()), settings, kek_wrapped: rng.bytes::<48>().to_vec() }
+        let (id, kek_wrapped) = (KeyId(rng.bytes()), wrapped_under(view.root_epoch(), rng.bytes()));
+        Command::CreateNamespace { name, id, settings, kek_wrapped }
     } else {
         Command::UpdateNamespace { name, settings }
     }

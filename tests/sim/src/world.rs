@@ -25,6 +25,8 @@ pub struct Tally {
     pub repeated: u64,
     /// Versions made by schedule.
     pub scheduled: u64,
+    /// Root keys that became the active one.
+    pub rekeyed: u64,
     /// Restarts from a snapshot or from nothing.
     pub crashes: u64,
 }

@@ -31,14 +31,15 @@ fn every_seed_holds() {
     let total = |part: fn(&Tally) -> u64| tallies.iter().map(part).sum::<u64>();
     let [entries, accepted, stale] = [total(|t| t.entries), total(|t| t.accepted), total(|t| t.stale)];
     let [repeated, scheduled, crashes] = [total(|t| t.repeated), total(|t| t.scheduled), total(|t| t.crashes)];
+    let rekeyed = total(|t| t.rekeyed);
     eprintln!(
         "{seeds} seeds: {entries} entries, {accepted} accepted, {stale} stale, {repeated} repeated, \
-         {scheduled} scheduled rotations, {crashes} crashes"
+         {scheduled} scheduled rotations, {rekeyed} root keys replaced, {crashes} crashes"
     );
     // A simulation in which nothing happens proves nothing.
     if seeds >= 100 && steps >= 32 {
         assert!(accepted > entries / 5, "hardly anything is accepted");
-        assert!(stale > 0 && repeated > 0 && scheduled > 0 && crashes > 0, "something never happens");
+        assert!(stale > 0 && repeated > 0 && scheduled > 0 && crashes > 0 && rekeyed > 0, "something never happens");
     }
 }
 

@@ -38,7 +38,7 @@ mod scripts;
 mod table;
 // The same rustls configurations as in raft's own tests.
 #[cfg(chancery_sim)]
-#[path = "../../../raft/tests/common/tls.rs"]
+#[path = "../../../raft/tests/it/common/tls.rs"]
 #[allow(unreachable_pub, clippy::unwrap_used, reason = "shared with raft's own tests")]
 mod tls;
 #[cfg(chancery_sim)]

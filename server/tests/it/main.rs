@@ -1,0 +1,12 @@
+//! Nodes over real sockets and files, in one binary.
+
+mod backup;
+mod cluster;
+mod destroy;
+mod disk_full;
+mod fence;
+mod openings;
+mod promises;
+mod reads;
+mod rekey;
+mod support;

@@ -1,0 +1,11 @@
+//! The state machine from outside, in one binary.
+
+mod common;
+mod destroy;
+mod ledger;
+mod machine;
+mod members;
+mod restore;
+mod root_keys;
+mod snapshot;
+mod time;

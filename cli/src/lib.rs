@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod output;
 mod passphrase;
+mod private_memory;
 mod progress;
 mod receipts;
 mod values;

@@ -4,8 +4,10 @@
 //! random nonces under a long-lived key: either the key is derived for one message and the nonce is zero, or the key is
 //! derived for one writer and the nonce is that writer's counter. Formats that face an attacker who may choose keys add
 //! a commitment of their own (`kms`).
+//!
+//! AWS-LC's, because it wipes an expanded key, whose first bytes are the key itself, when it lets it go.
 
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{TooLong, Unverified};
 

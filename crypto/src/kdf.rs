@@ -1,8 +1,11 @@
 //! HKDF (RFC 5869) with SHA-512: many keys from one secret.
 //!
 //! For secrets of full entropy only; a passphrase goes through [`crate::password`] first.
+//!
+//! AWS-LC's, because it wipes what it has put on the stack and the heap on the way: the root key and all that is below it
+//! pass through here, and what is left behind in ordinary memory could be swapped or dumped.
 
-use ring::hkdf;
+use aws_lc_rs::hkdf;
 
 use crate::{Secret, TooLong};
 

@@ -4,8 +4,8 @@
 //! key wrapping, sealed boxes (X25519), files to offline recipients (age), secret sharing, ECDSA P-256, argon2id and the TLS provider. Each choice has a comment that says why it is safe there.
 //!
 //! It does not know what a key is for: formats, lifetimes and policy live in `kms`, `ca` and `server`. It performs no I/O
-//! and reads no clock. The expanded key schedules inside `ring` live for the length of the value that holds them and are
-//! not wiped by it; the secrets they come from are.
+//! and reads no clock. What AWS-LC expands and leaves on the way (AES-GCM, HKDF, HMAC, X25519) is wiped by it; an ECDSA key
+//! inside `ring` lives for the length of the value that holds it and is not wiped, while the bytes that it comes from are.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod aead;

@@ -50,9 +50,10 @@ impl LockedSecret {
     pub fn new(bytes: &[u8; SLOT_BYTES]) -> Result<Self, LockError> {
         let mut arena = arena();
         let secret = arena.take()?;
+        // Copied from place to place: a value that is written could lie on the stack on its way.
         // SAFETY: the slot lies in a live mapping, is aligned (align 1), and its bit was just set under the lock, so that
         // nothing else reads or writes it.
-        unsafe { secret.bytes.write(*bytes) };
+        unsafe { secret.bytes.copy_from_nonoverlapping(NonNull::from(bytes), 1) };
         Ok(secret)
     }
 

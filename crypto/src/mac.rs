@@ -2,7 +2,7 @@
 //!
 //! The message is given in parts that are simply joined: a caller whose parts have no fixed length puts their lengths in.
 
-use ring::hmac;
+use aws_lc_rs::hmac;
 
 use crate::Unverified;
 

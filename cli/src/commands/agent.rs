@@ -33,6 +33,7 @@ pub(crate) struct AgentArgs {
 
 /// Runs the agent until it is told to stop.
 pub(crate) async fn run(args: AgentArgs, context: &Context) -> Result<(), Failure> {
+    crate::private_memory::keep()?;
     super::server::start_logging(&args.log_level, super::server::LogShape::Text)?;
     let join_token = args.join_token_file.as_deref().map(read_token).transpose()?;
     let config = agent::Config {

@@ -173,6 +173,7 @@ fn list_here(dir: &Path, context: &Context) -> Result<(), Failure> {
 }
 
 async fn verify(path: PathBuf, opening: Opening, origin: Origin, context: &Context) -> Result<(), Failure> {
+    crate::private_memory::keep()?;
     let pinned = origin.pinned(context)?;
     let bytes = std::fs::metadata(&path).map(|metadata| metadata.len());
     let progress = Progress::new(bytes.ok());

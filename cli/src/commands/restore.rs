@@ -84,6 +84,7 @@ impl Show for RestoredView {
 
 /// Restores. Ctrl-C leaves the data folder as it was.
 pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Failure> {
+    crate::private_memory::keep()?;
     let RestoreArgs { backup, opening, origin, node, shares, compromised, seen_generation } = args;
     let pinned = origin.pinned(context)?;
     let config = node.load(Settings::default())?;

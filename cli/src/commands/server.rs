@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::private_memory;
 
 /// Arguments of `server`; each is also a setting of the file and, as CHANCERY_…, of the environment.
 #[derive(Args, Debug)]
@@ -98,6 +99,7 @@ pub(crate) enum LogShape {
 
 /// Runs the node.
 pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
+    private_memory::keep()?;
     let until_stdin_closes = args.until_stdin_closes;
     let join = args.join.as_deref().map(super::agent::read_token).transpose()?;
     let format = args.log_format.map(|shape| match shape {

@@ -11,6 +11,7 @@ mod canary;
 mod errors;
 mod kill;
 mod membership;
+mod memory;
 mod restart;
 mod rolling;
 mod support;

@@ -1,8 +1,10 @@
 //! A cluster of processes and the operators that use it.
 
+pub(crate) mod memory;
 mod node;
 mod operator;
 mod search;
+pub(crate) mod secrets;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

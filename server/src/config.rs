@@ -3,12 +3,16 @@
 //! Every setting is a row of [`Settings`]: the file, the environment and the flags all fill the same shape, and
 //! [`Config`] is that shape with nothing missing. A typo is an error that names the line and what was expected.
 
+mod token;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crypto::recipients::{RECIPIENTS_MAX, Recipient};
 use serde::Deserialize;
+
+pub use token::{TokenConfig, TokenPlace, TokenSettings};
 
 /// Our own words at `info`; the libraries under us only when something is wrong.
 const LOG_LEVEL_DEFAULT: &str = "info,openraft=error,chunked_wal=warn,raft_log=warn,sled=warn";
@@ -52,11 +56,13 @@ pub struct Listener {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SealSettings {
-    /// `file` (development only: the key lies beside the data), `passphrase` or `shamir`.
+    /// `file` (development only: the key lies beside the data), `passphrase`, `shamir` or `pkcs11`.
     #[serde(rename = "type")]
     pub kind: Option<SealKind>,
     /// The passphrase seal reads its passphrase here at start; without it the node waits for `chancery seal unseal`.
     pub passphrase_file: Option<PathBuf>,
+    /// The token of the pkcs11 seal.
+    pub pkcs11: TokenSettings,
 }
 
 /// The seals there are.
@@ -70,6 +76,8 @@ pub enum SealKind {
     Passphrase,
     /// A key in shares, some of which have to meet.
     Shamir,
+    /// A key in a token.
+    Pkcs11,
 }
 
 /// The audit log's room on the disk.
@@ -130,6 +138,8 @@ pub struct Config {
     pub seal: SealKind,
     /// Where the passphrase seal reads its passphrase at start.
     pub passphrase_file: Option<PathBuf>,
+    /// The token of the pkcs11 seal, whichever seal the node was made with.
+    pub token: Option<TokenConfig>,
     /// Bytes kept free for audit records when the disk is full.
     pub audit_reserve_bytes: u64,
     /// Backups.
@@ -198,6 +208,9 @@ pub enum ConfigError {
         "a passphrase file was given, but the seal is `file`: set `seal.type` to \"passphrase\" (--seal passphrase)"
     )]
     PassphraseWithoutSeal,
+    /// The token is not said whole.
+    #[error("the token of the pkcs11 seal (`[seal.pkcs11]`): {0}")]
+    Token(String),
     /// Backups cannot be made as it is said.
     #[error("backups: {0}")]
     Backup(String),
@@ -255,6 +268,8 @@ impl Settings {
             seal: SealSettings {
                 kind: typed("CHANCERY_SEAL_TYPE", lookup("CHANCERY_SEAL_TYPE"))?,
                 passphrase_file: lookup("CHANCERY_SEAL_PASSPHRASE_FILE").map(PathBuf::from),
+                pkcs11: TokenSettings::from_variables(&lookup)
+                    .map_err(|reason| ConfigError::Variable { name: token::SLOT_VARIABLE, reason })?,
             },
             audit: AuditSettings {
                 reserve_bytes: lookup("CHANCERY_AUDIT_RESERVE_BYTES").map(|text| whole_number(&text)).transpose()?,
@@ -285,6 +300,7 @@ impl Settings {
             seal: SealSettings {
                 kind: over.seal.kind.or(seal.kind),
                 passphrase_file: over.seal.passphrase_file.or(seal.passphrase_file),
+                pkcs11: seal.pkcs11.overridden_by(over.seal.pkcs11),
             },
             audit: AuditSettings { reserve_bytes: over.audit.reserve_bytes.or(audit.reserve_bytes) },
             backup: BackupSettings {
@@ -378,6 +394,10 @@ impl Config {
         if kind != SealKind::Passphrase && seal.passphrase_file.is_some() {
             return Err(ConfigError::PassphraseWithoutSeal);
         }
+        let token = seal.pkcs11.resolve().map_err(ConfigError::Token)?;
+        if kind == SealKind::Pkcs11 && token.is_none() {
+            return Err(ConfigError::Token("nothing is said of it, and the seal is `pkcs11`".to_owned()));
+        }
         Ok(Self {
             data_dir: data_dir.ok_or(ConfigError::NoDataDir)?,
             api: api.resolve(([0, 0, 0, 0], 7443)),
@@ -385,6 +405,7 @@ impl Config {
             health: health.resolve(([127, 0, 0, 1], 7445)),
             seal: kind,
             passphrase_file: seal.passphrase_file,
+            token,
             audit_reserve_bytes: audit.reserve_bytes.unwrap_or(types::limits::AUDIT_RESERVE_BYTES),
             backup: backup.resolve()?,
             log_level: log.level.unwrap_or_else(|| LOG_LEVEL_DEFAULT.to_owned()),
@@ -441,6 +462,8 @@ mod tests {
         assert!(backup.folder.is_some() && backup.every.is_some() && backup.keep.is_some());
         assert!(backup.clone().resolve().is_ok_and(|backup| !backup.recipients.is_empty()));
         assert!(data_dir.is_some() && seal.kind.is_some() && seal.passphrase_file.is_some());
+        let token = seal.pkcs11.clone();
+        assert!(token.slot.is_none() && token.key.is_some() && token.resolve().is_ok_and(|token| token.is_some()));
         assert!(log.level.is_some() && log.format.is_some() && audit.reserve_bytes.is_some());
         for port in [&api, &peer] {
             assert!(port.listen.is_some() && port.advertise.is_some());
@@ -475,6 +498,16 @@ mod tests {
     fn a_passphrase_for_the_file_seal_is_refused() {
         let settings = Settings::from_toml("data_dir = \"/d\"\n[seal]\npassphrase_file = \"/p\"\n").expect("valid");
         assert!(matches!(Config::resolve(settings), Err(ConfigError::PassphraseWithoutSeal)));
+    }
+
+    #[test]
+    fn the_pkcs11_seal_needs_a_token() {
+        let settings = |text: &str| Settings::from_toml(&format!("data_dir = \"/d\"\n{text}")).expect("valid");
+        let bare = Config::resolve(settings("[seal]\ntype = \"pkcs11\"\n"));
+        assert!(matches!(bare, Err(ConfigError::Token(_))));
+        let whole = "[seal.pkcs11]\nmodule = \"/lib/token.so\"\ntoken = \"kms\"\npin_file = \"/run/pin\"\n";
+        let beside = Config::resolve(settings(whole)).expect("resolves");
+        assert!(beside.seal == SealKind::File && beside.token.is_some(), "beside another seal");
     }
 
     #[test]

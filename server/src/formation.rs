@@ -29,7 +29,7 @@ use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
 use crate::opening::{Opened, OpeningError, open_raft};
 use crate::root::{FIRST_EPOCH, Root};
-use crate::seal::{self, NewSeal, Offer, Place, SealError};
+use crate::seal::{self, NewSeal, Offer, SealError};
 use crate::wire::{name, time};
 
 /// The number of the node that forms the cluster.
@@ -68,12 +68,13 @@ pub(crate) async fn form(node: &Arc<Node>, mut request: InitRequest) -> Result<I
     let (with, shares) = match node.config.seal {
         SealKind::File => (NewSeal::File, Vec::new()),
         SealKind::Passphrase => (NewSeal::Passphrase(passphrase.expose()), Vec::new()),
+        SealKind::Pkcs11 => (NewSeal::Pkcs11, Vec::new()),
         SealKind::Shamir => {
             let (quorum, shares) = draw_shares(cluster, seal_threshold, seal_shares)?;
             (NewSeal::Quorum(quorum), shares)
         }
     };
-    seal::seal(&node.folder, with, cluster, &root).map_err(|error| refused(&error))?;
+    seal::seal(node.seal_place(cluster), with, &root).map_err(|error| refused(&error))?;
     let first = First { cluster, trust_domain, operator, operator_spki: ca::spki_hash(&operator_spki) };
     let core = open_first(node, first.clone(), root).await.map_err(|error| internal(&error))??;
     let state = core.state();
@@ -97,13 +98,16 @@ fn check_seal(kind: SealKind, passphrase: &SecretBytes, shares: u32, threshold: 
         SealKind::File if !passphrase.is_empty() => {
             "this node has the file seal, which takes no passphrase: start it with the passphrase seal first"
         }
+        SealKind::Pkcs11 if !passphrase.is_empty() => {
+            "this node has the pkcs11 seal, which takes no passphrase: start it with the passphrase seal first"
+        }
         SealKind::Shamir if !passphrase.is_empty() => {
             "this node has the shamir seal, which takes no passphrase: start it with the passphrase seal first"
         }
         SealKind::Shamir if shares == 0 => {
             "this node has the shamir seal: say where its shares go, `chancery init --seal-shares-dir DIR`"
         }
-        SealKind::File | SealKind::Passphrase if shares != 0 || threshold != 0 => {
+        SealKind::File | SealKind::Passphrase | SealKind::Pkcs11 if shares != 0 || threshold != 0 => {
             "this node's seal has no shares: start it with the shamir seal first"
         }
         _ => return Ok(()),
@@ -319,7 +323,7 @@ fn bring_share(
     let met = shares.take(&quorum.id);
     let numbers: Vec<_> = met.iter().map(|share| share.index.to_string()).collect();
     let key = quorum.combine(&met).map_err(|_| refused(&SealError::DoesNotOpen))?;
-    let place = Place { folder: &node.folder, cluster };
+    let place = node.seal_place(cluster);
     let opened = seal::unseal(&record, place, Offer::Private(&key)).map_err(|error| refused(&error))?;
     Ok(Some((opened.roots, format!("seal {}, shares {}", opened.slot, numbers.join(", ")))))
 }
@@ -390,7 +394,7 @@ async fn open_roots(
 ) -> Result<(Vec<Root>, String), Refusal> {
     let record = seal::read(&node.folder).map_err(|error| refused(&error))?;
     let record = record.ok_or_else(no_seal_file)?;
-    let only_shares = !record.has("file") && !record.has("passphrase");
+    let only_shares = !["file", "passphrase", "pkcs11"].iter().any(|kind| record.has(kind));
     if let Some(quorum) = record.quorum().filter(|_| passphrase.is_empty() && only_shares) {
         let text =
             format!("this node's seal needs {} shares: `chancery seal unseal --share-file FILE`", quorum.threshold);
@@ -400,7 +404,7 @@ async fn open_roots(
     let node = Arc::clone(node);
     // argon2id takes its time and its memory: not on a thread that answers others.
     let opened = tokio::task::spawn_blocking(move || {
-        let place = Place { folder: &node.folder, cluster };
+        let place = node.seal_place(cluster);
         let offer = match passphrase.is_empty() {
             true => Offer::Nothing,
             false => Offer::Passphrase(passphrase.expose()),
@@ -454,7 +458,9 @@ pub(crate) fn read_passphrase(path: &Path) -> Result<SecretBytes, Refusal> {
 /// A refusal that tells a wrong passphrase from a broken disk.
 pub(crate) fn refused(error: &SealError) -> Refusal {
     match error {
-        SealError::DoesNotOpen | SealError::Share(_) => Refusal::new(Reason::UnsealFailed, error.to_string()),
+        SealError::DoesNotOpen | SealError::Share(_) | SealError::Token(_) | SealError::NoToken => {
+            Refusal::new(Reason::UnsealFailed, error.to_string())
+        }
         SealError::PassphraseMissing | SealError::PassphraseTooShort | SealError::NoShares | SealError::NoQuorum => {
             Refusal::new(Reason::InvalidArgument, error.to_string())
         }

@@ -80,9 +80,10 @@ pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphr
     let with = match node.config.seal {
         SealKind::File => NewSeal::File,
         SealKind::Passphrase => NewSeal::Passphrase(passphrase),
+        SealKind::Pkcs11 => NewSeal::Pkcs11,
         SealKind::Shamir => NewSeal::Quorum(quorum.ok_or_else(|| invalid(&SealError::NoQuorum))?),
     };
-    seal::seal(&node.folder, with, membership.cluster(), &root)
+    seal::seal(node.seal_place(membership.cluster()), with, &root)
         .map_err(|error| Refusal::new(Reason::UnsealFailed, error.to_string()))?;
     Ok(root)
 }

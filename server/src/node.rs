@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{Action, NodeId, Reason, Refusal};
+use types::{Action, ClusterId, NodeId, Reason, Refusal};
 
 use crate::config::Config;
 use crate::core::Core;
@@ -23,7 +23,7 @@ use crate::lease::Clocks;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::request::strangers::Strangers;
-use crate::seal::Shares;
+use crate::seal::{Place, Shares};
 use crate::sealed_port::SealedPort;
 
 /// A running node.
@@ -126,6 +126,16 @@ impl Node {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where its seals find what they need.
+    pub(crate) fn seal_place(&self, cluster: ClusterId) -> Place<'_> {
+        Place { folder: &self.folder, cluster, token: self.config.token.as_ref() }
+    }
+
+    /// It does not open by itself after all: somebody has to come.
+    pub(crate) fn waits_for_somebody(&self) {
+        self.starting.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn turn(&self, phase: Phase) {

@@ -11,7 +11,7 @@ use crypto::sign::P256Signer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use types::Refusal;
+use types::{Reason, Refusal};
 
 use crate::api::{admin_routes, api_routes};
 use crate::config::{Config, SealKind};
@@ -171,14 +171,14 @@ impl Opens {
     fn of(config: &Config, folder: &Folder) -> Self {
         let record = seal::read(folder).ok().flatten();
         let has = |kind: &str| record.as_ref().is_some_and(|record| record.has(kind));
-        let (file, passphrase) = match (&record, config.seal) {
-            (Some(_), _) => (has("file"), has("passphrase")),
+        let (by_itself, passphrase) = match (&record, config.seal) {
+            (Some(_), _) => (has("file") || has("pkcs11") && config.token.is_some(), has("passphrase")),
             // A node that was just admitted is sealed for those who hold the shares, without them.
-            (None, SealKind::File | SealKind::Shamir) => (true, false),
+            (None, SealKind::File | SealKind::Shamir | SealKind::Pkcs11) => (true, false),
             (None, SealKind::Passphrase) => (false, true),
         };
         match &config.passphrase_file {
-            _ if file => Self::ByItself,
+            _ if by_itself => Self::ByItself,
             Some(path) if passphrase => Self::WithPassphrase(path.clone()),
             _ => Self::WhenAsked,
         }
@@ -206,7 +206,22 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
         }
     };
     // The seal opens by itself: whoever started the process has unsealed it.
-    formation::unseal(node, Brought::Passphrase(passphrase), types::Principal::LocalAdmin).await
+    let opened = formation::unseal(node, Brought::Passphrase(passphrase), types::Principal::LocalAdmin).await;
+    match opened {
+        // A token may be away for a while, and one that is asked over and over with a wrong PIN locks itself.
+        Err(refusal) if waits_for_token(node, &refusal) => {
+            tracing::error!(%refusal, "this node stays sealed: `chancery seal unseal` on its machine asks the token again");
+            node.waits_for_somebody();
+            Ok(())
+        }
+        opened => opened,
+    }
+}
+
+fn waits_for_token(node: &Node, refusal: &Refusal) -> bool {
+    let record = seal::read(&node.folder).ok().flatten();
+    let asks = record.map_or(node.config.seal == SealKind::Pkcs11, |record| record.has("pkcs11"));
+    asks && refusal.reason == Reason::UnsealFailed
 }
 
 async fn serve(node: Arc<Node>, api: TcpListener, health_listener: TcpListener) -> Result<(), RunError> {

@@ -86,6 +86,8 @@ pub(crate) enum Seal {
     Passphrase,
     /// A key split into shares, some of which have to meet
     Shamir,
+    /// A key in the token that the configuration names under `[seal.pkcs11]`
+    Pkcs11,
 }
 
 /// Shapes of the log.
@@ -184,13 +186,14 @@ impl NodeArgs {
             Seal::File => SealKind::File,
             Seal::Passphrase => SealKind::Passphrase,
             Seal::Shamir => SealKind::Shamir,
+            Seal::Pkcs11 => SealKind::Pkcs11,
         });
         Settings {
             data_dir: self.data_dir,
             api: Listener { listen: api_listen, advertise: api_advertise },
             peer: Listener { listen: peer_listen, advertise: peer_advertise },
             health: Listener { listen: health_listen, advertise: None },
-            seal: SealSettings { kind, passphrase_file: self.seal_passphrase_file },
+            seal: SealSettings { kind, passphrase_file: self.seal_passphrase_file, ..SealSettings::default() },
             ..Settings::default()
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chancery_client::api::request_id;
 use chancery_client::proto::cluster::v1::add_seal_request::Seal;
-use chancery_client::proto::cluster::v1::{AddSealRequest, DropSealRequest, FileSeal, PassphraseSeal};
+use chancery_client::proto::cluster::v1::{AddSealRequest, DropSealRequest, FileSeal, PassphraseSeal, Pkcs11Seal};
 use clap::{Args, ValueEnum};
 use types::limits::SEAL_SHARES_MAX;
 
@@ -43,6 +43,8 @@ enum Kind {
     Shamir,
     /// A passphrase of at least 12 characters
     Passphrase,
+    /// A key in the token that each node's configuration names under `[seal.pkcs11]`
+    Pkcs11,
     /// A key file beside the data: for development only
     File,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn add(args: AddArgs, context: &Context) -> Result<(), Failure>
     let client = context.client().await?;
     let seal = match args.kind {
         Kind::File => Seal::File(FileSeal {}),
+        Kind::Pkcs11 => Seal::Pkcs11(Pkcs11Seal {}),
         Kind::Passphrase => {
             let words = passphrase::new(args.seal_passphrase_file.as_deref(), "new passphrase of the seal: ");
             let words = words.map_err(|why| Failure::new(Exit::Denied, why))?;

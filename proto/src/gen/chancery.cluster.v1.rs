@@ -829,7 +829,7 @@ pub struct SealSlot {
 pub struct AddSealRequest {
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
-    #[prost(oneof = "add_seal_request::Seal", tags = "1, 2, 3")]
+    #[prost(oneof = "add_seal_request::Seal", tags = "1, 2, 3, 5")]
     pub seal: ::core::option::Option<add_seal_request::Seal>,
 }
 /// Nested message and enum types in `AddSealRequest`.
@@ -843,10 +843,15 @@ pub mod add_seal_request {
         Passphrase(super::PassphraseSeal),
         #[prost(message, tag = "3")]
         Shamir(super::ShamirSeal),
+        /// A key in the token that the node's own configuration names.
+        #[prost(message, tag = "5")]
+        Pkcs11(super::Pkcs11Seal),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileSeal {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pkcs11Seal {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct PassphraseSeal {

@@ -164,6 +164,7 @@ fn name_of(record: Option<&seal::SealRecord>, node: &Node) -> String {
         SealKind::File => "file",
         SealKind::Passphrase => "passphrase",
         SealKind::Shamir => "shamir",
+        SealKind::Pkcs11 => "pkcs11",
     };
     record.map_or_else(|| configured.to_owned(), seal::SealRecord::kinds)
 }

@@ -34,6 +34,7 @@ impl Query for wire::AddSealRequest {
                 ("passphrase", Addition::Passphrase(SecretBytes::from_vec(seal.passphrase)))
             }
             Some(Seal::Shamir(seal)) => ("shamir", Addition::Quorum(Quorum::from_wire(&seal)?)),
+            Some(Seal::Pkcs11(wire::Pkcs11Seal {})) => ("pkcs11", Addition::Pkcs11),
             None => return Err(Refusal::new(Reason::InvalidArgument, "`seal` is missing: say which kind to add")),
         };
         let held = desk.core.keyring.roots();

@@ -28,7 +28,7 @@ use crate::formation;
 use crate::membership::{Membership, write_members};
 use crate::root::Root;
 use crate::run::IDENTITY_FILE;
-use crate::seal::{self, NewSeal};
+use crate::seal::{self, NewSeal, Place};
 
 /// What to restore, and into what.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ fn passphrase(config: &Config, has_shares: bool) -> Result<SecretBytes, BackupEr
         (SealKind::Shamir, _, false) => {
             Err(settings("the shamir seal needs a place for its shares: --seal-shares-dir"))
         }
-        (SealKind::File | SealKind::Passphrase, _, true) => {
+        (SealKind::File | SealKind::Passphrase | SealKind::Pkcs11, _, true) => {
             Err(settings("only the shamir seal has shares: --seal shamir"))
         }
         (SealKind::Passphrase, None, _) => Err(settings("the passphrase seal needs --seal-passphrase-file")),
@@ -244,9 +244,11 @@ fn write_seal(
             let (quorum, shares) = seal::draw(cluster, threshold, shares).map_err(|error| failed(&error))?;
             (NewSeal::Quorum(quorum), shares)
         }
+        (SealKind::Pkcs11, _) => (NewSeal::Pkcs11, Vec::new()),
         _ => (NewSeal::File, Vec::new()),
     };
-    seal::seal(folder, with, cluster, root).map_err(|error| failed(&error))?;
+    let place = Place { folder, cluster, token: order.config.token.as_ref() };
+    seal::seal(place, with, root).map_err(|error| failed(&error))?;
     Ok(shares)
 }
 

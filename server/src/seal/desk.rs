@@ -28,6 +28,8 @@ pub(crate) enum Addition {
     Passphrase(crypto::SecretBytes),
     /// Shares that somebody has.
     Quorum(Quorum),
+    /// A key in the node's token.
+    Pkcs11,
 }
 
 impl SealDesk {
@@ -115,11 +117,16 @@ impl SealDesk {
             return Err(SealError::SecondFile);
         }
         let drawing = Arc::clone(node);
-        // argon2id takes its time and its memory: not on a thread that answers others.
-        let drawn = tokio::task::spawn_blocking(move || match &addition {
-            Addition::File => NewSeal::File.draw(&drawing.folder),
-            Addition::Passphrase(words) => NewSeal::Passphrase(words.expose()).draw(&drawing.folder),
-            Addition::Quorum(quorum) => NewSeal::Quorum(quorum.clone()).draw(&drawing.folder),
+        let cluster = self.look(SealRecord::cluster).await;
+        // argon2id takes its time and its memory, and a token its time: not on a thread that answers others.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let with = match &addition {
+                Addition::File => NewSeal::File,
+                Addition::Passphrase(words) => NewSeal::Passphrase(words.expose()),
+                Addition::Quorum(quorum) => NewSeal::Quorum(quorum.clone()),
+                Addition::Pkcs11 => NewSeal::Pkcs11,
+            };
+            with.draw(drawing.seal_place(cluster))
         });
         let drawn = drawn.await.map_err(|_| SealError::DoesNotOpen)??;
         let held = held.iter().map(AsRef::as_ref);

@@ -8,10 +8,12 @@ mod desk;
 mod file;
 mod hex;
 mod passphrase;
+mod pkcs11;
 mod record;
 mod shamir;
 mod shares;
 mod slot;
+mod token;
 
 pub(crate) use desk::{Addition, SealDesk};
 pub(crate) use record::{Opened, SealRecord, Slot};
@@ -45,6 +47,12 @@ pub(crate) enum SealError {
     /// A share that was brought is not one of this seal's.
     #[error(transparent)]
     Share(#[from] shamir::ShareRefused),
+    /// The settings name no token.
+    #[error("this node has no token for a pkcs11 seal: name one under `[seal.pkcs11]` in its configuration")]
+    NoToken,
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] token::TokenError),
     /// Shares for a seal that has none.
     #[error("this node's seal takes no shares")]
     NoShares,
@@ -99,14 +107,17 @@ pub(crate) enum NewSeal<'a> {
     Passphrase(&'a [u8]),
     /// The public half of a key that was split.
     Quorum(Quorum),
+    /// A key in the token that the settings name.
+    Pkcs11,
 }
 
 impl NewSeal<'_> {
-    fn draw(self, folder: &Folder) -> Result<Parameters, SealError> {
+    fn draw(self, place: Place<'_>) -> Result<Parameters, SealError> {
         Ok(match self {
-            NewSeal::File => Parameters::File(file::FileSeal::draw(folder)?),
+            NewSeal::File => Parameters::File(file::FileSeal::draw(place.folder)?),
             NewSeal::Passphrase(words) => Parameters::Passphrase(passphrase::PassphraseSeal::draw(words)?),
             NewSeal::Quorum(quorum) => Parameters::Shamir { quorum },
+            NewSeal::Pkcs11 => Parameters::Pkcs11(pkcs11::Pkcs11Seal::draw(place)?),
         })
     }
 }
@@ -115,10 +126,10 @@ impl NewSeal<'_> {
 ///
 /// # Errors
 /// When the seal needs what it was not given, or the disk refuses.
-pub(crate) fn seal(folder: &Folder, with: NewSeal<'_>, cluster: ClusterId, root: &Root) -> Result<(), SealError> {
-    let mut record = SealRecord::new(cluster);
-    record.add(with.draw(folder)?, [root], None)?;
-    folder.write_json(SEAL_FILE, &record)?;
+pub(crate) fn seal(place: Place<'_>, with: NewSeal<'_>, root: &Root) -> Result<(), SealError> {
+    let mut record = SealRecord::new(place.cluster);
+    record.add(with.draw(place)?, [root], None)?;
+    place.folder.write_json(SEAL_FILE, &record)?;
     Ok(())
 }
 
@@ -128,7 +139,7 @@ pub(crate) fn seal(folder: &Folder, with: NewSeal<'_>, cluster: ClusterId, root:
 /// When the passphrase is missing or too short.
 pub(crate) fn check_passphrase(kind: SealKind, passphrase: &[u8]) -> Result<(), SealError> {
     match kind {
-        SealKind::File | SealKind::Shamir => Ok(()),
+        SealKind::File | SealKind::Shamir | SealKind::Pkcs11 => Ok(()),
         SealKind::Passphrase => passphrase::check(passphrase),
     }
 }
@@ -141,7 +152,8 @@ pub(crate) fn unseal(record: &SealRecord, place: Place<'_>, offer: Offer<'_>) ->
     if record.cluster() != place.cluster {
         return Err(SealError::OtherCluster { found: record.cluster(), expected: place.cluster });
     }
-    if matches!(offer, Offer::Nothing) && !record.has("file") && record.has("passphrase") {
+    let asks_for_nothing = record.has("file") || record.has("pkcs11");
+    if matches!(offer, Offer::Nothing) && !asks_for_nothing && record.has("passphrase") {
         return Err(SealError::PassphraseMissing);
     }
     record.open(place, offer)
@@ -161,17 +173,21 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId([3; 16]);
 
+    fn place(folder: &Folder) -> Place<'_> {
+        Place { folder, cluster: CLUSTER, token: None }
+    }
+
     fn sealed(with: NewSeal<'_>) -> (tempfile::TempDir, Folder, Root) {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = Root::draw(1).expect("locks");
-        seal(&folder, with, CLUSTER, &root).expect("seals");
+        seal(place(&folder), with, &root).expect("seals");
         (temporary, folder, root)
     }
 
     fn open(folder: &Folder, offer: Offer<'_>) -> Result<[u8; 32], SealError> {
         let record = read(folder).expect("reads").expect("is there");
-        let opened = unseal(&record, Place { folder, cluster: CLUSTER }, offer)?;
+        let opened = unseal(&record, place(folder), offer)?;
         Ok(*opened.roots.last().expect("a root").dangerous_bytes())
     }
 
@@ -208,7 +224,7 @@ mod tests {
         assert!(matches!(open(&folder, Offer::Passphrase(b"correct horse batterz")), Err(SealError::DoesNotOpen)));
         assert!(matches!(open(&folder, Offer::Nothing), Err(SealError::PassphraseMissing)));
         let record = read(&folder).expect("reads").expect("is there");
-        let elsewhere = Place { folder: &folder, cluster: ClusterId([4; 16]) };
+        let elsewhere = Place { cluster: ClusterId([4; 16]), ..place(&folder) };
         let refused = unseal(&record, elsewhere, Offer::Passphrase(b"correct horse battery")).map(drop);
         assert!(matches!(refused, Err(SealError::OtherCluster { .. })));
     }
@@ -229,7 +245,7 @@ mod tests {
         let temporary = crate::folder::tests::temporary();
         let folder = Folder::open(temporary.path()).expect("opens");
         let root = Root::draw(1).expect("locks");
-        let refused = seal(&folder, NewSeal::Passphrase(b"short"), CLUSTER, &root);
+        let refused = seal(place(&folder), NewSeal::Passphrase(b"short"), &root);
         assert!(matches!(refused, Err(SealError::PassphraseTooShort)));
         assert!(read(&folder).expect("reads").is_none());
     }

@@ -157,8 +157,18 @@ impl SealRecord {
         if self.version != VERSION {
             return Err(SealError::DoesNotOpen);
         }
+        let mut asked_in_vain = None;
         for slot in &self.slots {
-            let Some(key) = slot.parameters.private_key(place, offer)? else { continue };
+            let key = match slot.parameters.private_key(place, offer) {
+                Ok(Some(key)) => key,
+                Ok(None) => continue,
+                // Another of the seals may give way.
+                Err(error @ (SealError::Token(_) | SealError::NoToken)) => {
+                    asked_in_vain = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let opened: Option<Vec<_>> = slot.roots.iter().map(|root| root.open(place.cluster, &key)).collect();
             let Some(opened) = opened.filter(|roots| !roots.is_empty()) else { continue };
             let roots = opened.iter().map(|(epoch, key)| Root::new(*epoch, key)).collect::<Result<Vec<_>, _>>()?;
@@ -168,7 +178,7 @@ impl SealRecord {
             }
             return Ok(Opened { roots, kind: slot.parameters.kind(), slot: slot.id });
         }
-        Err(SealError::DoesNotOpen)
+        Err(asked_in_vain.unwrap_or(SealError::DoesNotOpen))
     }
 
     /// Adds a seal that opens these root keys; returns its number, or that of the seal which the same request added before.

@@ -40,7 +40,7 @@ impl Stage {
         // Through the file's form, as after a crash.
         let stored = serde_json::to_vec(&self.record).expect("encodes");
         let record: SealRecord = serde_json::from_slice(&stored).expect("decodes");
-        let opened = record.open(Place { folder: &self.folder, cluster: CLUSTER }, offer);
+        let opened = record.open(Place { folder: &self.folder, cluster: CLUSTER, token: None }, offer);
         opened.map_or_else(|_| Vec::new(), |opened| opened.roots.iter().map(|root| root.epoch).collect())
     }
 

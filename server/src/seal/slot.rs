@@ -9,7 +9,9 @@ use types::ClusterId;
 use super::SealError;
 use super::file::FileSeal;
 use super::passphrase::PassphraseSeal;
+use super::pkcs11::Pkcs11Seal;
 use super::shamir::Quorum;
+use crate::config::TokenConfig;
 use crate::folder::Folder;
 
 /// A kind of seal.
@@ -35,6 +37,8 @@ pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Folder,
     /// Its cluster.
     pub(crate) cluster: ClusterId,
+    /// The token that its settings name.
+    pub(crate) token: Option<&'a TokenConfig>,
 }
 
 /// What opens a seal.
@@ -56,6 +60,8 @@ pub(crate) enum Parameters {
     File(FileSeal),
     /// Derived from a passphrase.
     Passphrase(PassphraseSeal),
+    /// Opened by a token.
+    Pkcs11(Pkcs11Seal),
     /// Put together from shares.
     Shamir {
         /// Which shares, and how many.
@@ -68,6 +74,7 @@ impl Parameters {
         match self {
             Self::File(seal) => seal,
             Self::Passphrase(seal) => seal,
+            Self::Pkcs11(seal) => seal,
             Self::Shamir { quorum } => quorum,
         }
     }

@@ -34,6 +34,7 @@ const FENCES: &[(&str, &str)] = &[
     ("argon2", "crypto"),
     ("age", "crypto"),
     ("blahaj", "crypto"),
+    ("cryptoki", "server"),
     ("openraft", "raft"),
     ("raft-log", "raft"),
     ("sled", "server"),

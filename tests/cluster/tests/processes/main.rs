@@ -15,3 +15,4 @@ mod memory;
 mod restart;
 mod rolling;
 mod support;
+mod token;

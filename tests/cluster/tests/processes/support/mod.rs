@@ -5,6 +5,7 @@ mod node;
 mod operator;
 mod search;
 pub(crate) mod secrets;
+pub(crate) mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -19,6 +20,7 @@ use types::{ClusterId, Reason, SpkiHash};
 pub(crate) use node::{Node, command};
 pub(crate) use operator::Operator;
 pub(crate) use search::{Needles, files_under};
+use token::Token;
 
 /// How long anything that must come about may take. Generous: the machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) log_level: &'static str,
     /// The seal is one of passphrase when there is one.
     pub(crate) passphrase: Option<&'static str>,
+    /// The seal is a token when there is one.
+    pub(crate) token: Option<&'static Token>,
 }
 
 /// A running cluster. Its processes end and its folder goes with it.
@@ -46,7 +50,7 @@ pub(crate) struct Cluster {
 
 impl Plan {
     pub(crate) const fn of(nodes: usize) -> Self {
-        Self { nodes, log_level: "info", passphrase: None }
+        Self { nodes, log_level: "info", passphrase: None, token: None }
     }
 }
 

@@ -85,11 +85,23 @@ impl Node {
         assert!(self.child.is_none(), "runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("opens the log");
         let listen = |port: u16| format!("127.0.0.1:{port}");
-        let child = command()
-            .arg("server")
+        let mut node = command();
+        let seal = match (self.plan.token, self.plan.passphrase) {
+            (Some(token), _) => {
+                node.env("SOFTHSM2_CONF", &token.store);
+                "pkcs11"
+            }
+            (None, Some(_)) => "passphrase",
+            (None, None) => "file",
+        };
+        node.arg("server");
+        if let Some(token) = self.plan.token {
+            node.arg("--config").arg(&token.settings);
+        }
+        let child = node
             .args(["--api-listen", &listen(self.ports[0]), "--peer-listen", &listen(self.ports[1])])
             .args(["--health-listen", &listen(self.ports[2])])
-            .args(["--seal", if self.plan.passphrase.is_some() { "passphrase" } else { "file" }])
+            .args(["--seal", seal])
             .arg("--data-dir")
             .arg(&self.dir)
             .args(flags)

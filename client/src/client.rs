@@ -56,16 +56,19 @@ struct Shared {
     trust: Mutex<TrustDocument>,
     /// One refresh at a time: many calls fail together when a node has been replaced.
     refreshing: tokio::sync::Mutex<()>,
-    pace: Pace,
+    reads: Pace,
+    changes: Pace,
 }
 
 /// Whether another node may be asked as well when the first is slow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hedging {
     /// The call changes nothing, and any node's answer is as good.
-    Yes,
-    /// It changes something, or concerns the answering node.
-    No,
+    Read,
+    /// It changes something under a request id, so that a second copy is answered as the first is.
+    Change,
+    /// It concerns the answering node.
+    Never,
 }
 
 struct Node {
@@ -111,7 +114,8 @@ impl Client {
         let nodes =
             config.endpoints.iter().map(|address| Node::new(address, &tls)).collect::<Result<Vec<_>, Error>>()?;
         let refreshing = tokio::sync::Mutex::new(());
-        let shared = Shared { config, pins, tls, trust: Mutex::new(document), refreshing, pace: Pace::default() };
+        let (trust, reads, changes) = (Mutex::new(document), Pace::of_reads(), Pace::of_changes());
+        let shared = Shared { config, pins, tls, trust, refreshing, reads, changes };
         Ok(Self {
             shared: Arc::new(shared),
             nodes: nodes.into(),
@@ -230,7 +234,7 @@ impl Client {
             let sent = send(node.channel.clone(), Request::new(request.clone()));
             async move { timed(limit, sent, &node).await }
         };
-        self.rounds(Hedging::No, attempt).await.map(|response| Stream(response.into_inner()))
+        self.rounds(Hedging::Never, attempt).await.map(|response| Stream(response.into_inner()))
     }
 
     async fn rounds<A, F, U>(&self, hedging: Hedging, attempt: F) -> Result<A, Error>
@@ -266,7 +270,11 @@ impl Client {
                 ((at, node), started.elapsed(), answer)
             })
         });
-        let pace = (hedging == Hedging::Yes).then_some(&self.shared.pace);
+        let pace = match hedging {
+            Hedging::Read => Some(&self.shared.reads),
+            Hedging::Change => Some(&self.shared.changes),
+            Hedging::Never => None,
+        };
         let mut race = Race::new(questions, pace);
         while let Some(((at, node), answer)) = race.next().await {
             let verdict = match answer {

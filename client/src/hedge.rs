@@ -1,8 +1,9 @@
 //! Asking several nodes for one answer: one after another as they fail, and the next one early when the ones that were
 //! asked are slow (a hedge), so that a node that hangs costs its callers a moment and not a deadline.
 //!
-//! Only what any node may answer equally well is hedged, never a change. How long is slow follows from how fast answers
-//! have been, and hedges are rationed: a cluster that is slow because it is loaded must not be asked everything twice.
+//! What any node may answer equally well is hedged as soon as it is slow, which follows from how fast answers have been. A
+//! change is hedged late, when its node has been silent for a second: it carries its request id, so the second copy is
+//! answered as the first is and changes nothing more. What concerns the answering node is never hedged. Hedges are rationed: a cluster that is slow because it is loaded must not be asked everything twice.
 
 use std::future::Future;
 use std::iter::Peekable;
@@ -18,6 +19,8 @@ const SLOW: u32 = 8;
 const DELAY_MIN: Duration = Duration::from_millis(30);
 /// Never later, and as long as nothing has been measured.
 const DELAY_MAX: Duration = Duration::from_millis(500);
+/// A change waits this long, however fast answers are: its second copy costs the leader another decision.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Answers it takes to earn a hedge.
 const ANSWERS_PER_HEDGE: u64 = 20;
 /// Hedges that can be saved up, and that a new client starts with.
@@ -30,20 +33,32 @@ pub(crate) struct Pace {
     average: AtomicU64,
     /// In answers: a hedge costs [`ANSWERS_PER_HEDGE`].
     saved: AtomicU64,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { average: AtomicU64::new(0), saved: AtomicU64::new(HEDGES_MAX * ANSWERS_PER_HEDGE) }
-    }
+    /// The shortest delay and the longest.
+    bounds: (Duration, Duration),
 }
 
 impl Pace {
+    /// Of calls that change nothing.
+    pub(crate) const fn of_reads() -> Self {
+        Self::within(DELAY_MIN, DELAY_MAX)
+    }
+
+    /// Of changes.
+    pub(crate) const fn of_changes() -> Self {
+        Self::within(SILENCE, SILENCE)
+    }
+
+    const fn within(min: Duration, max: Duration) -> Self {
+        let saved = AtomicU64::new(HEDGES_MAX * ANSWERS_PER_HEDGE);
+        Self { average: AtomicU64::new(0), saved, bounds: (min, max) }
+    }
+
     /// How long the next answer may take before another node is asked as well.
     fn delay(&self) -> Duration {
+        let (min, max) = self.bounds;
         match self.average.load(Ordering::Relaxed) {
-            0 => DELAY_MAX,
-            average => Duration::from_micros(average).saturating_mul(SLOW).clamp(DELAY_MIN, DELAY_MAX),
+            0 => max,
+            average => Duration::from_micros(average).saturating_mul(SLOW).clamp(min, max),
         }
     }
 
@@ -156,7 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_is_followed_by_the_next_at_once() {
-        let pace = Pace::default();
+        let pace = Pace::of_reads();
         let (won, order, took) = asked(Some(&pace), &[(ms(1), false), (ms(1), false), (ms(1), true)]).await;
         assert_eq!((won, order), (Some(2), vec![0, 1, 2]));
         assert!(took < ms(10), "{took:?}");
@@ -166,7 +181,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_hangs_costs_a_moment() {
-        let pace = Pace::default();
+        let pace = Pace::of_reads();
         let (won, _, took) = asked(Some(&pace), &[(HANGS, true), (ms(1), true)]).await;
         assert_eq!(won, Some(1));
         assert!(took < DELAY_MAX + ms(10), "{took:?}");
@@ -180,8 +195,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_change_waits_a_second_for_a_silent_node_and_no_sooner() {
+        let pace = Pace::of_changes();
+        for _ in 0..50 {
+            // However fast the others were: a decision and a sync may take their time.
+            let (won, order, _) = asked(Some(&pace), &[(SILENCE - ms(1), true), (ms(1), true)]).await;
+            assert_eq!((won, order), (Some(0), vec![0]));
+        }
+        let (won, order, took) = asked(Some(&pace), &[(HANGS, true), (HANGS, true), (ms(1), true)]).await;
+        assert_eq!((won, order), (Some(2), vec![0, 1, 2]));
+        assert!(took < 2 * SILENCE + ms(10), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_first_answer_counts_whoever_was_asked_first() {
-        let (won, order, _) = asked(Some(&Pace::default()), &[(DELAY_MAX + ms(5), true), (HANGS, true)]).await;
+        let (won, order, _) = asked(Some(&Pace::of_reads()), &[(DELAY_MAX + ms(5), true), (HANGS, true)]).await;
         assert_eq!((won, order), (Some(0), vec![0, 1]));
     }
 
@@ -193,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn hedges_run_out_and_are_earned_again() {
-        let pace = Pace::default();
+        let pace = Pace::of_reads();
         let slow = [(ms(5_000), true), (HANGS, true)];
         let mut hedged = 0;
         for _ in 0..40 {

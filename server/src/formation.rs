@@ -254,7 +254,7 @@ async fn try_unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result
         Phase::Admitted(membership) => return first_opening(node, membership, &brought, by).await,
         Phase::Sealed(membership) => membership,
     };
-    check_votes(node, &membership)?;
+    check_log(node, &membership)?;
     let (roots, how) = match brought {
         Brought::Passphrase(words) => open_roots(node, &membership, words).await?,
         Brought::Share(text) => match bring_share(node, &membership, &text)? {
@@ -352,16 +352,22 @@ async fn open_up(
     }
 }
 
-/// Refuses a voter whose log and witness are gone: it has forgotten its votes.
-fn check_votes(node: &Node, membership: &Membership) -> Result<(), Refusal> {
+/// Refuses a member whose log and witness are gone: a voter has forgotten its votes, and a learner what the leader has
+/// counted as held by it. Raft writes who votes as soon as it runs, so a node that never got so far is not meant.
+fn check_log(node: &Node, membership: &Membership) -> Result<(), Refusal> {
     let members = read_members(&node.folder).map_err(|error| internal(&error))?;
-    if !members.is_voter(membership.node()) || node.folder.join("raft.witness").exists() {
+    if members.voters.is_empty() || node.folder.join("raft.witness").exists() {
         return Ok(());
     }
-    Err(Refusal::new(
-        Reason::PreconditionFailed,
-        "this voter's log is gone, and with it its votes: empty the data folder and join it again as a new node",
-    ))
+    let (member, lost) = if members.is_voter(membership.node()) {
+        ("voter", "its votes")
+    } else {
+        ("learner", "what the cluster counts on it to have")
+    };
+    let text = format!(
+        "this {member}'s log is gone, and with it {lost}: empty the data folder and join it again as a new node"
+    );
+    Err(Refusal::new(Reason::PreconditionFailed, text))
 }
 
 /// Opens what is left to open; when that fails Raft is stopped again, for a node that cannot serve must not vote.

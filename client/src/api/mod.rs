@@ -1,8 +1,8 @@
 //! The services of a cluster as methods: one type a service, one method an rpc, messages as in the `.proto` files.
 //!
 //! A `mutate` method draws a request id (UUIDv7) when the request has none, once, before the first attempt: that is what
-//! makes its retries harmless. A `read` may be put to a second node when the first is slow; a `local` method concerns the
-//! node that answers, so it may not. Nothing is checked here; nodes do.
+//! makes its retries harmless. A `read` may be put to a second node when the first is slow, a mutation when the first has been
+//! silent for a second; a `local` method concerns the node that answers, so it may not. Nothing is checked here; nodes do.
 
 mod ca;
 mod cluster;
@@ -46,7 +46,7 @@ macro_rules! service {
         /// # Errors
         /// See [`crate::Error`].
         pub async fn $method(&self, request: $request) -> Result<$answer, crate::Error> {
-            let hedging = crate::client::Hedging::Yes;
+            let hedging = crate::client::Hedging::Read;
             self.0
                 .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
                 .await
@@ -58,7 +58,7 @@ macro_rules! service {
         /// # Errors
         /// See [`crate::Error`].
         pub async fn $method(&self, request: $request) -> Result<$answer, crate::Error> {
-            let hedging = crate::client::Hedging::No;
+            let hedging = crate::client::Hedging::Never;
             self.0
                 .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
                 .await
@@ -73,7 +73,7 @@ macro_rules! service {
             if request.request_id.is_empty() {
                 request.request_id = crate::api::request_id();
             }
-            let hedging = crate::client::Hedging::No;
+            let hedging = crate::client::Hedging::Change;
             self.0
                 .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
                 .await

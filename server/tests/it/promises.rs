@@ -99,6 +99,26 @@ async fn a_voter_whose_log_is_gone_does_not_come_back() {
     assert!(error.contains("this voter's log is gone"), "{error}");
 }
 
+/// A learner was not asked, though the leader had counted what it once held: made a voter later, it would have made majorities of
+/// entries that it does not have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_learner_whose_log_is_gone_does_not_come_back() {
+    let mut cluster = Cluster::form(1).await;
+    let learner = cluster.add_learner().await;
+    cluster.caught_up(learner).await;
+    let dir = cluster.dir(learner);
+    until("the learner to know who votes", Duration::from_secs(10), || async {
+        std::fs::read_to_string(dir.join("members.json")).is_ok_and(|text| text.contains("true"))
+    })
+    .await;
+    cluster.stop(learner).await;
+    std::fs::remove_dir_all(dir.join("raft")).expect("removes");
+    std::fs::remove_file(dir.join("raft.witness")).expect("removes");
+    let error = cluster.start_and_fail(learner).await;
+    assert!(error.contains("this learner's log is gone"), "{error}");
+    cluster.stop_all().await;
+}
+
 /// With the file seal anybody who reached the port undid an operator's seal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_file_seal_is_opened_on_its_own_machine_only() {

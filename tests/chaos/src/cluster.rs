@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chancery_client::tls::{Connector, Identity, PinSet, PinnedServers, channel, client_config, unix_channel};
 use chancery_client::{Address, Client, Config};
 use crypto::sign::P256Signer;
+use proto::ca::v1 as ca;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::kms::v1 as kms;
@@ -76,6 +77,8 @@ impl Cluster {
         }
         let size = nodes.len();
         until("every node to vote", async || votes(&alone.all).await == size).await?;
+        // As an operator waits before the first workload comes: until then an authority need not wait for anybody's knowledge of it.
+        until("every node to have an authority that signs", async || signers(&alone.all).await == size).await?;
         let addresses = nodes.iter().map(Node::api).collect::<Result<Vec<_>, _>>()?;
         let doors = Doors::open(&operator, addresses, whom).await?;
         Ok(Self { nodes, doors, folder: folder.to_owned() })
@@ -102,9 +105,10 @@ impl Cluster {
         Ok(leader.ok_or("no leader")?)
     }
 
-    /// A node other than the leader.
+    /// A node other than the leader, where there is one.
     pub(crate) async fn follower(&self, choice: usize) -> Result<usize, Fault> {
-        Ok((self.leader().await? + 1 + choice % (self.nodes.len() - 1)) % self.nodes.len())
+        let others = (self.nodes.len() - 1).max(1);
+        Ok((self.leader().await? + 1 + choice % others) % self.nodes.len())
     }
 
     /// Starts every node whose process is gone, as a supervisor does; says which.
@@ -122,9 +126,17 @@ impl Cluster {
     /// Waits until a node answers a read that a quorum confirms: it is open, caught up and in touch.
     pub(crate) async fn caught_up(&mut self, index: usize) -> Result<(), Fault> {
         let client = self.doors.one(index)?.clone();
-        let found = until("the node to catch up", async || linearizable(&client).await).await;
-        if found.is_err() {
-            return Err(format!("node {} did not catch up: {}", index + 1, self.node(index)?.last_words()).into());
+        let mut newest = String::new();
+        let found = until("the node to catch up", async || match linearizable(&client).await {
+            Ok(()) => true,
+            Err(error) => {
+                newest = error.to_string();
+                false
+            }
+        });
+        if found.await.is_err() {
+            let (said, seen) = (self.node(index)?.last_words(), self.doors.seen().await);
+            return Err(format!("node {} did not catch up: {newest}; {said}; {seen}", index + 1).into());
         }
         Ok(())
     }
@@ -191,6 +203,28 @@ impl Doors {
         Ok(channel(Connector::new(address, tls.into()))?)
     }
 
+    /// How far the nodes are, as each of them tells it: for the words of a failure.
+    async fn seen(&self) -> String {
+        let mut told = Vec::new();
+        for (node, client) in self.each.iter().enumerate() {
+            let Some(status) = status(client).await else {
+                told.push(format!("node {} tells nothing", node + 1));
+                continue;
+            };
+            let rows =
+                status.nodes.iter().map(|node| format!("{} is at {} (-{})", node.node, node.applied_index, node.lag));
+            let rows: Vec<String> = rows.collect();
+            told.push(format!(
+                "node {}: {} leads in term {}, {}",
+                node + 1,
+                status.leader,
+                status.term,
+                rows.join(", ")
+            ));
+        }
+        told.join("; ")
+    }
+
     /// The leader of the highest term that any node tells of.
     pub(crate) async fn leader(&self) -> Option<usize> {
         let mut newest = (0, 0);
@@ -204,10 +238,10 @@ impl Doors {
     }
 }
 
-/// Whether a node answers a read that it had to ask the leader about.
-async fn linearizable(client: &Client) -> bool {
+/// A read that a node had to ask the leader about.
+async fn linearizable(client: &Client) -> Result<(), chancery_client::Error> {
     let request = kms::ListKeysRequest { parent: "namespaces/default".into(), page_size: 1, ..Default::default() };
-    client.keys().list(request).await.is_ok()
+    client.keys().list(request).await.map(drop)
 }
 
 async fn status(client: &Client) -> Option<wire::ClusterStatus> {
@@ -219,6 +253,11 @@ async fn votes(client: &Client) -> usize {
         node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)
     };
     status(client).await.map_or(0, |status| status.nodes.iter().filter(votes).count())
+}
+
+async fn signers(client: &Client) -> usize {
+    let Ok(found) = client.authorities().list(ca::ListAuthoritiesRequest {}).await else { return 0 };
+    found.authorities.iter().filter(|authority| authority.state() == ca::AuthorityState::Active).count()
 }
 
 /// Waits for a condition; in vain is an error with its name.

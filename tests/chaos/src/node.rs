@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use chancery_client::Address;
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,8 @@ use crate::Fault;
 /// Ports are taken from below the range of outgoing connections (32768 and up on Linux): those of a killed node stay
 /// free until it starts again, whoever connects somewhere meanwhile.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// A node that was told to stop and has not is ended.
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where and how a node runs.
 #[derive(Clone, Debug)]
@@ -27,19 +30,21 @@ pub(crate) struct Place {
     pub(crate) through: Vec<OsString>,
     /// Beside what every node is given.
     pub(crate) variables: Vec<(String, String)>,
+    /// Another build of `chancery`; this program itself when there is none.
+    pub(crate) program: Option<PathBuf>,
 }
 
 impl Place {
     /// On loopback, on free ports.
     pub(crate) fn on_loopback(dir: PathBuf) -> Result<Self, Fault> {
         let listen = [free_port()?, free_port()?, free_port()?];
-        Ok(Self { dir, listen, through: Vec::new(), variables: Vec::new() })
+        Ok(Self { dir, listen, through: Vec::new(), variables: Vec::new(), program: None })
     }
 
     /// On an address of its own.
     pub(crate) fn at(dir: PathBuf, ip: Ipv4Addr, through: Vec<OsString>) -> Self {
         let listen = [7443, 7444, 7445].map(|port| SocketAddr::new(IpAddr::V4(ip), port));
-        Self { dir, listen, through, variables: Vec::new() }
+        Self { dir, listen, through, variables: Vec::new(), program: None }
     }
 }
 
@@ -58,6 +63,11 @@ impl Node {
     /// Its data folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
+    }
+
+    /// How it is run from its next start on.
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// Where clients reach it.
@@ -82,9 +92,13 @@ impl Node {
             return Err("the node runs already".into());
         }
         let output = File::options().create(true).append(true).open(&self.output)?;
-        let mut words = self.place.through.iter().cloned().chain([std::env::current_exe()?.into()]);
+        let program: Vec<OsString> = match &self.place.program {
+            Some(other) => vec![other.into()],
+            None => vec![std::env::current_exe()?.into(), "chancery".into()],
+        };
+        let mut words = self.place.through.iter().cloned().chain(program);
         let mut command = Command::new(words.next().ok_or("no program")?);
-        command.args(words).args(["chancery", "server", "--seal", "file", "--until-stdin-closes"]);
+        command.args(words).args(["server", "--seal", "file", "--until-stdin-closes"]);
         for (flag, address) in ["--api-listen", "--peer-listen", "--health-listen"].iter().zip(self.place.listen) {
             command.arg(flag).arg(address.to_string());
         }
@@ -111,6 +125,21 @@ impl Node {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// Ends it in good order, as a supervisor does; one that does not end is an error.
+    pub(crate) fn stop(&mut self) -> Result<(), Fault> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        drop(child.stdin.take());
+        let told = Instant::now();
+        while told.elapsed() < STOPS_WITHIN {
+            if child.try_wait()?.is_some() {
+                self.child = None;
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("a node that was told to stop had not after {STOPS_WITHIN:?}").into())
     }
 
     /// Stops it, or lets it go on.

@@ -1,6 +1,6 @@
 //! Plays scenarios one after the other, each in a process of its own, and prints the table.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use clap::Args;
 use crate::Fault;
 use crate::hosts::Hosts;
 use crate::scenario::Scenario;
+use crate::tools::OTHER;
 use crate::verdict::Verdict;
 
 /// The short form, in the order in which it is played.
-const SHORT: [Scenario; 7] = [
+const SHORT: [Scenario; 9] = [
     Scenario::Kill,
     Scenario::OneWay,
     Scenario::Ring,
@@ -21,9 +22,12 @@ const SHORT: [Scenario; 7] = [
     Scenario::DiskFull,
     Scenario::Eio,
     Scenario::Clocks,
+    Scenario::Transfer,
+    Scenario::Rolling,
 ];
 /// What only the long form plays.
-const LONG: [Scenario; 3] = [Scenario::Flap, Scenario::Alone, Scenario::Damage];
+const LONG: [Scenario; 6] =
+    [Scenario::Stall, Scenario::Flap, Scenario::Alone, Scenario::Damage, Scenario::Away, Scenario::Upgrade];
 /// A scenario that takes longer is ended.
 const ROUND_MAX: Duration = Duration::from_secs(90);
 const FORMING_MAX: Duration = Duration::from_secs(240);
@@ -40,9 +44,12 @@ pub(crate) struct Run {
     /// Faults injected by each scenario, whatever it would do by itself
     #[arg(long)]
     faults: Option<u32>,
-    /// Voters; a ring needs five
-    #[arg(long, default_value_t = 3)]
+    /// Voters: 1, 3 or 5. A ring takes five of three as well; what one node cannot play is skipped, and says so
+    #[arg(long, default_value_t = 3, value_parser = voters)]
     nodes: usize,
+    /// Another build of `chancery`, for `upgrade`
+    #[arg(long)]
+    other: Option<PathBuf>,
     /// Of all choices; drawn when absent, and printed
     #[arg(long)]
     seed: Option<u64>,
@@ -54,6 +61,9 @@ pub(crate) struct PowerCut {
     /// Cuts: of one node, of two, of three, and again
     #[arg(long, default_value_t = Scenario::PowerCut.rounds())]
     rounds: u32,
+    /// Voters: 1, 3 or 5
+    #[arg(long, default_value_t = 3, value_parser = voters)]
+    nodes: usize,
     /// Of all choices; drawn when absent, and printed
     #[arg(long)]
     seed: Option<u64>,
@@ -68,19 +78,32 @@ pub(crate) fn run(run: &Run) -> Result<bool, Fault> {
     if run.only.is_empty() && run.rounds > 0 {
         scenarios.extend(LONG);
     }
+    let other = match &run.other {
+        Some(path) => Some(path.canonicalize().map_err(|error| format!("`{}`: {error}", path.display()))?),
+        None => None,
+    };
+    let other = other.as_ref().map(|path| (OTHER, path.as_os_str()));
     let mut verdicts = Vec::new();
     for scenario in scenarios {
         let rounds = run.faults.unwrap_or_else(|| scenario.rounds() * run.rounds.max(1));
-        let nodes = if scenario == Scenario::Ring { run.nodes.max(5) } else { run.nodes };
-        verdicts.push(play(scenario, rounds, nodes, seed(run.seed), &[])?);
+        verdicts.push(play(scenario, rounds, run.nodes, seed(run.seed), other.as_slice())?);
     }
     report("chaos", &verdicts)
 }
 
+fn voters(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("clusters of 1, 3 and 5 nodes are played".to_owned()),
+    }
+}
+
 /// `chaos power-cut`. Whether nothing was lost.
 pub(crate) fn power_cut(run: &PowerCut) -> Result<bool, Fault> {
-    let variables: &[(&str, &str)] = if run.lying_sync { &[("CHAOS_LYING_SYNC", "1")] } else { &[] };
-    let verdict = play(Scenario::PowerCut, run.rounds, 3, seed(run.seed), variables)?;
+    let variables: &[(&str, &OsStr)] = if run.lying_sync { &[("CHAOS_LYING_SYNC", OsStr::new("1"))] } else { &[] };
+    let verdict = play(Scenario::PowerCut, run.rounds, run.nodes, seed(run.seed), variables)?;
     report("power-cut", &[verdict])
 }
 
@@ -92,18 +115,20 @@ fn seed(given: Option<u64>) -> u64 {
 fn play(
     scenario: Scenario,
     rounds: u32,
-    nodes: usize,
+    asked: usize,
     seed: u64,
-    variables: &[(&str, &str)],
+    variables: &[(&str, &OsStr)],
 ) -> Result<Verdict, Fault> {
-    let name = scenario.name();
+    let (name, voters) = (scenario.name(), scenario.voters(asked));
+    let nodes = *voters.as_ref().unwrap_or(&asked);
     println!("\n=== {name}: {rounds} rounds on {nodes} nodes, seed {seed}");
     // On the disk of the checkout: /tmp is memory on many machines, and syncs there cost nothing.
     let scratch = target()?;
     std::fs::create_dir_all(&scratch)?;
     let folder = tempfile::Builder::new().prefix("chaos-").tempdir_in(&scratch)?;
     let mut verdict = Verdict { scenario: name.clone(), rounds, nodes, seed, ..Verdict::default() };
-    if let Some(why) = scenario.needs().iter().find_map(|need| need.missing(folder.path())) {
+    let missing = || scenario.needs().iter().find_map(|need| need.missing(folder.path(), variables));
+    if let Some(why) = voters.err().or_else(missing) {
         println!("SKIPPED: {name}: {why}");
         verdict.skipped = Some(why);
         return Ok(verdict);
@@ -136,7 +161,7 @@ fn play(
 }
 
 /// Runs a scenario's process and ends it when it takes too long. Its verdict goes to a file, its words to the terminal.
-fn watched(words: &[OsString], variables: &[(&str, &str)], told: &Path, limit: Duration) -> Result<(), Fault> {
+fn watched(words: &[OsString], variables: &[(&str, &OsStr)], told: &Path, limit: Duration) -> Result<(), Fault> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(std::fs::File::create(told)?);

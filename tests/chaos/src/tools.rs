@@ -26,11 +26,16 @@ pub(crate) enum Need {
     Strace,
     /// libfaketime.
     Faketime,
+    /// `--other`: another build of `chancery`.
+    AnotherBuild,
 }
+
+/// Where a scenario finds the other build.
+pub(crate) const OTHER: &str = "CHAOS_OTHER";
 
 impl Need {
     /// Why this machine lacks it; nothing when it does not.
-    pub(crate) fn missing(self, scratch: &Path) -> Option<String> {
+    pub(crate) fn missing(self, scratch: &Path, variables: &[(&str, &OsStr)]) -> Option<String> {
         let root = (!rustix::process::geteuid().is_root()).then(|| "only root may do this".to_owned());
         match self {
             Self::Mounts => root.or_else(|| absent(&["mount", "umount"])).or_else(|| tmpfs_refused(scratch)),
@@ -38,6 +43,8 @@ impl Need {
                 .or_else(|| absent(&["mount", "umount", "mkfs.ext4", "losetup", "python3"]))
                 .or_else(|| loop_refused(scratch)),
             Self::Namespaces => root.or_else(|| absent(&["ip", "iptables"])).or_else(netns_refused),
+            Self::AnotherBuild => (!variables.iter().any(|(name, _)| *name == OTHER))
+                .then(|| "it was given no other build: name one with --other".to_owned()),
             Self::Strace => root.or_else(|| absent(&["strace"])).or_else(strace_refused),
             Self::Faketime => {
                 faketime().is_none().then(|| "libfaketime is not installed (Debian: faketime)".to_owned())
@@ -49,6 +56,11 @@ impl Need {
 /// The library that shifts a process's clock.
 pub(crate) fn faketime() -> Option<&'static str> {
     FAKETIME.into_iter().find(|path| Path::new(path).exists())
+}
+
+/// The other build of `chancery` that a scenario was given.
+pub(crate) fn other() -> Option<PathBuf> {
+    std::env::var_os(OTHER).map(PathBuf::from)
 }
 
 /// Runs a program to its end; its words are the error.

@@ -108,7 +108,8 @@ impl Workload {
         verdict.fact("histories", histories.len());
         let unanswered = self.book.unanswered.load(Ordering::Relaxed);
         verdict.fact("client errors", unanswered);
-        if unanswered > 0 {
+        // A cluster of one node is away while the node is: its callers have nobody else to turn to.
+        if unanswered > 0 && doors.each.len() > 1 {
             let (newest, deadline) = (lock(&self.book.newest_error).clone(), crate::cluster::CALL);
             verdict.fail(format!("{unanswered} writes had no answer within {deadline:?}, for example: {newest}"));
         }

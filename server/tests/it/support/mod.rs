@@ -42,6 +42,8 @@ struct Node {
     ports: Vec<u16>,
     seal: SealKind,
     backup: BackupSettings,
+    /// Joins without a vote.
+    learner: bool,
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
     /// Its own, so that it can be killed with everything that it has started.
     runtime: Option<Runtime>,
@@ -140,6 +142,17 @@ impl Cluster {
         let index = self.nodes.len();
         self.nodes.push(Node::new(self.folder.path().join(format!("node-{}", index + 1)), seal));
         self.nodes[index].start(Some(token(&client).await));
+        index
+    }
+
+    /// Starts one more node, which asks for no vote, and returns its index; it is not waited for.
+    pub(crate) async fn add_learner(&mut self) -> usize {
+        let client = self.client().await;
+        let index = self.nodes.len();
+        let mut node = Node::new(self.folder.path().join(format!("node-{}", index + 1)), SealKind::File);
+        node.learner = true;
+        node.start(Some(token(&client).await));
+        self.nodes.push(node);
         index
     }
 
@@ -357,7 +370,7 @@ impl Cluster {
 impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
         let ports = (0..3).map(|_| unused_port()).collect();
-        Self { dir, ports, seal, backup: BackupSettings::default(), running: None, runtime: None }
+        Self { dir, ports, seal, backup: BackupSettings::default(), learner: false, running: None, runtime: None }
     }
 
     fn kill(&mut self) {
@@ -376,7 +389,8 @@ impl Node {
         settings.seal.kind = Some(self.seal);
         settings.audit.reserve_bytes = Some(1024 * 1024);
         settings.backup = self.backup.clone();
-        Config::resolve(settings).expect("complete")
+        let resolved = Config::resolve(settings).expect("complete");
+        Config { join_as_learner: self.learner, ..resolved }
     }
 
     fn start(&mut self, token: Option<String>) {

@@ -34,7 +34,7 @@ const TOGETHER: Duration = Duration::from_secs(8);
 struct Way {
     /// Path in the data folder, up to the file's name.
     folder: &'static str,
-    /// Of the file's name.
+    /// Of the file's name. With both empty, any file that there is.
     ending: &'static str,
     harm: Harm,
 }
@@ -49,7 +49,7 @@ enum Harm {
     Cut,
 }
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 13] = [
     Way { folder: "raft/log", ending: ".wal", harm: Harm::Flip },
     Way { folder: "raft/log", ending: ".wal", harm: Harm::Cut },
     Way { folder: "raft/log", ending: ".wal", harm: Harm::FlipEnd },
@@ -62,6 +62,7 @@ const WAYS: [Way; 12] = [
     Way { folder: "audit/cluster", ending: ".log", harm: Harm::Flip },
     Way { folder: "", ending: "seal.json", harm: Harm::Flip },
     Way { folder: "", ending: "identity.key", harm: Harm::Cut },
+    Way { folder: "", ending: "", harm: Harm::Flip },
 ];
 
 pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fault> {
@@ -106,26 +107,34 @@ async fn one(
     dice: &mut Dice,
     keys: &mut BTreeMap<String, u32>,
 ) -> Result<Told, Fault> {
-    let leader = cluster.leader().await?;
-    let others = [(leader + 1) % cluster.nodes.len(), (leader + 2) % cluster.nodes.len()];
-    // The one that is damaged was leader or follower, by chance.
-    let (victim, helper) = if dice.below(2) == 0 { (leader, others[0]) } else { (others[0], leader) };
-    let behind = others[1];
-    cluster.node(behind)?.kill()?;
+    let (leader, count) = (cluster.leader().await?, cluster.nodes.len());
+    let seat = |n: usize| (leader + n) % count;
+    // A bare majority holds what is newest, the leader among it; the one of it that is damaged is anyone, by chance.
+    let majority: Vec<usize> = (0..=count / 2).map(seat).collect();
+    let behind: Vec<usize> = (count / 2 + 1..count).map(seat).collect();
+    let victim = majority.get(dice.below(majority.len())).copied().unwrap_or(leader);
+    for node in &behind {
+        cluster.node(*node)?.kill()?;
+    }
     let newest = write(cluster, keys).await?;
     last(WITNESSED).await;
-    cluster.node(victim)?.kill()?;
-    cluster.node(helper)?.kill()?;
+    for node in &majority {
+        cluster.node(*node)?.kill()?;
+    }
     let folder = cluster.node(victim)?.dir().to_owned();
     let whole = folder.with_extension("whole");
     run("cp", ["-a".as_ref(), folder.as_os_str(), whole.as_os_str()])?;
     let harmed = harm(&folder, way, dice)?;
 
     cluster.node(victim)?.start()?;
-    cluster.node(behind)?.start()?;
+    for node in &behind {
+        cluster.node(*node)?.start()?;
+    }
     let mut findings = Vec::new();
-    let outcome = meet(cluster, victim, behind, &newest, &mut findings).await?;
-    cluster.node(helper)?.start()?;
+    let outcome = meet(cluster, victim, &behind, &newest, &mut findings).await?;
+    for node in majority.iter().filter(|node| **node != victim) {
+        cluster.node(*node)?.start()?;
+    }
     if !cluster.node(victim)?.runs()? {
         // It did nothing since the copy was made, so its own files are put back as if the damage had not been.
         std::fs::remove_dir_all(&folder)?;
@@ -142,7 +151,7 @@ async fn one(
 async fn meet(
     cluster: &mut Cluster,
     victim: usize,
-    behind: usize,
+    behind: &[usize],
     newest: &[String],
     findings: &mut Vec<String>,
 ) -> Result<String, Fault> {
@@ -154,12 +163,14 @@ async fn meet(
                 findings.push(format!("it ended without a word of its own: {said}"));
             }
             // The refusal alone is no proof: the other one must not find anybody else to elect it.
-            if reads(cluster, behind, newest).await.is_some() {
-                findings.push("the node that knew less served reads alone".to_owned());
+            for node in behind {
+                if reads(cluster, *node, newest).await.is_some() {
+                    findings.push("the nodes that knew less served reads alone".to_owned());
+                }
             }
             return Ok(format!("refused: {}", shortened(&said)));
         }
-        for node in [victim, behind] {
+        for node in behind.iter().copied().chain([victim]) {
             if let Some(absent) = reads(cluster, node, newest).await {
                 if absent > 0 {
                     findings.push(format!("node {} serves without {absent} acknowledged writes", node + 1));
@@ -219,7 +230,10 @@ fn harm(folder: &Path, way: Way, dice: &mut Dice) -> Result<PathBuf, Fault> {
         path.starts_with(way.folder) && path.ends_with(way.ending)
     });
     files.sort();
-    let path = files.pop().ok_or("there is no such file")?;
+    let any = way.folder.is_empty() && way.ending.is_empty();
+    files.retain(|file| !any || file.metadata().is_ok_and(|file| file.len() > 0));
+    let at = if any { dice.below(files.len()) } else { files.len().saturating_sub(1) };
+    let path = files.get(at).cloned().ok_or("there is no such file")?;
     let file = File::options().read(true).write(true).open(&path)?;
     let length = file.metadata()?.len();
     let within = |from: u64, dice: &mut Dice| from + dice.next() % (length - from).max(1);

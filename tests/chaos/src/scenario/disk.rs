@@ -33,15 +33,20 @@ pub(super) async fn full(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
         let disk = disks.get(victim).ok_or("there is no such disk")?;
         let from = Instant::now();
         disk.fill()?;
-        stage.gap(from).await?;
+        if !order.of_one() {
+            stage.gap(from).await?;
+        }
         while from.elapsed() < FAULT {
             // What other files freed meanwhile is taken too.
             disk.fill()?;
             last(Duration::from_millis(200)).await;
         }
-        stage.writes_go_on(20).await?;
+        if !order.of_one() {
+            stage.writes_go_on(20).await?;
+        }
         disk.clear()?;
         ways.push(come_back(&mut stage, victim, from).await?);
+        stage.writes_go_on(20).await?;
     }
     verdict.fact("the node came back", ways.join(", "));
     stage.close(verdict).await?;
@@ -55,14 +60,36 @@ pub(super) async fn eio(order: &Order, verdict: &mut Verdict) -> Result<(), Faul
     for round in 0..order.rounds {
         let victim = victim(&stage, round).await?;
         let from = Instant::now();
-        let tracer = Tracer::attach(stage.cluster.node(victim)?.pid()?)?;
+        let tracer = Tracer::attach(stage.cluster.node(victim)?.pid()?, "error=EIO")?;
+        if !order.of_one() {
+            stage.gap(from).await?;
+        }
+        last(FAULT.saturating_sub(from.elapsed())).await;
+        if !order.of_one() {
+            stage.writes_go_on(20).await?;
+        }
+        drop(tracer);
+        ways.push(come_back(&mut stage, victim, from).await?);
+        stage.writes_go_on(20).await?;
+    }
+    verdict.fact("the node came back", ways.join(", "));
+    stage.close(verdict).await?;
+    Ok(())
+}
+
+/// Every sync of a follower, then of the leader… takes 300 ms longer: slow is no fault, and nobody may be refused anything.
+pub(super) async fn stall(order: &Order, verdict: &mut Verdict) -> Result<(), Fault> {
+    let mut stage = Stage::open(order, on_loopback(order)?).await?;
+    for round in 0..order.rounds {
+        let victim = victim(&stage, round).await?;
+        let from = Instant::now();
+        let tracer = Tracer::attach(stage.cluster.node(victim)?.pid()?, "delay_enter=300000")?;
         stage.gap(from).await?;
         last(FAULT.saturating_sub(from.elapsed())).await;
         stage.writes_go_on(20).await?;
         drop(tracer);
-        ways.push(come_back(&mut stage, victim, from).await?);
+        stage.writes_go_on(20).await?;
     }
-    verdict.fact("the node came back", ways.join(", "));
     stage.close(verdict).await?;
     Ok(())
 }
@@ -134,14 +161,14 @@ impl Drop for Disk {
     }
 }
 
-/// strace, attached to every thread of a process, answering its syncs with EIO; what is dropped is detached.
+/// strace, attached to every thread of a process, doing something to each sync; what is dropped is detached.
 struct Tracer(Child);
 
 impl Tracer {
-    fn attach(pid: u32) -> Result<Self, Fault> {
+    fn attach(pid: u32, what: &str) -> Result<Self, Fault> {
         let mut command = Command::new("strace");
         command.args(["-qq", "-f", "-o", "/dev/null", "-p", &pid.to_string()]);
-        command.args(["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO"]);
+        command.args(["-e", "trace=fdatasync,fsync", "-e", &format!("inject=fdatasync,fsync:{what}")]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         Ok(Self(child))
     }

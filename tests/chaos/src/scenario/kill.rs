@@ -20,9 +20,14 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
         let leader = stage.cluster.leader().await?;
         let from = Instant::now();
         stage.cluster.node(leader)?.kill()?;
+        if order.of_one() {
+            stage.cluster.node(leader)?.start()?;
+        }
         let gap = stage.gap(from).await?;
         late += u32::from(gap > PROMISED);
-        stage.cluster.node(leader)?.start()?;
+        if !order.of_one() {
+            stage.cluster.node(leader)?.start()?;
+        }
         stage.back(leader, from).await?;
         stage.writes_go_on(WRITES_BETWEEN).await?;
     }

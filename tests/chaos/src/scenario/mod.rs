@@ -1,13 +1,18 @@
 //! The faults. Each scenario forms a cluster, sets callers to work, breaks something again and again, and then judges every
 //! answer that was given.
 
+mod away;
+mod callers;
 mod clocks;
 mod cuts;
 mod damage;
 mod disk;
 mod kill;
 mod pause;
+mod planned;
 mod power;
+mod pulse;
+mod schedule;
 mod stage;
 
 use std::path::PathBuf;
@@ -38,8 +43,18 @@ pub(crate) enum Scenario {
     DiskFull,
     /// Syncs of one node fail
     Eio,
+    /// Syncs of one node take 300 ms longer
+    Stall,
     /// Each node by another clock, callers by others
     Clocks,
+    /// Nodes, agent and admin come back after thirty days
+    Away,
+    /// Leadership is handed on by command
+    Transfer,
+    /// Every node is drained, stopped and started, one after the other
+    Rolling,
+    /// The same, from another build of the program to this one, and back
+    Upgrade,
     /// Flipped bits and cut files on one node
     Damage,
     /// Disks of one, two and three nodes lose what was not synced
@@ -61,6 +76,13 @@ pub(crate) struct Order {
     pub(crate) hosts: Option<String>,
 }
 
+impl Order {
+    /// A cluster of one node is down while the node is: whoever breaks it has to mend it before anything goes on.
+    pub(crate) const fn of_one(&self) -> bool {
+        self.nodes == 1
+    }
+}
+
 impl Scenario {
     /// Its name on the command line.
     pub(crate) fn name(self) -> String {
@@ -70,11 +92,12 @@ impl Scenario {
     /// What it cannot do without.
     pub(crate) const fn needs(self) -> &'static [Need] {
         match self {
-            Self::Kill | Self::Pause | Self::Damage => &[],
+            Self::Kill | Self::Pause | Self::Damage | Self::Transfer | Self::Rolling => &[],
             Self::OneWay | Self::Ring | Self::Flap | Self::Alone => &[Need::Namespaces],
             Self::DiskFull => &[Need::Mounts],
-            Self::Eio => &[Need::Strace],
-            Self::Clocks => &[Need::Faketime],
+            Self::Eio | Self::Stall => &[Need::Strace],
+            Self::Clocks | Self::Away => &[Need::Faketime],
+            Self::Upgrade => &[Need::AnotherBuild],
             Self::PowerCut => &[Need::LoopMounts],
         }
     }
@@ -84,14 +107,30 @@ impl Scenario {
         self.needs().contains(&Need::Namespaces)
     }
 
+    /// On how many nodes it is played when so many are asked for: a ring needs five, and what takes a majority for granted three.
+    ///
+    /// # Errors
+    /// Why it cannot be played on that many.
+    pub(crate) fn voters(self, asked: usize) -> Result<usize, String> {
+        match self {
+            Self::OneWay | Self::Ring | Self::Flap | Self::Alone | Self::Transfer | Self::Rolling | Self::Upgrade
+                if asked < 3 =>
+            {
+                Err(format!("{asked} node has no other one to be cut off from or to hand anything to"))
+            }
+            Self::Ring => Ok(asked.max(5)),
+            _ => Ok(asked),
+        }
+    }
+
     /// Faults of the short form; the long form has so many times as many.
     pub(crate) const fn rounds(self) -> u32 {
         match self {
-            Self::Kill => 20,
+            Self::Kill | Self::Transfer => 20,
             Self::OneWay => 4,
-            Self::Ring | Self::Pause | Self::DiskFull | Self::Eio | Self::Clocks => 2,
-            Self::Flap | Self::Alone => 1,
-            Self::Damage => 12,
+            Self::Ring | Self::Pause | Self::DiskFull | Self::Eio | Self::Stall | Self::Clocks | Self::Upgrade => 2,
+            Self::Flap | Self::Alone | Self::Away | Self::Rolling => 1,
+            Self::Damage => 13,
             Self::PowerCut => 6,
         }
     }
@@ -117,7 +156,12 @@ pub(crate) async fn play(scenario: Scenario, order: Order) -> Result<Verdict, Fa
         Scenario::Pause => pause::play(&order, &mut verdict).await,
         Scenario::DiskFull => disk::full(&order, &mut verdict).await,
         Scenario::Eio => disk::eio(&order, &mut verdict).await,
+        Scenario::Stall => disk::stall(&order, &mut verdict).await,
         Scenario::Clocks => clocks::play(&order, &mut verdict).await,
+        Scenario::Away => away::play(&order, &mut verdict).await,
+        Scenario::Transfer => planned::transfer(&order, &mut verdict).await,
+        Scenario::Rolling => planned::rolling(&order, &mut verdict).await,
+        Scenario::Upgrade => planned::upgrade(&order, &mut verdict).await,
         Scenario::Damage => damage::play(&order, &mut verdict).await,
         Scenario::PowerCut => power::play(&order, &mut verdict).await,
     }?;

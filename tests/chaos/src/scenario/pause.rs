@@ -19,7 +19,7 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
         let leader = stage.cluster.leader().await?;
         let from = Instant::now();
         stage.cluster.node(leader)?.signal(Signal::STOP)?;
-        let gap = stage.gap(from).await;
+        let gap = if order.of_one() { Ok(PAUSED) } else { stage.gap(from).await };
         last(PAUSED.saturating_sub(from.elapsed())).await;
         stage.cluster.node(leader)?.signal(Signal::CONT)?;
         gap?;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery_client::Client;
+use proto::audit::v1 as audit;
 use proto::kms::v1 as kms;
 use tokio::task::JoinSet;
 
 use crate::Fault;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until};
 use crate::figures::spread;
 use crate::node::Place;
 use crate::probes::{Down, Mark, Probes, errors_outside};
@@ -17,6 +18,7 @@ use crate::verdict::Verdict;
 use crate::workload::Workload;
 
 use super::Order;
+use super::schedule::Schedule;
 
 /// A new write is begun this often while writes are away, so that the first success is found when it becomes possible.
 const ASKED_EVERY: Duration = Duration::from_millis(50);
@@ -31,6 +33,7 @@ pub(super) struct Stage {
     pub(super) probes: Probes,
     pub(super) downs: Vec<Down>,
     workload: Workload,
+    schedule: Schedule,
     gaps: Vec<Duration>,
     /// Callers that turn to each node first: with one that stands still, a caller waits before it turns to the next.
     askers: Vec<Client>,
@@ -52,13 +55,14 @@ impl Stage {
     pub(super) async fn open(order: &Order, places: Vec<Place>) -> Result<Self, Fault> {
         let cluster = Cluster::form(&order.folder, places).await?;
         let probes = Probes::start(&cluster.doors).await?;
+        let schedule = Schedule::begin(&cluster.doors).await?;
         let workload = Workload::start(&cluster.doors, order.seed).await?;
         let mut askers = Vec::new();
         for first in 0..order.nodes {
             askers.push(cluster.doors.another(first).await?);
         }
         let (downs, gaps, asked) = (Vec::new(), Vec::new(), AtomicU32::new(0));
-        let stage = Self { cluster, probes, downs, workload, gaps, askers, asked };
+        let stage = Self { cluster, probes, downs, workload, schedule, gaps, askers, asked };
         stage.writes_go_on(20).await?;
         Ok(stage)
     }
@@ -118,8 +122,33 @@ impl Stage {
             ));
         }
         self.workload.judge(&self.cluster.doors, verdict).await?;
+        self.schedule.judge(&self.cluster.doors, verdict).await?;
+        if let Err(error) = one_history(&self.cluster).await {
+            verdict.fail(error.to_string());
+        }
         Ok(marks)
     }
+}
+
+/// Every node's copy of the cluster's audit log has one root, and it is the one in the replicated state: each change made its leaf
+/// when it was applied, so nodes that had applied something else would differ here for ever.
+async fn one_history(cluster: &Cluster) -> Result<(), Fault> {
+    let mut newest = Vec::new();
+    let agreed = until("one root of the cluster's audit log on every node", async || {
+        newest.clear();
+        for client in &cluster.doors.each {
+            let Ok(heads) = client.audit().heads(audit::GetHeadsRequest {}).await else { return false };
+            let own = |heads: &[audit::Head]| {
+                heads.iter().find(|head| head.log == "cluster").map(|head| (head.size, head.root.clone()))
+            };
+            newest.push(own(&heads.held));
+            newest.push(own(&heads.anchored));
+        }
+        newest.iter().all(|head| head.is_some() && Some(head) == newest.first())
+    });
+    let agreed = agreed.await;
+    let sizes: Vec<_> = newest.iter().map(|head| head.as_ref().map(|(size, _)| size)).collect();
+    agreed.map_err(|error| format!("{error}: of sizes {sizes:?}").into())
 }
 
 /// Whether a new key was acknowledged.

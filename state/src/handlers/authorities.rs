@@ -28,7 +28,10 @@ pub(crate) fn publish(
     if turn.state.authority_table().contains(&authority.key) {
         return refuse(Reason::AlreadyExists, format!("authority `{}` was published already", authority.key));
     }
-    let standing_by = |other: &Authority| other.node == node && other.state == AuthorityState::Published;
+    // One that has outlived its use is in nobody's way: it is retired when it may be, and not while time is held.
+    let standing_by = |other: &Authority| {
+        other.node == node && other.state == AuthorityState::Published && turn.now < other.signs_until()
+    };
     if let Some(other) = turn.state.authorities().find(|other| standing_by(other)) {
         let message = format!("authority `{}` of {node} stands by already", other.key);
         return refuse(Reason::PreconditionFailed, message);

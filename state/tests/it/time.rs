@@ -200,3 +200,36 @@ fn a_longer_lease_is_reckoned_with_until_it_is_settled() {
     let by_an_operator = cluster.ask(Command::SettleLease { revision: now });
     assert_eq!(why(by_an_operator), Some(Reason::PermissionDenied));
 }
+
+/// A standby that had outlived its use kept its place until time was no longer held: a cluster that had been off for a month
+/// issued nothing for ten minutes (`chaos run --only away`).
+#[test]
+fn after_a_month_a_new_authority_takes_the_place_of_a_spent_one_at_once() {
+    let mut cluster = three();
+    publish(&mut cluster, 1, FORMED).expect("enters the bundle");
+    assert_eq!(publish(&mut cluster, 2, FORMED), Err(Reason::PreconditionFailed), "one stands by");
+    let month = FORMED.after(Millis::from_days(30));
+    all_say(&mut cluster, month);
+    assert!(cluster.state.time_held().is_some(), "a month is a step");
+    assert!(cluster.state.authorities_wanted(month).contains(&NodeId(1)));
+    publish(&mut cluster, 3, month).expect("takes the place of the spent one");
+    assert_eq!(publish(&mut cluster, 4, month), Err(Reason::PreconditionFailed), "one stands by again");
+    let steps = cluster.state.authority_steps_due(month);
+    assert!(matches!(steps.as_slice(), [(_, ca::Step::Activate)]), "{steps:?}");
+    cluster.state.check().expect("whole");
+}
+
+fn publish(cluster: &mut Cluster, serial: u8, generated: Time) -> Result<Reply, Reason> {
+    let domain = cluster.state.trust_domain().expect("is formed").clone();
+    let signer = crypto::sign::P256Signer::generate();
+    let serial = ca::Serial::from_random([serial; 32]);
+    let certificate = ca::generate_authority(NodeId(1), &domain, &signer, serial, generated).expect("a certificate");
+    let command = Command::PublishAuthority {
+        node: NodeId(1),
+        certificate: certificate.into_der(),
+        generated,
+        not_after: generated.after(types::limits::AUTHORITY_LIFE),
+    };
+    let asked = proposal(Principal::Node(NodeId(1)), command);
+    cluster.propose(asked).reply.map_err(|refusal| refusal.reason)
+}

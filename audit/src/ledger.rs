@@ -132,6 +132,8 @@ pub struct LedgerEnd {
     pub previous: [u8; 32],
     /// The life and the entry of the last line.
     pub last: (Generation, u64),
+    /// Those of the last mark: up to there nothing is missing. What follows it may be a part of what was being written.
+    pub marked: (Generation, u64),
     /// Bytes of whole lines.
     pub bytes: u64,
 }
@@ -235,7 +237,8 @@ impl LedgerLine {
 
 impl LedgerEnd {
     /// Before the first line.
-    pub const START: Self = Self { next: 0, previous: [0; 32], last: (Generation::NONE, 0), bytes: 0 };
+    pub const START: Self =
+        Self { next: 0, previous: [0; 32], last: (Generation::NONE, 0), marked: (Generation::NONE, 0), bytes: 0 };
 
     /// The end once that line, without its line break, has followed.
     #[must_use]
@@ -244,6 +247,7 @@ impl LedgerEnd {
             next: self.next.saturating_add(1),
             previous: crypto::hash::sha256(text.as_bytes()),
             last: (line.generation, line.index),
+            marked: if line.fact == LedgerFact::Mark { (line.generation, line.index) } else { self.marked },
             bytes: self.bytes.saturating_add(text.len() as u64).saturating_add(1),
         }
     }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use types::{Millis, NamespaceName};
 
 use crate::commands::{
-    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, man,
+    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, ledger, man,
     namespace, operator, rewrap, seal, server, svid,
 };
 use crate::dev;
@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// Back the cluster up, and bring it back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// What a restore must not bring back
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// The X.509 authorities of the cluster
     #[command(subcommand)]
     Ca(ca::CaCommand),

@@ -136,6 +136,12 @@ impl Context {
         if let Some(age) = client.age().filter(|_| self.globals.stale) {
             output::note(&format!("note: the answer may be {:.1} s old", age.as_secs_f32()));
         }
+        if client.unledgered() {
+            output::note(
+                "note: the leader keeps no ledger, so a restore of an older backup brings this back, in quarantine: set `ledger.file` \
+                 (docs/operate/ledger.md)",
+            );
+        }
         if let Some(index) = client.seen().filter(|_| self.globals.show_index) {
             output::note(&format!("index: {index}"));
         }

@@ -60,6 +60,7 @@ impl Exit {
             | Reason::Removed
             | Reason::AuditUnavailable
             | Reason::FencePending
+            | Reason::LedgerPending
             | Reason::DiskFull => Self::Unavailable,
             Reason::Unimplemented | Reason::Internal => Self::Failed,
         }
@@ -116,6 +117,7 @@ mod tests {
             5 RESTORE_QUARANTINE
             8 DISK_FULL
             5 KEY_DESTROYED
+            8 LEDGER_PENDING
         "#]]
         .assert_eq(&table);
     }

@@ -109,6 +109,9 @@ impl From<chancery_client::Error> for Failure {
             }
             (_, Some(Reason::NotInitialized)) => Some("chancery init"),
             (_, Some(Reason::Stale)) => Some("the same command again"),
+            (_, Some(Reason::LedgerPending)) => {
+                Some("make the ledger writable on the leader; `chancery cluster status` shows why it is not")
+            }
             (_, Some(Reason::FencePending)) => Some("wait that long; `chancery cluster status` shows who is away"),
             (Error::Unreachable { .. }, _) => Some("check `--addr` and that the nodes run"),
             (Error::Trust(_), _) => Some("check that `--addr` and `--identity` belong to the same cluster"),

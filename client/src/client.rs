@@ -169,6 +169,12 @@ impl Client {
         self.observed.index()
     }
 
+    /// Whether something was taken away that no ledger knows of: a restore of an older backup brings it back, in quarantine.
+    #[must_use]
+    pub fn unledgered(&self) -> bool {
+        self.observed.unledgered()
+    }
+
     /// How old the last stale read may have been: it saw everything that was acknowledged so long before.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {

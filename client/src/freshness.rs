@@ -1,10 +1,12 @@
 //! How new the state must be that a read is answered from: what a client asks for, and what an answer says of it
 //! (docs/spec/reads.md).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tonic::metadata::{MetadataMap, MetadataValue};
+
+use crate::ledger::{LEDGER, LEDGER_NONE};
 
 /// Request: [`STALE`] lets a node answer a read from what it has applied, without asking who leads.
 pub const CONSISTENCY: &str = "x-chancery-consistency";
@@ -59,6 +61,7 @@ pub(crate) struct Observed {
     index: AtomicU64,
     /// The last one, plus one; zero before the first.
     age_ms: AtomicU64,
+    unledgered: AtomicBool,
 }
 
 impl Observed {
@@ -70,10 +73,17 @@ impl Observed {
         if let Some(age) = number(AGE_MS) {
             self.age_ms.store(age.saturating_add(1), Ordering::Relaxed);
         }
+        if metadata.get(LEDGER).is_some_and(|value| value == LEDGER_NONE) {
+            self.unledgered.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn index(&self) -> Option<IndexToken> {
         Some(self.index.load(Ordering::Relaxed)).filter(|index| *index > 0).map(IndexToken)
+    }
+
+    pub(crate) fn unledgered(&self) -> bool {
+        self.unledgered.load(Ordering::Relaxed)
     }
 
     pub(crate) fn age(&self) -> Option<Duration> {
@@ -96,7 +106,10 @@ mod tests {
         observed.note(&metadata);
         metadata.insert(INDEX, MetadataValue::from(5_u64));
         metadata.insert(AGE_MS, MetadataValue::from(0_u64));
+        assert!(!observed.unledgered());
+        metadata.insert(LEDGER, MetadataValue::from_static(LEDGER_NONE));
         observed.note(&metadata);
+        assert!(observed.unledgered());
         // The highest: a token that stands for everything that was seen.
         assert_eq!(observed.index(), Some(IndexToken(1_099_511_627_783)));
         assert_eq!(observed.age(), Some(Duration::ZERO));

@@ -8,6 +8,7 @@ pub mod api;
 pub mod envelope;
 pub mod freshness;
 pub mod identity;
+pub mod ledger;
 pub mod mtls;
 pub mod private_file;
 pub mod tls;

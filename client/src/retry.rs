@@ -79,6 +79,7 @@ fn judge_refusal(reason: Reason, status: &Status) -> Verdict {
         | Reason::Removed
         | Reason::Stale
         | Reason::FencePending
+        | Reason::LedgerPending
         | Reason::DiskFull => Verdict::Elsewhere {
             why: error.to_string(),
             refusal: Some(error),
@@ -141,6 +142,7 @@ mod tests {
                 | Reason::Removed
                 | Reason::Stale
                 | Reason::FencePending
+                | Reason::LedgerPending
                 | Reason::DiskFull => "elsewhere",
                 _ => "final",
             };

@@ -164,8 +164,24 @@ impl<M: Machine> Duties<M> {
 
     /// Two steps: the file that holds what is to go is closed, and once the log is purged past its end it is gone, as are
     /// damaged snapshots that were set aside.
+    ///
+    /// Nothing is begun while the next snapshot does not fit: what was destroyed is never served, so it can wait.
     async fn erase_if_wanted(&self) {
+        if !self.erasing.is_wanted() {
+            return;
+        }
+        let (shelf, gauge) = (self.shelf.clone(), self.gauge.clone());
+        let lacks = blocking(move || {
+            gauge.look()?;
+            Ok(gauge.lacks(shelf.newest()?.map_or(Ok(0), |file| file.bytes())?))
+        });
+        // A disk that cannot be looked at is one of which nothing is known.
+        let lacks = lacks.await.unwrap_or(Some(0));
+        self.erasing.found_room(lacks);
         let done = if self.erasing.wants_closing() {
+            if lacks.is_some() {
+                return;
+            }
             self.log.close_file().await.map(|file| self.erasing.closed(file))
         } else {
             let purged = self.log.purged().map(|place| place.index);

@@ -38,6 +38,8 @@ pub(crate) struct Progress {
     closed: Option<Closed>,
     /// The last entry that nothing on the disk holds any more, as far as this process knows.
     erased: Option<u64>,
+    /// Bytes that the disk lacks for a snapshot: nothing is closed and none is taken meanwhile.
+    lacks: Option<u64>,
 }
 
 impl Default for Erasing {
@@ -47,6 +49,17 @@ impl Default for Erasing {
 }
 
 impl Erasing {
+    /// Whether somebody waits for something to be erased.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let Progress { wanted, erased, .. } = *self.0.borrow();
+        wanted > 0 && erased < Some(wanted)
+    }
+
+    /// Whether the disk has room for what an erasure writes, as it was just found.
+    pub(crate) fn found_room(&self, lacks: Option<u64>) {
+        self.0.send_if_modified(|progress| std::mem::replace(&mut progress.lacks, lacks) != lacks);
+    }
+
     /// Whether the file of the log that is being written is to be closed.
     pub(crate) fn wants_closing(&self) -> bool {
         let Progress { wanted, closed, .. } = *self.0.borrow();
@@ -77,19 +90,25 @@ impl<M: Machine> RaftHandle<M> {
     /// applied state must not hold it any more either, or the snapshots do.
     ///
     /// # Errors
-    /// When it is not done in time; asked again, it goes on.
+    /// When it is not done in time, and when the disk has no room for a snapshot; asked again, it goes on.
     pub async fn erase(&self, upto: u64, deadline: Duration) -> Result<u64, ChangeError> {
         let by = Instant::now() + deadline;
         let mut progress = self.erasing().0.subscribe();
         self.erasing().0.send_modify(|progress| progress.wanted = progress.wanted.max(upto));
         let covers = |file: Option<Closed>| file.is_some_and(|file| file.covers >= upto);
-        let closed = progress.wait_for(|progress| covers(progress.closed) || progress.erased >= Some(upto));
+        let closed = progress
+            .wait_for(|progress| covers(progress.closed) || progress.erased >= Some(upto) || progress.lacks.is_some());
         let closed = tokio::time::timeout_at(by, closed).await.map_err(|_| ChangeError::NoQuorum)?;
-        let last = closed.map_err(|_| ended())?.closed.map_or(upto, |file| file.ends_by);
+        let last = {
+            let progress = closed.map_err(|_| ended())?;
+            has_room(&progress)?;
+            progress.closed.map_or(upto, |file| file.ends_by)
+        };
         let taken = usize::from(self.status().snapshot >= Some(last));
         for _ in taken..SNAPSHOTS {
             // Two snapshots of one entry are one file.
             self.await_past(last, by).await?;
+            has_room(&progress.borrow())?;
             self.trigger_snapshot(by.saturating_duration_since(Instant::now())).await?;
         }
         let erased = progress.wait_for(|progress| progress.erased >= Some(upto));
@@ -106,6 +125,14 @@ impl<M: Machine> RaftHandle<M> {
             Ok(Err(_)) => Err(ended()),
             Err(_) => Err(ChangeError::NoQuorum),
         }
+    }
+}
+
+/// A snapshot is not written into the last of the room: what is destroyed is never served, and can wait on the disk.
+fn has_room(progress: &Progress) -> Result<(), ChangeError> {
+    match progress.lacks {
+        Some(lacks) if progress.erased < Some(progress.wanted) => Err(ChangeError::NoRoom { lacks }),
+        _ => Ok(()),
     }
 }
 

@@ -118,6 +118,12 @@ pub enum ChangeError {
     /// The change is not possible as the members are: another is under way, or the node is unknown.
     #[error("the members cannot be changed so: {0}")]
     Refused(String),
+    /// The disk has no room for what it takes.
+    #[error("the disk has no room for another snapshot: {lacks} bytes more have to be free")]
+    NoRoom {
+        /// How much has to be freed.
+        lacks: u64,
+    },
     /// This member has stopped.
     #[error("raft has stopped: {0}")]
     Fatal(String),

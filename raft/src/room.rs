@@ -125,7 +125,13 @@ impl Gauge {
 
     /// Whether so much fits beside what a log needs to grow: a snapshot is not written into the last of the room.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
-        bytes.saturating_add(self.shared.marks.low) <= self.free()
+        self.lacks(bytes).is_none()
+    }
+
+    /// How many bytes more have to be free before so much fits.
+    pub(crate) fn lacks(&self, bytes: u64) -> Option<u64> {
+        let needed = bytes.saturating_add(self.shared.marks.low);
+        Some(needed.saturating_sub(self.free())).filter(|lacks| *lacks > 0)
     }
 
     /// Takes room for entries of so many bytes; false when there is none, and then nothing is taken.

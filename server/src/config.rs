@@ -38,6 +38,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// Backups.
     pub backup: BackupSettings,
+    /// What a restore must not bring back.
+    pub ledger: LedgerSettings,
     /// What the node says about itself.
     pub log: LogSettings,
 }
@@ -102,6 +104,41 @@ pub struct BackupSettings {
     pub keep: Option<usize>,
 }
 
+/// Where the ledger is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerSettings {
+    /// A file outside the data folder and the backups; none: no ledger is kept, and every restore is a quarantine.
+    pub file: Option<PathBuf>,
+}
+
+impl LedgerSettings {
+    /// A ledger that is lost, or set back, with the data folder says nothing of what came after a backup.
+    fn resolve(self, data_dir: &Path) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(file) = self.file else { return Ok(None) };
+        let wrong = |why: &str| ConfigError::Ledger { path: file.clone(), why: why.to_owned() };
+        if file.file_name().is_none() || file.is_dir() {
+            return Err(wrong("is a folder: name the file in it, for example `chancery.ledger`"));
+        }
+        if actual(&file).starts_with(actual(data_dir)) {
+            return Err(wrong(
+                "lies in the data folder: keep it where it is not lost together with that, best on another machine",
+            ));
+        }
+        Ok(Some(file))
+    }
+}
+
+/// Where a path leads, as far as it exists, links followed.
+fn actual(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let exists = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    exists.map_or_else(
+        || path.clone(),
+        |(part, real)| path.strip_prefix(part).map_or_else(|_| path.clone(), |rest| real.join(rest)),
+    )
+}
+
 /// Verbosity and shape of the log on stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -144,6 +181,8 @@ pub struct Config {
     pub audit_reserve_bytes: u64,
     /// Backups.
     pub backup: BackupConfig,
+    /// Where the ledger is kept, if one is.
+    pub ledger: Option<PathBuf>,
     /// A `tracing` filter.
     pub log_level: String,
     /// Shape of the log.
@@ -214,6 +253,14 @@ pub enum ConfigError {
     /// Backups cannot be made as it is said.
     #[error("backups: {0}")]
     Backup(String),
+    /// The ledger cannot be kept there.
+    #[error("the ledger `{}` {why}", path.display())]
+    Ledger {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// No data folder was named.
     #[error("no data folder: set `data_dir` in the configuration, CHANCERY_DATA_DIR, or --data-dir")]
     NoDataDir,
@@ -281,6 +328,7 @@ impl Settings {
                 every: lookup("CHANCERY_BACKUP_EVERY"),
                 keep: lookup("CHANCERY_BACKUP_KEEP").map(|text| count(&text)).transpose()?,
             },
+            ledger: LedgerSettings { file: lookup("CHANCERY_LEDGER_FILE").map(PathBuf::from) },
             log: LogSettings {
                 level: lookup("CHANCERY_LOG_LEVEL"),
                 format: typed("CHANCERY_LOG_FORMAT", lookup("CHANCERY_LOG_FORMAT"))?,
@@ -291,7 +339,7 @@ impl Settings {
     /// What `over` says, and where it says nothing, what this says.
     #[must_use]
     pub fn overridden_by(self, over: Self) -> Self {
-        let Self { data_dir, api, peer, health, seal, audit, backup, log } = self;
+        let Self { data_dir, api, peer, health, seal, audit, backup, ledger, log } = self;
         Self {
             data_dir: over.data_dir.or(data_dir),
             api: api.overridden_by(over.api),
@@ -309,6 +357,7 @@ impl Settings {
                 every: over.backup.every.or(backup.every),
                 keep: over.backup.keep.or(backup.keep),
             },
+            ledger: LedgerSettings { file: over.ledger.file.or(ledger.file) },
             log: LogSettings { level: over.log.level.or(log.level), format: over.log.format.or(log.format) },
         }
     }
@@ -389,7 +438,7 @@ impl Config {
     /// # Errors
     /// When no data folder is named.
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { data_dir, api, peer, health, seal, audit, backup, log } = settings;
+        let Settings { data_dir, api, peer, health, seal, audit, backup, ledger, log } = settings;
         let kind = seal.kind.unwrap_or_default();
         if kind != SealKind::Passphrase && seal.passphrase_file.is_some() {
             return Err(ConfigError::PassphraseWithoutSeal);
@@ -398,8 +447,10 @@ impl Config {
         if kind == SealKind::Pkcs11 && token.is_none() {
             return Err(ConfigError::Token("nothing is said of it, and the seal is `pkcs11`".to_owned()));
         }
+        let data_dir = data_dir.ok_or(ConfigError::NoDataDir)?;
         Ok(Self {
-            data_dir: data_dir.ok_or(ConfigError::NoDataDir)?,
+            ledger: ledger.resolve(&data_dir)?,
+            data_dir,
             api: api.resolve(([0, 0, 0, 0], 7443)),
             peer: peer.resolve(([0, 0, 0, 0], 7444)),
             health: health.resolve(([127, 0, 0, 1], 7445)),
@@ -458,9 +509,10 @@ mod tests {
     fn the_full_example_parses_and_names_every_setting() {
         let text = include_str!("../../deploy/conf/chancery_full.toml");
         let shipped = Settings::from_toml(text).expect("the shipped example is valid");
-        let Settings { data_dir, api, peer, health, seal, audit, backup, log } = shipped;
+        let Settings { data_dir, api, peer, health, seal, audit, backup, ledger, log } = shipped;
         assert!(backup.folder.is_some() && backup.every.is_some() && backup.keep.is_some());
         assert!(backup.clone().resolve().is_ok_and(|backup| !backup.recipients.is_empty()));
+        assert!(ledger.file.is_some());
         assert!(data_dir.is_some() && seal.kind.is_some() && seal.passphrase_file.is_some());
         let token = seal.pkcs11.clone();
         assert!(token.slot.is_none() && token.key.is_some() && token.resolve().is_ok_and(|token| token.is_some()));
@@ -491,6 +543,25 @@ mod tests {
             "keep = 0\n".to_owned(),
         ] {
             assert!(matches!(resolved(&wrong), Err(ConfigError::Backup(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_lies_outside_of_the_data_folder() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let (data, linked) = (temp.path().join("data"), temp.path().join("linked"));
+        std::fs::create_dir_all(data.join("sub")).expect("made");
+        std::os::unix::fs::symlink(data.join("sub"), &linked).expect("linked");
+        let resolved = |file: PathBuf| {
+            let ledger = LedgerSettings { file: Some(file) };
+            Config::resolve(Settings { data_dir: Some(data.clone()), ledger, ..Settings::default() })
+        };
+        let outside = temp.path().join("chancery.ledger");
+        assert_eq!(resolved(outside.clone()).expect("resolves").ledger, Some(outside));
+        assert!(resolved(temp.path().join("data.ledger")).is_ok(), "a name that only begins alike");
+        for inside in [data.join("ledger"), data.join("not/there/ledger"), linked.join("ledger"), temp.path().into()] {
+            let error = resolved(inside).expect_err("refused");
+            assert!(matches!(error, ConfigError::Ledger { .. }), "{error}");
         }
     }
 

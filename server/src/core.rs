@@ -23,6 +23,7 @@ use crate::envelope::StorageEnvelope;
 use crate::fence::{Fences, GrantName};
 use crate::keyring::Keyring;
 use crate::lease::Lease;
+use crate::ledger::LedgerDesk;
 use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::seal::SealDesk;
 use crate::trust::TrustDesk;
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     /// This node's own seals.
     pub(crate) seals: SealDesk,
     pub(crate) trust: TrustDesk,
+    pub(crate) ledger: LedgerDesk,
     pub(crate) audit: AuditStore,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,

@@ -24,6 +24,7 @@ mod keyring;
 mod leading;
 mod lease;
 mod leaving;
+mod ledger;
 mod machine;
 mod member;
 mod membership;

@@ -138,3 +138,40 @@ pub(crate) fn decode_reply(bytes: &[u8]) -> Result<Reply, Refusal> {
     postcard::from_bytes::<Result<Reply, Refusal>>(bytes)
         .unwrap_or_else(|_| Err(Refusal::new(Reason::Internal, "the state machine's reply could not be decoded")))
 }
+
+#[cfg(test)]
+mod tests {
+    use state::Command;
+    use types::{NodeId, Principal, Time};
+
+    use super::*;
+
+    fn machine(supports: u32) -> (StateMachine, Ends) {
+        StateMachine::new(supports, Arc::new(Unwrapped::default()))
+    }
+
+    #[test]
+    fn an_entry_of_a_later_build_stops_the_node_and_says_why() {
+        let (mut machine, _ends) = machine(state::VERSION_NEWEST);
+        let (actor, command) = (Principal::Node(NodeId(1)), Command::ResetTime);
+        let known = Proposal { actor, at: Time(1), request: None, basis: None, command };
+        let mut payload = postcard::to_stdvec(&known).expect("encodes");
+        machine.apply(7, &payload);
+        assert!(machine.check().is_ok(), "refused, but understood");
+        // The command comes last, and this one is nothing but its number.
+        *payload.last_mut().expect("some bytes") = 0x7f;
+        let reply = decode_reply(&machine.apply(8, &payload));
+        assert_eq!(reply.map_err(|refusal| refusal.reason), Err(Reason::Internal));
+        let why = machine.check().expect_err("it goes no further").to_string();
+        assert!(why.contains("entry 8") && why.contains("install a newer build"), "{why}");
+        machine.apply(9, &postcard::to_stdvec(&known).expect("encodes"));
+        assert!(machine.check().expect_err("whatever comes next").to_string().contains("entry 8"));
+    }
+
+    #[test]
+    fn a_version_that_the_build_does_not_know_stops_the_node() {
+        let (machine, _ends) = machine(state::VERSION_FIRST - 1);
+        let why = machine.check().expect_err("it goes no further").to_string();
+        assert!(why.contains("version 1") && why.contains("up to 0"), "{why}");
+    }
+}

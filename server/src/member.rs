@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Detail, Event, LogName, Text};
+use chancery_client::ledger::{LEDGER, LEDGER_NONE};
 use proto::member::v1 as wire;
 use proto::member::v1::member_service_server::MemberService;
 use raft::{PeerInfo, Role};
 use state::Command;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use types::{Action, ClusterId, Millis, NodeId, Principal, Reason, Refusal, RootId, limits};
 
@@ -19,6 +21,7 @@ use crate::clock;
 use crate::core::{Core, no_leader, own_proposal};
 use crate::fence::Granted;
 use crate::leaving;
+use crate::ledger::LedgerStatus;
 use crate::node::{Node, Phase};
 use crate::release;
 use crate::request::authn::Proof;
@@ -56,6 +59,7 @@ pub(crate) fn hello(node: &Node) -> wire::HelloResponse {
                 leader: status.leader.map_or(0, |leader| leader.0),
                 term: status.term,
                 draining: node.is_draining(),
+                ledger: Some(ledger(&core.ledger.status())),
             }
         }
         Phase::Sealed(membership) | Phase::Admitted(membership) => wire::HelloResponse {
@@ -65,6 +69,16 @@ pub(crate) fn hello(node: &Node) -> wire::HelloResponse {
             ..Default::default()
         },
         Phase::Empty | Phase::Removed(_) => wire::HelloResponse { sealed: true, ..Default::default() },
+    }
+}
+
+fn ledger(status: &LedgerStatus) -> wire::LedgerStatus {
+    let LedgerStatus { kept, index, behind } = status;
+    wire::LedgerStatus {
+        kept: *kept,
+        index: *index,
+        behind_since_ms: behind.as_ref().map_or(0, |behind| behind.since.0),
+        reason: behind.as_ref().map(|behind| behind.why.clone()).unwrap_or_default(),
     }
 }
 
@@ -184,7 +198,10 @@ impl Member {
         Ok(wire::ProposeResponse { reply, index: applied.index })
     }
 
-    async fn forwarded(&self, request: Request<wire::ForwardRequest>) -> Result<wire::ForwardResponse, Status> {
+    async fn forwarded(
+        &self,
+        request: Request<wire::ForwardRequest>,
+    ) -> Result<Response<wire::ForwardResponse>, Status> {
         let (core, _) = self.caller(&request).map_err(|refusal| status(&refusal))?;
         let wire::ForwardRequest { action, request, caller_certificates, source } = request.into_inner();
         let action = Action::parse(&action).ok_or_else(|| {
@@ -192,7 +209,13 @@ impl Member {
         })?;
         let proof = Proof::forwarded(caller_certificates, source.parse::<SocketAddr>().ok());
         match api::forwarded(&self.node, &core, action, &request, &proof).await {
-            Ok((response, index)) => Ok(wire::ForwardResponse { response, index }),
+            Ok((response, index)) => {
+                let mut answer = Response::new(wire::ForwardResponse { response, index });
+                if core.is_unledgered(index) {
+                    answer.metadata_mut().insert(LEDGER, MetadataValue::from_static(LEDGER_NONE));
+                }
+                Ok(answer)
+            }
             Err(NotCarriedOut::Answered(refusal)) => Err(status(&refusal)),
             // Without a reason of ours: the member that asked has no answer yet and looks for the leader.
             Err(NotCarriedOut::LedByAnother) => Err(Status::unavailable("this node does not lead")),
@@ -247,7 +270,7 @@ impl MemberService for Member {
     }
 
     async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {
-        self.forwarded(request).await.map(Response::new)
+        self.forwarded(request).await
     }
 
     async fn release_root(

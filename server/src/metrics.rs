@@ -30,6 +30,9 @@ pub(crate) struct Metrics {
     /// Backups written by schedule, and those that failed.
     pub backups: Counter<u64, AtomicU64>,
     pub backups_failed: Counter<u64, AtomicU64>,
+    /// 1 while the ledger cannot be written; and how often it could not.
+    pub ledger_behind: Gauge<i64, AtomicI64>,
+    pub ledger_failures: Counter<u64, AtomicU64>,
     /// Keys that are due to rotate and have not.
     pub rotations_due: Gauge<i64, AtomicI64>,
 }
@@ -64,6 +67,7 @@ impl Default for Metrics {
         };
         let backups = counter("backups", "Backups written to the folder of this node");
         let backups_failed = counter("backups_failed", "Backups that could not be written to the folder of this node");
+        let ledger_failures = counter("ledger_failures", "Attempts at writing the ledger that failed");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -75,9 +79,14 @@ impl Default for Metrics {
             applied: gauge("raft_applied_index", "Last applied log index"),
             lease: gauge("node_lease", "1 while the node may serve and sign"),
             audit_records: gauge("audit_records", "Records in the audit log of this node"),
+            ledger_behind: gauge(
+                "ledger_behind",
+                "1 while the ledger cannot be written and what takes a right away waits",
+            ),
             rotations_due: gauge("rotations_due", "Keys due to rotate that have not yet"),
             backups,
             backups_failed,
+            ledger_failures,
             registry,
             requests,
             seconds,

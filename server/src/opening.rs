@@ -21,6 +21,7 @@ use crate::fence::Fences;
 use crate::keyring::Keyring;
 use crate::leading::Leading;
 use crate::lease::Lease;
+use crate::ledger::LedgerDesk;
 use crate::machine::{Ends, StateMachine};
 use crate::member::Member;
 use crate::membership::{Membership, read_members};
@@ -120,6 +121,7 @@ impl Opened {
             envelope,
             seals: SealDesk::new(record),
             trust: TrustDesk::default(),
+            ledger: LedgerDesk::new(node.config.ledger.clone(), &node.metrics),
             audit: audit.clone(),
             stop: node.stop.child_token(),
             tasks: TaskTracker::new(),
@@ -138,6 +140,7 @@ impl Opened {
         core.tasks.spawn(erasing::run(Arc::clone(&core)));
         let rekeying = Rekeying { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(rekeying.run());
+        core.tasks.spawn(Arc::clone(&core).keep_ledger());
         Ok(core)
     }
 }

@@ -64,7 +64,7 @@ fn quarantine(ledgers: &[(Ledger, Option<LedgerError>)], backup: (Generation, u6
         let gap = |line: &LedgerLine| line.fact == LedgerFact::Since && (line.generation, line.index) > backup;
         if damage.is_some() {
             Some(QuarantineReason::LedgerUnsound)
-        } else if ledger.end.last < backup {
+        } else if ledger.end.marked < backup {
             Some(QuarantineReason::LedgerBehind)
         } else {
             ledger.lines.iter().any(gap).then_some(QuarantineReason::LedgerGap)

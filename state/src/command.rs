@@ -368,6 +368,8 @@ pub enum Command {
         compromised: bool,
         /// Why all namespaces are quarantined; none when a ledger accounts for what came after the backup.
         quarantine: Option<QuarantineReason>,
+        /// How much the backup would have brought back that ledgers told of.
+        accounted: u64,
     },
     /// Releases a namespace from restore quarantine.
     ReleaseNamespace {

@@ -25,7 +25,7 @@ pub struct Untold {
 }
 
 impl State {
-    /// What a ledger lacks that ends at `end`, in the order of the entries that did it. Costs as much as there is to tell.
+    /// What a ledger lacks whose last mark is `end`, in the order of the entries that did it. Costs as much as there is to tell.
     #[must_use]
     pub fn ledger_facts(&self, end: (Generation, u64)) -> Vec<Untold> {
         let (own, lives, told) = (self.generation(), self.lives(), self.told_upto(end));
@@ -43,11 +43,18 @@ impl State {
         facts.extend(rows.filter_map(|((by, _), row)| Some((*by, row.at, self.fact_of(*by, &row.what)?))));
         facts.sort_by_key(|(by, _, _)| *by);
         let untold = facts.into_iter().map(|(by, at, fact)| {
-            // A ledger never goes back, wherever it has been.
+            // A ledger never goes back, whichever life it was of.
             let (generation, index) = (lives.life_of(by).unwrap_or(own), by.0).max(end);
             Untold { generation, index, at, fact }
         });
         untold.collect()
+    }
+
+    /// Whether an entry took something away that a ledger is told of.
+    #[must_use]
+    pub fn withdrew(&self, index: u64) -> bool {
+        let by = Revision(index);
+        self.withdrawal_table().range((by, 0)..=(by, u32::MAX)).next().is_some()
     }
 
     /// The earlier lives that this state came out of.

@@ -92,6 +92,8 @@ reasons! {
     DiskFull = "DISK_FULL";
     /// The key or version was destroyed: what it encrypted cannot be read any more.
     KeyDestroyed = "KEY_DESTROYED";
+    /// The change is committed and fenced, but the ledger does not have it yet: the same request waits for that.
+    LedgerPending = "LEDGER_PENDING";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

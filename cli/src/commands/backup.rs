@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ::audit::LedgerError;
 use chancery_client::identity::Folder;
 use chancery_client::private_file;
 use chancery_client::proto::cluster::v1::{CreateBackupRequest, ListBackupsRequest};
@@ -66,7 +67,8 @@ pub(crate) enum BackupCommand {
     ///
     /// It opens a new generation of the same cluster with this node as its only member; others join it as new nodes. The folder
     /// must be absent or empty, and stays so unless everything has succeeded. What was destroyed or revoked after the backup is
-    /// back with it: every namespace is quarantined until it is released.
+    /// back with it, unless a ledger says what that was: without one that is newer than the backup, every namespace is quarantined
+    /// until it is released.
     Restore(Box<RestoreArgs>),
 }
 
@@ -84,7 +86,7 @@ pub(crate) struct Origin {
     /// The hash of the cluster key that must have signed it; otherwise that of the cluster of `--identity`
     #[arg(long, value_name = "SHA256", value_parser = hash)]
     cluster_key: Option<SpkiHash>,
-    /// Take a backup of any cluster, whoever signed it
+    /// Take one of any cluster, whoever signed it
     #[arg(long, conflicts_with = "cluster_key")]
     other_cluster: bool,
 }
@@ -221,7 +223,7 @@ impl Origin {
             Err(error) => return Err(error.into()),
         };
         let Some(profile) = profile else {
-            let text = "it is not known whose backup this has to be: no identity of a cluster is at hand";
+            let text = "it is not known which cluster's this has to be: no identity of a cluster is at hand";
             return Err(Failure::new(Exit::Usage, text)
                 .hint("--cluster-key with the hash that `chancery init` printed, or --other-cluster"));
         };
@@ -258,7 +260,11 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let exit = match &error {
             _ if error.is_damage() => Exit::Unverified,
-            BackupError::OtherCluster { .. } => Exit::Untrusted,
+            BackupError::OtherCluster { .. } | BackupError::Ledger { source: LedgerError::Key { .. }, .. } => {
+                Exit::Untrusted
+            }
+            BackupError::Ledger { .. } => Exit::Unverified,
+            BackupError::Clock { .. } => Exit::Conflict,
             BackupError::NoIdentity { .. } => Exit::Denied,
             BackupError::NotEmpty { .. } => Exit::Conflict,
             BackupError::Settings(_) => Exit::Usage,
@@ -267,6 +273,9 @@ impl From<BackupError> for Failure {
         let failure = Self::new(exit, error.to_string());
         match &error {
             BackupError::OtherCluster { .. } => failure.hint("`--identity` of that cluster, or --other-cluster"),
+            BackupError::Ledger { .. } => failure
+                .hint("the ledger of this cluster, or none: then every namespace is quarantined until it is released"),
+            BackupError::Clock { .. } => failure.hint("set the clock; or --clock-is-right, if it is"),
             BackupError::Damaged(_) => failure.hint("another backup: chancery backup list"),
             BackupError::NoIdentity { .. } => failure.hint("the identity whose recipient is named above"),
             _ => failure,

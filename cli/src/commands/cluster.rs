@@ -174,8 +174,17 @@ struct NodeView {
     api_address: String,
     peer_address: String,
     spki_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<LedgerView>,
     #[serde(skip)]
     authority: String,
+}
+
+#[derive(Serialize)]
+struct LedgerView {
+    index: u64,
+    behind_since: Option<String>,
+    reason: Option<String>,
 }
 
 /// Runs a verb.
@@ -285,6 +294,11 @@ impl From<NodeStatus> for NodeView {
             api_address: wire.api_address,
             peer_address: wire.peer_address,
             spki_sha256: wire.spki_sha256,
+            ledger: wire.ledger.map(|ledger| LedgerView {
+                index: ledger.index,
+                behind_since: rfc3339(ledger.behind_since.as_ref()),
+                reason: Some(ledger.reason).filter(|reason| !reason.is_empty()),
+            }),
             authority,
         }
     }
@@ -324,6 +338,12 @@ impl Show for StatusView {
             (_, n) => format!("survives {n} failures"),
         };
         let mut text = format!("{}\n{healthy} of {} healthy: {survives}", table.text(), self.nodes.len());
+        for node in &self.nodes {
+            let Some(LedgerView { behind_since: Some(since), reason, .. }) = &node.ledger else { continue };
+            let waits = if node.node == self.leader { ", so whatever takes a right away waits" } else { "" };
+            let why = reason.as_deref().unwrap_or("it does not say why");
+            text.push_str(&format!("\nledger of node-{} behind since {since}{waits}: {why}", node.node));
+        }
         for warning in self.settings.warnings() {
             text.push('\n');
             text.push_str(&warning);
@@ -334,6 +354,8 @@ impl Show for StatusView {
 
 #[cfg(test)]
 mod tests {
+    use chancery_client::proto::cluster::v1::LedgerStatus;
+
     use super::*;
 
     #[test]
@@ -346,6 +368,25 @@ mod tests {
         };
         let text = StatusView::from(status).text();
         assert!(text.ends_with("\nno quorum: 1 of 3 healthy, 2 needed"), "{text}");
+    }
+
+    #[test]
+    fn a_ledger_that_is_behind_is_a_line_of_the_status() {
+        let ledger = |since: Option<i64>| LedgerStatus {
+            index: 7,
+            behind_since: since.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            reason: since.map(|_| "`/l`: no space left".to_owned()).unwrap_or_default(),
+        };
+        let node =
+            |node, since| NodeStatus { node, reachable: true, ledger: Some(ledger(since)), ..NodeStatus::default() };
+        let status = |since| ClusterStatus { leader: 1, nodes: vec![node(1, since)], ..ClusterStatus::default() };
+        assert!(!StatusView::from(status(None)).text().contains("ledger"));
+        let text = StatusView::from(status(Some(1_795_305_600))).text();
+        let line = text.lines().last().unwrap_or_default();
+        assert!(
+            line.starts_with("ledger of node-1 behind since 20") && line.contains("waits: `/l`: no space"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod encrypt;
 pub(crate) mod entry;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod ledger;
 pub(crate) mod man;
 pub(crate) mod members;
 pub(crate) mod namespace;
@@ -57,6 +58,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Operator(command) => operator::run(command, &context).await,
         Command::Seal(command) => seal::run(command, &context).await,
         Command::Audit(command) => audit::run(command, &context).await,
+        Command::Ledger(command) => ledger::run(command, &context),
         Command::Backup(command) => backup::run(command, &context).await,
         Command::Ca(command) => ca::run(command, &context).await,
         Command::Bundle(command) => ca::run_bundle(command, &context).await,

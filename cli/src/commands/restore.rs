@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use server::backup::Accounting;
 use server::backup::restore::{Order, Restored, Step, restore};
 use server::config::{Config, Settings};
 use types::Generation;
@@ -23,6 +24,13 @@ pub(crate) struct RestoreArgs {
     /// The backup
     #[arg(long, value_name = "FILE")]
     backup: PathBuf,
+    /// A ledger: what was destroyed or revoked after the backup stays so, and nothing is quarantined if it knows all of it; give
+    /// every one that is left
+    #[arg(long, value_name = "FILE")]
+    ledger: Vec<PathBuf>,
+    /// The clock of this machine is right although it is behind the backup, or far ahead of it
+    #[arg(long)]
+    clock_is_right: bool,
     #[command(flatten)]
     opening: Opening,
     #[command(flatten)]
@@ -49,6 +57,12 @@ struct RestoredView {
     versions_unwrapped: u64,
     probes_decrypted: u64,
     namespaces_quarantined: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine_reason: Option<&'static str>,
+    /// Things that the backup would have brought back.
+    kept_back_by_ledger: u64,
+    #[serde(skip)]
+    ledgers: usize,
     backup_created_time: String,
     backup_index: u64,
     #[serde(skip)]
@@ -72,9 +86,16 @@ impl Show for RestoredView {
             "next: chancery server --data-dir {} …; the other nodes join it with new tokens",
             data_dir.display()
         ));
-        if *namespaces_quarantined > 0 {
+        if self.ledgers > 0 {
+            let kept = self.kept_back_by_ledger;
             lines.push(format!(
-                "{namespaces_quarantined} namespaces are in restore quarantine: look through what came back, then \
+                "{kept} things that were destroyed, revoked or withdrawn after the backup stay so, by the ledger; what was granted \
+                 again since is to be granted once more"
+            ));
+        }
+        if let Some(reason) = self.quarantine_reason.filter(|_| *namespaces_quarantined > 0) {
+            lines.push(format!(
+                "{namespaces_quarantined} namespaces are in restore quarantine: {reason}; look through what came back, then \
                  `chancery namespace release NAME` for each"
             ));
         }
@@ -85,7 +106,17 @@ impl Show for RestoredView {
 /// Restores. Ctrl-C leaves the data folder as it was.
 pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Failure> {
     crate::private_memory::keep()?;
-    let RestoreArgs { backup, opening, origin, node, shares, compromised, seen_generation } = args;
+    let RestoreArgs {
+        backup,
+        ledger: ledgers,
+        clock_is_right,
+        opening,
+        origin,
+        node,
+        shares,
+        compromised,
+        seen_generation,
+    } = args;
     let pinned = origin.pinned(context)?;
     let config = node.load(Settings::default())?;
     let identities = opening.required().await?;
@@ -94,7 +125,8 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Fail
     shares.make_folder()?;
     let counts = shares.seal_shares_dir.is_some().then_some((shares.seal_shares, shares.seal_threshold));
     let progress = Progress::new(std::fs::metadata(&backup).map(|metadata| metadata.len()).ok());
-    let order = Order { config, backup, identities, pinned, compromised, seen, shares: counts };
+    let trusts_clock = clock_is_right;
+    let order = Order { config, backup, ledgers, trusts_clock, identities, pinned, compromised, seen, shares: counts };
     let (order, restored) = on_disk(move || {
         let restored = restore(&order, &mut |step| {
             if let Step::Reading(bytes) = step {
@@ -105,7 +137,8 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Fail
         restored.map(|restored| (order, restored)).map_err(Failure::from)
     })
     .await?;
-    let Restored { verified, node, generation, quarantined, shares: drawn } = restored;
+    let Restored { verified, node, generation, quarantined, accounting, shares: drawn } = restored;
+    warn_of(&accounting);
     keep_shares(shares.seal_shares_dir.as_deref(), drawn);
     if pinned.is_none() {
         note("note: whose backup it is was not compared (--other-cluster)");
@@ -122,9 +155,28 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Fail
         versions_unwrapped: verified.versions,
         probes_decrypted: verified.probes,
         namespaces_quarantined: quarantined,
+        quarantine_reason: accounting.quarantine.map(|reason| reason.as_str()),
+        kept_back_by_ledger: accounting.applied,
+        ledgers: accounting.ledgers.len(),
         backup_created_time: created.to_rfc3339(),
         backup_index: manifest.index,
         made: minute(created),
         shares_dir: shares.seal_shares_dir,
     })
+}
+
+/// What is to be known of ledgers that are not all that they could be.
+fn warn_of(accounting: &Accounting) {
+    for held in &accounting.ledgers {
+        let path = held.path.display();
+        if let Some(damage) = &held.damage {
+            note(&format!("warning: `{path}`: {damage}; only what stands before that was carried out"));
+        }
+        if held.torn > 0 {
+            note(&format!(
+                "note: `{path}` ends in {} bytes of a write that was cut off: nobody was told of it",
+                held.torn
+            ));
+        }
+    }
 }

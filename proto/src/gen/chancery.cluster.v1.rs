@@ -605,6 +605,22 @@ pub struct NodeStatus {
     /// The member that is removed once this one votes; zero for none.
     #[prost(uint64, tag = "14")]
     pub replaces: u64,
+    /// Absent while the node keeps no ledger, or could not be asked.
+    #[prost(message, optional, tag = "15")]
+    pub ledger: ::core::option::Option<LedgerStatus>,
+}
+/// The file that says what a restore must not bring back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LedgerStatus {
+    /// The entry of its last line; zero before the node has looked.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Since when it cannot be written, so that what takes a right away is not answered. Absent while it can.
+    #[prost(message, optional, tag = "2")]
+    pub behind_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransferLeaderRequest {

@@ -21,6 +21,20 @@ pub struct HelloResponse {
     /// It takes no new calls of clients because it is about to stop.
     #[prost(bool, tag = "8")]
     pub draining: bool,
+    #[prost(message, optional, tag = "9")]
+    pub ledger: ::core::option::Option<LedgerStatus>,
+}
+/// What a node says of its ledger; a copy of that in cluster.proto.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LedgerStatus {
+    #[prost(bool, tag = "1")]
+    pub kept: bool,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+    #[prost(uint64, tag = "3")]
+    pub behind_since_ms: u64,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetireRequest {}

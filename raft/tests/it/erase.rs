@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::{Known, SOON, Seat, files};
-use raft::{Envelope, FileKind, Machine, Members, RaftHandle, Role, Tampered};
+use raft::{ChangeError, Config, Envelope, FileKind, Machine, Members, RaftHandle, Role, Tampered, Watermarks};
 
 /// What is not to be found in any file afterwards.
 const SECRET: &[u8] = b"wrapped-bytes-of-a-destroyed-version";
@@ -57,8 +57,12 @@ impl Machine for Last {
 }
 
 async fn open(seat: &Seat) -> RaftHandle<Last> {
+    open_with(seat, seat.config()).await
+}
+
+async fn open_with(seat: &Seat, config: Config) -> RaftHandle<Last> {
     let peering = seat.peering(&Known::of([seat]));
-    RaftHandle::open(seat.config(), Last::default(), Arc::new(Clear), peering).await.unwrap()
+    RaftHandle::open(config, Last::default(), Arc::new(Clear), peering).await.unwrap()
 }
 
 async fn propose(handle: &RaftHandle<Last>, payload: &[u8]) -> u64 {
@@ -129,4 +133,46 @@ async fn nothing_of_before_an_erasure_is_on_the_disk_after_it() {
     tokio::time::timeout(SOON, views.wait_for(|view| view.state.0 >= count)).await.unwrap().unwrap();
     assert_eq!(holding(seat.folder.path()), Vec::<String>::new());
     again.shutdown().await;
+}
+
+/// A disk that has room for no further snapshot keeps what was destroyed until it has: neither is a file of the log filled up nor a
+/// snapshot written into what is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_waits_for_room_and_says_so() {
+    let seat = Seat::new(1).await;
+    let full = Config { watermarks: Watermarks { low: u64::MAX / 2, enough: u64::MAX / 2, none: 0 }, ..seat.config() };
+    let handle = open_with(&seat, full).await;
+    handle.initialize(seat.member(), SOON).await.unwrap();
+    let mut status = handle.watch_status();
+    tokio::time::timeout(SOON, status.wait_for(|status| status.role == Role::Leader)).await.unwrap().unwrap();
+    let vital = async |payload: &[u8]| handle.propose_vital(payload.to_vec(), SOON).await.unwrap().index;
+    vital(SECRET).await;
+    let upto = vital(b"the secret is gone from the state").await;
+    let bytes = || files(&seat.log_folder()).iter().map(|path| std::fs::metadata(path).unwrap().len()).sum::<u64>();
+    let before = bytes();
+    for _ in 0..2 {
+        let refused = handle.erase(upto, SOON).await.unwrap_err();
+        assert!(matches!(refused, ChangeError::NoRoom { lacks } if lacks > 1 << 40), "{refused}");
+    }
+    assert_eq!(bytes(), before, "nothing was written");
+    assert_eq!(handle.status().snapshot, None);
+    assert!(!holding(&seat.log_folder()).is_empty());
+    handle.shutdown().await;
+
+    let handle = open(&seat).await;
+    let ticking = {
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+            loop {
+                let _ = handle.propose(b"tick".to_vec(), SOON).await;
+                tick.tick().await;
+            }
+        })
+    };
+    assert!(handle.erase(upto, 3 * SOON).await.unwrap() >= upto, "with room it is done");
+    assert_eq!(holding(seat.folder.path()), Vec::<String>::new());
+    ticking.abort();
+    let _ = ticking.await;
+    handle.shutdown().await;
 }

@@ -368,5 +368,13 @@ fn node_status(state: &State, id: NodeId, row: &Row, hello: Option<&member::Hell
         draining: hello.is_some_and(|hello| hello.draining),
         voter: row.votes,
         replaces: row.replaces.map_or(0, |old| old.0),
+        ledger: hello.and_then(|hello| hello.ledger.as_ref()).filter(|ledger| ledger.kept).map(|ledger| {
+            let since = Some(ledger.behind_since_ms).filter(|since| *since > 0);
+            wire::LedgerStatus {
+                index: ledger.index,
+                behind_since: since.and_then(|since| time::timestamp(types::Time(since))),
+                reason: ledger.reason.clone(),
+            }
+        }),
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crypto::recipients::NotOpened;
-use types::{Refusal, SpkiHash};
+use types::{Refusal, SpkiHash, Time};
 
 /// A backup cannot be read, relied on or restored.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,22 @@ pub enum BackupError {
     NotEmpty {
         /// Which folder.
         path: PathBuf,
+    },
+    /// A ledger that says nothing of this cluster.
+    #[error("`{}`: {source}", path.display())]
+    Ledger {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: audit::LedgerError,
+    },
+    /// This machine's clock cannot be right.
+    #[error("the clock of this machine says {}, which is {why}: state time would go on from it", now.to_rfc3339())]
+    Clock {
+        /// What it says.
+        now: Time,
+        /// How it is wrong.
+        why: String,
     },
     /// What the settings lack.
     #[error("{0}")]

@@ -19,6 +19,7 @@ use super::probe::{self, Probe};
 use super::write::{Content, Written, write};
 use crate::clock;
 use crate::core::{Core, StateView};
+use crate::ledger::Mark;
 use crate::node::Node;
 
 /// How long this node's copy of the cluster's audit log may take to reach the state.
@@ -65,6 +66,10 @@ impl Making {
         audit_reaches(core, &state).await?;
         let keys = Arc::clone(core);
         let gathered = tokio::task::spawn_blocking(move || Gathered::from(&keys, &state, &recipients, turn));
+        // A ledger that ends before a backup does not account for what comes after it.
+        if let Err(refusal) = core.tell_ledger(Mark::Now).await {
+            tracing::warn!(%refusal, "the ledger may end before this backup");
+        }
         let Gathered { state, manifest, recipients, signer, roots, probes, turn } =
             gathered.await.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))??;
         Ok(Self { core: Arc::clone(core), state, manifest, recipients, signer, roots, probes, _turn: turn })

@@ -5,6 +5,7 @@
 //! one.
 
 mod error;
+mod ledgers;
 pub(crate) mod making;
 mod manifest;
 mod probe;
@@ -22,6 +23,7 @@ mod tests;
 use crypto::LockedSecret;
 
 pub use error::BackupError;
+pub use ledgers::{Accounting, HeldLedger};
 pub use manifest::Manifest;
 pub(crate) use manifest::hex;
 pub use read::{Inspected, inspect};

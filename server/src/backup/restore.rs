@@ -13,10 +13,12 @@ use crypto::recipients::Identity;
 use crypto::sign::P256Signer;
 use crypto::{LockedSecret, SecretBytes};
 use raft::{Member, Members};
+use state::rows::QuarantineReason;
 use state::{Command, Entry, NodeInfo, Outcome, Proposal, Reply, State};
 use tokio::runtime::Handle;
-use types::{ClusterId, Generation, NodeId, Principal, SpkiHash, limits};
+use types::{ClusterId, Generation, NodeId, Principal, SpkiHash, Time, limits};
 
+use super::ledgers::{self, Accounting};
 use super::verify::{self, Opened};
 use super::{BackupError, Verified};
 use crate::audit_store::AuditStore;
@@ -39,6 +41,10 @@ pub struct Order {
     pub backup: PathBuf,
     /// What opens it.
     pub identities: Vec<Identity>,
+    /// Ledgers, which say what must not come back: all that are left.
+    pub ledgers: Vec<PathBuf>,
+    /// This machine's clock is right although it does not look so.
+    pub trusts_clock: bool,
     /// The hash of the cluster key that must have signed it; none: anybody's.
     pub pinned: Option<SpkiHash>,
     /// What the old nodes knew may be in others' hands.
@@ -60,6 +66,8 @@ pub struct Restored {
     pub generation: Generation,
     /// Namespaces in restore quarantine.
     pub quarantined: u64,
+    /// What the ledgers said.
+    pub accounting: Accounting,
     /// Shares of the new seal, where it has any: they exist nowhere else.
     pub shares: Vec<SecretBytes>,
 }
@@ -114,6 +122,11 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
     });
     told?;
     let Opened { verified, state, roots } = opened?;
+    let (accounted, accounting) = ledgers::account(&state, &order.ledgers, verified.inspected.cluster_key_hash)?;
+    let now = clock::now();
+    if !order.trusts_clock {
+        ledgers::check_clock(now, Time(verified.inspected.manifest.created_time_ms), accounted.state.time())?;
+    }
     steps(Step::Opened)?;
 
     let signer = P256Signer::generate();
@@ -122,8 +135,11 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
         peer_address: addresses.peer.clone(),
         api_address: addresses.api.clone(),
     };
-    let (seen, backup, compromised) = (order.seen, verified.inspected.body_sha256, order.compromised);
-    let life = open_generation(state, Opening { seen, backup, info, compromised })?;
+    let (backup, compromised) = (verified.inspected.body_sha256, order.compromised);
+    let seen = accounted.seen.max(order.seen);
+    let (quarantine, applied) = (accounted.quarantine, accounted.applied);
+    let opening = Opening { seen, backup, info, compromised, quarantine, accounted: applied, now };
+    let life = open_generation(accounted.state, opening)?;
     let cluster = verified.inspected.manifest.cluster().ok_or_else(|| failed(&"the manifest names no cluster"))?;
     let [root] = roots.as_slice() else { return Err(failed(&"there is more than one root key in the backup")) };
     let key = LockedSecret::new(root.key.expose()).map_err(|error| failed(&error))?;
@@ -142,7 +158,7 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
     steps(Step::Written)?;
     publish(temporary, &config.data_dir)?;
     let quarantined = life.state.quarantines().count() as u64;
-    Ok(Restored { verified, node: life.node, generation: life.state.generation(), quarantined, shares })
+    Ok(Restored { verified, node: life.node, generation: life.state.generation(), quarantined, accounting, shares })
 }
 
 /// The state in its new life.
@@ -183,7 +199,15 @@ pub(super) fn rehearse(state: &State) -> Result<State, BackupError> {
     let spki = ca::spki_hash(&P256Signer::generate().spki_der());
     let nowhere = || "localhost:1".to_owned();
     let info = NodeInfo { spki, peer_address: nowhere(), api_address: nowhere() };
-    let opening = Opening { seen: Generation::NONE, backup: [0; 32], info, compromised: false };
+    let opening = Opening {
+        seen: Generation::NONE,
+        backup: [0; 32],
+        info,
+        compromised: false,
+        quarantine: Some(QuarantineReason::NoLedger),
+        accounted: 0,
+        now: clock::now(),
+    };
     open_generation(state.clone(), opening).map(|life| life.state)
 }
 
@@ -193,19 +217,23 @@ struct Opening {
     backup: [u8; 32],
     info: NodeInfo,
     compromised: bool,
+    quarantine: Option<QuarantineReason>,
+    accounted: u64,
+    now: Time,
 }
 
 /// Applies the entry that opens the next generation.
 fn open_generation(mut state: State, opening: Opening) -> Result<Life, BackupError> {
-    let Opening { seen, backup, info, compromised } = opening;
+    let Opening { seen, backup, info, compromised, quarantine, accounted, now } = opening;
     let command = Command::OpenGeneration {
         generation: state.next_generation(seen)?,
         backup,
         info,
         compromised,
-        quarantine: Some(state::rows::QuarantineReason::NoLedger),
+        quarantine,
+        accounted,
     };
-    let proposal = Proposal { actor: Principal::LocalAdmin, at: clock::now(), request: None, basis: None, command };
+    let proposal = Proposal { actor: Principal::LocalAdmin, at: now, request: None, basis: None, command };
     let Outcome { reply, record, .. } = state.apply(&Entry { index: state.index().saturating_add(1), proposal });
     match reply.map_err(|refusal| failed(&refusal.message))? {
         Reply::Node(node) => Ok(Life { state, node, record: record.map(|leaf| leaf.bytes) }),

@@ -375,7 +375,9 @@ fn order(small: &Small, folder: &Path) -> Order {
     let config = Config::resolve(settings).expect("resolves");
     let pinned = Some(ca::spki_hash(&small.signer.spki_der()));
     let identities = small.identities();
-    Order { config, backup, identities, pinned, compromised: false, seen: Generation::NONE, shares: None }
+    let (ledgers, seen) = (Vec::new(), Generation::NONE);
+    // What is restored here was made at a time of its own.
+    Order { config, backup, ledgers, trusts_clock: true, identities, pinned, compromised: false, seen, shares: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ use types::{NodeId, Reason, Refusal, Revision};
 
 use crate::core::{Core, NotAcknowledged};
 use crate::lease::Clocks;
+use crate::ledger::Mark;
 use crate::wire::status::refusal;
 pub(crate) use table::{GrantName, LeaseTable};
 
@@ -76,6 +77,15 @@ impl Core {
                 open => Err(pending(&open).into()),
             },
         }
+    }
+
+    /// Waits until what the entry at `index` took away is over: no node can serve the state before it, and the ledger knows.
+    ///
+    /// # Errors
+    /// Those of [`Core::fence`] and [`Core::tell_ledger`].
+    pub(crate) async fn ends(&self, index: u64, judge: Judge) -> Result<(), NotAcknowledged> {
+        self.fence(index, judge).await?;
+        self.tell_ledger(Mark::WithFacts).await.map_err(NotAcknowledged::Refused)
     }
 
     /// Makes sure that there is a lease table of term `least` or a later one.

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chancery_client::ledger::{LEDGER, LEDGER_NONE};
 use prost::Message as _;
 use proto::member::v1::ForwardRequest;
 use state::{Command, Entry as LogEntry, Proposal, Reply, RequestKey, State};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use types::{Action, Reason, Refusal, RequestId, limits};
 
@@ -129,13 +131,13 @@ async fn find_leader<M: Mutation>(
     loop {
         let lost = if core.leads() {
             match carry_out(node, core, message.clone(), caller.clone()).await {
-                Ok((answer, index)) => return Ok(written(core, answer, index)),
+                Ok((answer, index)) => return Ok(written(core, answer, index, core.is_unledgered(index))),
                 Err(NotCarriedOut::Answered(refusal)) => return Err(refusal),
                 Err(NotCarriedOut::LedByAnother) => no_leader(),
             }
         } else {
             match forward(core, &message, proof).await {
-                Ok((answer, index)) => return Ok(written(core, answer, index)),
+                Ok((answer, index, unledgered)) => return Ok(written(core, answer, index, unledgered)),
                 Err(Unforwarded::Answered(refusal)) => return Err(refusal),
                 Err(Unforwarded::Lost(refusal)) => refusal,
             }
@@ -148,8 +150,12 @@ async fn find_leader<M: Mutation>(
 }
 
 /// An answer with the token by which any node can be asked for a state that holds the change; none when nothing was changed.
-fn written<A>(core: &Core, answer: A, index: u64) -> Response<A> {
+/// And with the word that no ledger knows of it, when it took something away.
+fn written<A>(core: &Core, answer: A, index: u64, unledgered: bool) -> Response<A> {
     let mut response = Response::new(answer);
+    if unledgered {
+        response.metadata_mut().insert(LEDGER, MetadataValue::from_static(LEDGER_NONE));
+    }
     if index > 0 {
         freshness::stamp(&mut response, &core.state(), index);
     }
@@ -174,7 +180,7 @@ fn fix_request_id<M: Mutation>(message: &mut M) {
 }
 
 /// Hands a mutation to the leader, with the certificate whose key the caller proved, and waits until its change is visible here.
-async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<(M::Answer, u64), Unforwarded> {
+async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result<(M::Answer, u64, bool), Unforwarded> {
     let mut leader = core.leader().map_err(Unforwarded::Lost)?;
     let forwarded = ForwardRequest {
         action: M::ACTION.as_str().to_owned(),
@@ -189,11 +195,13 @@ async fn forward<M: Mutation>(core: &Core, message: &M, proof: &Proof) -> Result
         Some(refusal) => Unforwarded::Answered(refusal),
         None => Unforwarded::Lost(no_leader()),
     });
-    let answer = answer?.into_inner();
+    let answer = answer?;
+    let unledgered = answer.metadata().contains_key(LEDGER);
+    let answer = answer.into_inner();
     // The caller may read its own change on this node at once; if we lag, its next read waits by itself.
     let _ = core.raft.await_applied(answer.index, limits::CALL_TIMEOUT.to_std()).await;
     M::Answer::decode(answer.response.as_slice())
-        .map(|decoded| (decoded, answer.index))
+        .map(|decoded| (decoded, answer.index, unledgered))
         .map_err(|_| Unforwarded::Lost(Refusal::new(Reason::Internal, "the leader's answer could not be read")))
 }
 
@@ -299,7 +307,7 @@ async fn repeat_while_stale<M: Mutation>(
     if let Some((fence, repeated)) = request.repeated(core, target) {
         // Nobody is told earlier by asking again, whichever node leads by now.
         return match fence {
-            Some(index) => core.fence(index, Judge::Confirmed).await.map_or_else(Outcome::from, |()| repeated),
+            Some(index) => core.ends(index, Judge::Confirmed).await.map_or_else(Outcome::from, |()| repeated),
             None => repeated,
         };
     }
@@ -347,7 +355,7 @@ async fn repeat_while_stale<M: Mutation>(
                 let state = core.state();
                 let answer = request.message.answer(&request.desk(core, &state), &reply);
                 if admitted.0.command.takes_away()
-                    && let Err(unfenced) = core.fence(applied.index, Judge::Since(applied.term)).await
+                    && let Err(unfenced) = core.ends(applied.index, Judge::Since(applied.term)).await
                 {
                     return unfenced.into();
                 }

@@ -57,7 +57,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::AuditUnavailable
         | Reason::Draining
         | Reason::Removed
-        | Reason::DiskFull => Code::Unavailable,
+        | Reason::DiskFull
+        | Reason::LedgerPending => Code::Unavailable,
         Reason::FencePending => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Internal => Code::Internal,
@@ -70,7 +71,7 @@ const fn retry_after(reason: Reason) -> Option<Duration> {
         // The next attempt waits by itself.
         Reason::Stale | Reason::FencePending => Some(Duration::from_millis(50)),
         // As long as a hand-over to another member takes, and a little more.
-        Reason::DiskFull => Some(Duration::from_secs(1)),
+        Reason::DiskFull | Reason::LedgerPending => Some(Duration::from_secs(1)),
         Reason::NoQuorum | Reason::LeaseExpired | Reason::NoAuthority => Some(Duration::from_millis(500)),
         _ => None,
     }

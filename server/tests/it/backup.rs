@@ -11,10 +11,11 @@ use chancery_client::Client;
 use crypto::recipients::Identity;
 use proto::cluster::v1 as wire;
 use proto::kms::v1 as kms;
+use server::Config;
 use server::backup::restore::{Order, restore};
 use server::backup::{self, BackupError};
 use server::config::BackupSettings;
-use types::{Generation, Reason};
+use types::{Generation, Reason, SpkiHash};
 
 const KEY: &str = "namespaces/default/keys/orders";
 
@@ -153,6 +154,20 @@ async fn destroyed(client: &Client) -> Vec<u8> {
     ciphertext
 }
 
+fn order(config: Config, backup: PathBuf, identity: Identity, cluster_key: SpkiHash) -> Order {
+    Order {
+        config,
+        backup,
+        identities: vec![identity],
+        ledgers: Vec::new(),
+        trusts_clock: false,
+        pinned: Some(cluster_key),
+        compromised: false,
+        seen: Generation::NONE,
+        shares: None,
+    }
+}
+
 /// A cluster is lost; another life of it comes out of a backup that was taken while it worked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_lost_cluster_comes_back_from_its_backup() {
@@ -179,15 +194,7 @@ async fn a_lost_cluster_comes_back_from_its_backup() {
     }
 
     let (seat, config) = Cluster::seat();
-    let order = Order {
-        config,
-        backup: path,
-        identities: vec![identity],
-        pinned: Some(lost.key_hash()),
-        compromised: false,
-        seen: Generation::NONE,
-        shares: None,
-    };
+    let order = order(config, path, identity, lost.key_hash());
     let done = tokio::task::spawn_blocking(move || restore(&order, &mut |_| Ok(()))).await.expect("ends");
     let restored = done.expect("restores");
     assert_eq!((restored.generation.get(), restored.quarantined), (2, 1));
@@ -259,15 +266,7 @@ async fn another_clusters_backup_is_refused() {
     back_up(&cluster.client().await, &path).await;
     let (_seat, config) = Cluster::seat();
     let data = config.data_dir.clone();
-    let order = Order {
-        config,
-        backup: path,
-        identities: vec![identity],
-        pinned: Some(types::SpkiHash([7; 32])),
-        compromised: false,
-        seen: Generation::NONE,
-        shares: None,
-    };
+    let order = order(config, path, identity, SpkiHash([7; 32]));
     let done = tokio::task::spawn_blocking(move || restore(&order, &mut |_| Ok(()))).await.expect("ends");
     assert!(matches!(done, Err(BackupError::OtherCluster { .. })));
     assert!(!data.exists());

@@ -5,6 +5,7 @@ mod cluster;
 mod destroy;
 mod disk_full;
 mod fence;
+mod ledger;
 mod openings;
 mod promises;
 mod reads;

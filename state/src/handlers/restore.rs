@@ -14,7 +14,8 @@ use crate::turn::{Handled, Turn, hex, refuse};
 /// The first entry after what a backup holds. It ends whatever belonged to the lost life: its members, their authorities,
 /// join tokens, and every number that might be given out a second time.
 pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
-    let Command::OpenGeneration { generation, backup, info, compromised, quarantine } = &proposal.command else {
+    let Command::OpenGeneration { generation, backup, info, compromised, quarantine, accounted } = &proposal.command
+    else {
         return refuse(Reason::Internal, "not the opening of a generation");
     };
     let Some(cluster) = turn.state.cluster().cloned() else {
@@ -59,6 +60,7 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     turn.fact_count("compromised", u64::from(*compromised));
     turn.fact_count("keys", keys);
     turn.fact_count("namespaces_quarantined", namespaces);
+    turn.fact_count("kept_back_by_ledger", *accounted);
     turn.fact_text(
         "quarantine",
         quarantine.map_or("none: a ledger accounts for what came after the backup", |reason| reason.as_str()),

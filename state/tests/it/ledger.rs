@@ -142,7 +142,8 @@ fn ledger(state: &State, upto: u64) -> Ledger {
         fact: untold.fact,
     };
     let lines: Vec<_> = facts.into_iter().enumerate().map(line).collect();
-    let end = LedgerEnd { last: (state.generation(), upto), ..LedgerEnd::START };
+    let last = (state.generation(), upto);
+    let end = LedgerEnd { last, marked: last, ..LedgerEnd::START };
     Ledger { lines, end, torn: 0 }
 }
 
@@ -155,7 +156,15 @@ fn reopened(accounted: state::Accounted, spki: u8) -> Cluster {
     let generation = accounted.state.next_generation(accounted.seen).expect("in range");
     let info = NodeInfo { spki: SpkiHash([spki; 32]), peer_address: "b:1".to_owned(), api_address: "b:2".to_owned() };
     let quarantine = accounted.quarantine;
-    let open = Command::OpenGeneration { generation, backup: [1; 32], info, compromised: false, quarantine };
+    let accounted_for = accounted.applied;
+    let open = Command::OpenGeneration {
+        accounted: accounted_for,
+        generation,
+        backup: [1; 32],
+        info,
+        compromised: false,
+        quarantine,
+    };
     let index = accounted.state.index();
     let mut cluster = Cluster { state: accounted.state, index };
     cluster.propose(proposal(Principal::LocalAdmin, open)).reply.expect("opened");
@@ -345,7 +354,7 @@ fn generations_and_versions_of_the_lost_life_are_not_used_again() {
     lost.lines.push(more.clone());
     more.fact = LedgerFact::Version { key_id: KeyId([1; 16]), last: 5 * KEY_VERSION_STEP };
     lost.lines.push(more);
-    lost.end.last = (third, 1);
+    (lost.end.last, lost.end.marked) = ((third, 1), (third, 1));
     let accounted = account(&cluster.state, lost);
     assert_eq!(accounted.state.next_generation(accounted.seen).map(Generation::get), Ok(4));
     assert_eq!(accounted.state.time(), FORMED.after(Millis::from_days(3)), "no earlier than what the ledger saw");

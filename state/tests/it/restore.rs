@@ -58,6 +58,7 @@ fn opening(generation: u64, quarantine: Option<QuarantineReason>) -> Command {
         info: NodeInfo { spki: SpkiHash([0xee; 32]), peer_address: "b:1".to_owned(), api_address: "b:2".to_owned() },
         compromised: false,
         quarantine,
+        accounted: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cluster of nodes in this process: each with its own folder, ports and tasks, formed through the public calls.
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ struct Node {
     ports: Vec<u16>,
     seal: SealKind,
     backup: BackupSettings,
+    ledger: Option<PathBuf>,
     /// Joins without a vote.
     learner: bool,
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
@@ -68,15 +69,27 @@ impl Cluster {
 
     /// Forms a cluster whose folders lie under that one.
     pub(crate) async fn form_under(folder: tempfile::TempDir, size: usize, seal: SealKind) -> Self {
-        Self::form_with(folder, size, seal, BackupSettings::default()).await
+        Self::form_with(folder, size, seal, BackupSettings::default(), None).await
+    }
+
+    /// Forms a cluster of that many voters, each with a ledger in that folder, named for its number.
+    pub(crate) async fn form_with_ledgers(size: usize, ledgers: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::form_with(folder, size, SealKind::File, BackupSettings::default(), Some(ledgers)).await
     }
 
     /// Forms a cluster of that many voters whose nodes back it up, each in a folder of its own below the given one.
     pub(crate) async fn form_backed_up(size: usize, backup: BackupSettings) -> Self {
-        Self::form_with(tempfile::tempdir().expect("a folder"), size, SealKind::File, backup).await
+        Self::form_with(tempfile::tempdir().expect("a folder"), size, SealKind::File, backup, None).await
     }
 
-    async fn form_with(folder: tempfile::TempDir, size: usize, seal: SealKind, backup: BackupSettings) -> Self {
+    async fn form_with(
+        folder: tempfile::TempDir,
+        size: usize,
+        seal: SealKind,
+        backup: BackupSettings,
+        ledgers: Option<&Path>,
+    ) -> Self {
         let signer = P256Signer::generate();
         let operator = Identity::self_signed(&signer, "operators/root", now()).expect("an identity");
         let node = |n: usize| {
@@ -84,6 +97,7 @@ impl Cluster {
             let backup = BackupSettings { folder: own, ..backup.clone() };
             let mut node = Node::new(folder.path().join(format!("node-{n}")), seal);
             node.backup = backup;
+            node.ledger = ledgers.map(|folder| folder.join(format!("{n}.ledger")));
             node
         };
         let nodes = (1..=size).map(node).collect();
@@ -370,7 +384,8 @@ impl Cluster {
 impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
         let ports = (0..3).map(|_| unused_port()).collect();
-        Self { dir, ports, seal, backup: BackupSettings::default(), learner: false, running: None, runtime: None }
+        let backup = BackupSettings::default();
+        Self { dir, ports, seal, backup, ledger: None, learner: false, running: None, runtime: None }
     }
 
     fn kill(&mut self) {
@@ -389,6 +404,7 @@ impl Node {
         settings.seal.kind = Some(self.seal);
         settings.audit.reserve_bytes = Some(1024 * 1024);
         settings.backup = self.backup.clone();
+        settings.ledger.file = self.ledger.clone();
         let resolved = Config::resolve(settings).expect("complete");
         Config { join_as_learner: self.learner, ..resolved }
     }

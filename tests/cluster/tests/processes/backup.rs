@@ -7,17 +7,17 @@ use proto::kms::v1 as kms;
 
 use crate::support::{Cluster, Node, Plan, command, create_key, private, until};
 
-struct Bench {
-    cluster: Cluster,
-    identity: PathBuf,
-    backup: PathBuf,
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
+    pub(crate) identity: PathBuf,
+    pub(crate) backup: PathBuf,
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-fn json(output: &Output) -> serde_json::Value {
+pub(crate) fn json(output: &Output) -> serde_json::Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("json")
 }
@@ -25,12 +25,19 @@ fn json(output: &Output) -> serde_json::Value {
 impl Bench {
     /// A cluster of one node that knows a recipient, with a key, and a backup of it.
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The same, and more in the configuration of the node.
+    pub(crate) async fn with(settings: &str) -> Self {
         let mut cluster = Cluster::form(Plan::of(1)).await;
         let (identity, backup) = (cluster.scratch().join("identity.txt"), cluster.scratch().join("one.chybackup"));
         let drawn = json(&cluster.cli(&cluster.root, &["backup", "keygen", "--out", text(&identity), "-o", "json"]));
         let recipient = drawn["recipient"].as_str().expect("a recipient").to_owned();
-        let config =
-            private(cluster.scratch().join("chancery.toml"), &format!("backup.recipients = [\"{recipient}\"]\n"));
+        let config = private(
+            cluster.scratch().join("chancery.toml"),
+            &format!("backup.recipients = [\"{recipient}\"]\n{settings}"),
+        );
         cluster.nodes[0].stop();
         cluster.nodes[0].start(&["--config", text(&config)]);
         let client = cluster.client().await;
@@ -46,7 +53,7 @@ impl Bench {
         Self { cluster, identity, backup }
     }
 
-    fn cli(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         self.cluster.cli(&self.cluster.root, arguments)
     }
 

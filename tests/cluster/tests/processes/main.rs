@@ -10,6 +10,7 @@ mod backup;
 mod canary;
 mod errors;
 mod kill;
+mod ledger;
 mod membership;
 mod memory;
 mod restart;

@@ -1,71 +1,138 @@
 //! Keys created, each durable on a quorum and audited before its answer, against the plainest group commit on the same
-//! disk: callers hand 512 bytes to one thread, which appends what waits, calls fdatasync once, and answers all.
+//! disk (callers hand 512 bytes to one thread, which appends what waits, calls fdatasync once, and answers all), and
+//! against three members of etcd where its binary is given.
 //!
 //! This is a wall figure: what is bought here is the disk's time, not the processor's.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use proto::kms::v1 as wire;
 use proto::kms::v1::key_service_client::KeyServiceClient;
 use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
+use crate::etcd::Etcd;
 use crate::report::{Row, median};
 use crate::unary::report_nodes;
 use crate::{Effort, Fault, load};
 
 const RECORD_BYTES: usize = 512;
+/// Callers at once.
+const DEPTHS: [usize; 3] = [1, 16, 256];
+/// Connections that the callers share, to each side alike: one carries some hundred calls at once and no more.
+const CONNECTIONS: usize = 8;
 
-/// Key creations at several depths.
-pub(crate) async fn compare(cluster: &Cluster, nodes: usize, folder: &Path, effort: Effort) -> Result<Vec<Row>, Fault> {
-    let client = KeyServiceClient::new(cluster.channel()?);
-    let created = AtomicU64::new(0);
-    let create = || {
-        let request = wire::CreateKeyRequest {
-            parent: "namespaces/default".into(),
-            key_id: format!("durable-{}", created.fetch_add(1, Ordering::Relaxed)),
-            request_id: chancery_client::api::request_id(),
-            ..Default::default()
-        };
-        let mut client = client.clone();
-        async move {
-            client.create_key(request).await?;
-            Ok(())
-        }
-    };
-    let raw = GroupCommit::start(&folder.join("group-commit"))?;
-    load::closed(1, effort.window, create).await?;
-    let depths: &[usize] = if nodes == 1 { &[1, 16, 256] } else { &[16] };
+/// Key creations at several depths; `etcd` is the binary of that peer.
+pub(crate) async fn compare(
+    cluster: &Cluster,
+    nodes: usize,
+    folder: &Path,
+    etcd: Option<&Path>,
+    effort: Effort,
+) -> Result<Vec<Row>, Fault> {
+    let ours = Contender::Ours(Keys::new(cluster)?);
+    let mut peers = vec![Contender::GroupCommit(GroupCommit::start(&folder.join("group-commit"))?)];
+    if let Some(binary) = etcd {
+        let folder = folder.join(format!("etcd-{nodes}"));
+        peers.push(Contender::Etcd(Etcd::form(binary, &folder, nodes, &cluster.operator, CONNECTIONS).await?));
+    }
+    load::closed(1, effort.window, || ours.write()).await?;
     let mut rows = Vec::new();
-    for &depth in depths {
-        let mut rates = Vec::new();
-        for n in 0..effort.runs {
-            let (mut ours, mut theirs) = (0.0, 0.0);
-            for turn in [n, n + 1] {
-                if turn % 2 == 0 {
-                    ours = load::closed(depth, effort.window, create).await?.rate();
-                } else {
-                    theirs = load::closed(depth, effort.window, || raw.commit()).await?.rate();
-                }
-            }
-            rates.push((ours, theirs));
+    for depth in DEPTHS {
+        for peer in &peers {
+            let rates = rates(&ours, peer, depth, effort).await?;
+            rows.push(Row {
+                name: format!("CreateKey, {depth} in flight, {}, wall", report_nodes(nodes)),
+                value: median(rates.iter().map(|(ours, _)| *ours)),
+                unit: "keys/s",
+                against: peer.name(),
+                against_value: median(rates.iter().map(|(_, peer)| *peer)),
+                ratio: median(rates.iter().map(|(ours, peer)| ours / peer)),
+            });
         }
-        rows.push(Row {
-            name: format!("CreateKey, {depth} in flight, {}, wall", report_nodes(nodes)),
-            value: median(rates.iter().map(|(ours, _)| *ours)),
-            unit: "keys/s",
-            against: "group-commit fdatasync of 512 B".to_owned(),
-            against_value: median(rates.iter().map(|(_, raw)| *raw)),
-            ratio: median(rates.iter().map(|(ours, raw)| ours / raw)),
-        });
+    }
+    for peer in peers {
+        if let Contender::Etcd(etcd) = peer {
+            etcd.stop().await?;
+        }
     }
     Ok(rows)
 }
 
-/// The peer.
+/// Runs in turn; who begins alternates.
+async fn rates(ours: &Contender, peer: &Contender, depth: usize, effort: Effort) -> Result<Vec<(f64, f64)>, Fault> {
+    let mut rates = Vec::new();
+    for n in 0..effort.runs {
+        let (mut mine, mut theirs) = (0.0, 0.0);
+        for turn in [n, n + 1] {
+            if turn % 2 == 0 {
+                mine = load::closed(depth, effort.window, || ours.write()).await?.rate();
+            } else {
+                theirs = load::closed(depth, effort.window, || peer.write()).await?.rate();
+            }
+        }
+        rates.push((mine, theirs));
+    }
+    Ok(rates)
+}
+
+/// Who writes.
+enum Contender {
+    Ours(Keys),
+    GroupCommit(GroupCommit),
+    Etcd(Etcd),
+}
+
+impl Contender {
+    fn name(&self) -> String {
+        match self {
+            Self::Ours(_) => "CreateKey".to_owned(),
+            Self::GroupCommit(_) => format!("group-commit fdatasync of {RECORD_BYTES} B"),
+            Self::Etcd(etcd) => etcd.to_string(),
+        }
+    }
+
+    /// One durable write, answered.
+    async fn write(&self) -> Result<(), Fault> {
+        match self {
+            Self::Ours(keys) => keys.create().await,
+            Self::GroupCommit(raw) => raw.commit().await,
+            Self::Etcd(etcd) => etcd.put().await,
+        }
+    }
+}
+
+/// Creates one key after the other.
+struct Keys {
+    clients: Vec<KeyServiceClient<Channel>>,
+    turn: AtomicUsize,
+    created: AtomicU64,
+}
+
+impl Keys {
+    fn new(cluster: &Cluster) -> Result<Self, Fault> {
+        let clients = (0..CONNECTIONS).map(|_| Ok::<_, Fault>(KeyServiceClient::new(cluster.channel()?)));
+        Ok(Self { clients: clients.collect::<Result<_, _>>()?, turn: AtomicUsize::new(0), created: AtomicU64::new(0) })
+    }
+
+    async fn create(&self) -> Result<(), Fault> {
+        let request = wire::CreateKeyRequest {
+            parent: "namespaces/default".into(),
+            key_id: format!("durable-{}", self.created.fetch_add(1, Ordering::Relaxed)),
+            request_id: chancery_client::api::request_id(),
+            ..Default::default()
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.clients.len().max(1);
+        self.clients.get(turn).ok_or("no connection")?.clone().create_key(request).await?;
+        Ok(())
+    }
+}
+
+/// The least that any durable write costs.
 struct GroupCommit(mpsc::Sender<oneshot::Sender<()>>);
 
 impl GroupCommit {

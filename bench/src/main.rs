@@ -1,4 +1,4 @@
-//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short | --scale KEYS]`.
+//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short | --scale KEYS | --durable] [--etcd PATH]`.
 //!
 //! A ratio is better-is-higher: the peer's cost divided by ours. Costs are CPU time of the server process per operation,
 //! which does not depend on who else uses the machine; wall rates stand beside them. Every figure is the median of
@@ -11,6 +11,7 @@ mod child;
 mod cluster;
 mod durable;
 mod echo;
+mod etcd;
 mod file;
 mod host;
 mod load;
@@ -37,6 +38,12 @@ struct Arguments {
     /// Only what so many keys cost: pauses, start, memory; docs/BENCHMARKS.md stays as it is
     #[arg(long, value_name = "KEYS", conflicts_with = "short")]
     scale: Option<usize>,
+    /// Only durable writes, on one node and on three; docs/BENCHMARKS.md stays as it is
+    #[arg(long, conflicts_with = "scale")]
+    durable: bool,
+    /// A binary of etcd to compare durable writes with
+    #[arg(long, value_name = "PATH", conflicts_with = "scale")]
+    etcd: Option<PathBuf>,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -92,15 +99,15 @@ fn main() -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let arguments = Arguments::parse();
     let outcome = runtime.block_on(async {
-        match arguments.part {
+        match &arguments.part {
             None => match arguments.scale {
                 Some(keys) => run_scale(keys).await,
-                None => run(arguments.short).await,
+                None => run(&arguments).await,
             },
-            Some(Part::OpenScale { folder, keys }) => scale::open(&folder, keys).await,
-            Some(Part::Node { data_dir, join }) => node::serve(data_dir, join).await,
-            Some(Part::Echo { client }) => echo::serve(&client).await,
-            Some(Part::File { pass, input, output }) => file::pass(pass, &input, output.as_deref()).await,
+            Some(Part::OpenScale { folder, keys }) => scale::open(folder, *keys).await,
+            Some(Part::Node { data_dir, join }) => node::serve(data_dir.clone(), *join).await,
+            Some(Part::Echo { client }) => echo::serve(client).await,
+            Some(Part::File { pass, input, output }) => file::pass(*pass, input, output.as_deref()).await,
         }
     });
     // A child's thread that waits for stdin must not keep it.
@@ -117,25 +124,32 @@ async fn run_scale(keys: usize) -> Result<(), Fault> {
     Ok(folder.close()?)
 }
 
-async fn run(short: bool) -> Result<(), Fault> {
+async fn run(arguments: &Arguments) -> Result<(), Fault> {
+    let Arguments { short, durable, etcd, .. } = arguments;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the checkout has no root")?;
     let target = root.join("target");
     std::fs::create_dir_all(&target)?;
     // On the disk of the checkout: /tmp is memory on many machines, and syncs there cost nothing.
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
-    let effort = if short { SHORT } else { FULL };
+    let effort = if *short { SHORT } else { FULL };
     let host = host::facts(folder.path());
     for fact in &host {
         println!("{}: {}", fact.0, fact.1);
     }
 
-    let mut rows = file::compare(folder.path(), effort).await?;
-    rows.extend(scale::compare(folder.path(), effort.keys, effort).await?);
-    report::print(&rows);
+    let mut rows = Vec::new();
+    if !durable {
+        rows.extend(file::compare(folder.path(), effort).await?);
+        rows.extend(scale::compare(folder.path(), effort.keys, effort).await?);
+        report::print(&rows);
+    }
     for nodes in [1, 3] {
         let cluster = cluster::Cluster::form(&folder.path().join(format!("cluster-{nodes}")), nodes).await?;
-        let mut these = unary::compare(&cluster, nodes, effort).await?;
-        these.extend(durable::compare(&cluster, nodes, folder.path(), effort).await?);
+        let mut these = Vec::new();
+        if !durable {
+            these.extend(unary::compare(&cluster, nodes, effort).await?);
+        }
+        these.extend(durable::compare(&cluster, nodes, folder.path(), etcd.as_deref(), effort).await?);
         cluster.stop().await?;
         report::print(&these);
         rows.append(&mut these);
@@ -143,7 +157,7 @@ async fn run(short: bool) -> Result<(), Fault> {
     folder.close()?;
 
     report::write_json(&target.join("bench.json"), &rows)?;
-    if !short {
+    if !short && !durable {
         report::write_markdown(&root.join("docs/BENCHMARKS.md"), &host, &rows, effort)?;
     }
     Ok(())

@@ -1,11 +1,14 @@
-//! A state as bytes: row by row, so that neither end holds more than a chunk beside the state itself. The format is
-//! `docs/spec/state.md` §7. Sealing, files and checksums of chunks are the caller's; the hash over all rows is checked
-//! here.
+//! A state as bytes: row by row, so that the writer holds no more than a chunk beside the state itself, and the reader no
+//! more than the rows of keys. The format is `docs/spec/state.md` §7. Sealing, files and checksums of chunks are the
+//! caller's; the hash over all rows is checked here.
 
 use std::io::{self, Read};
+use std::sync::mpsc;
+use std::thread;
 
 use crate::State;
 use crate::state::{RowError, write_rows};
+use crate::table::TableId;
 
 /// What every snapshot begins with; the last byte is the version.
 const MAGIC: [u8; 8] = *b"CHYSTAT\x01";
@@ -73,9 +76,32 @@ pub fn read_snapshot(from: &mut dyn Read) -> Result<State, SnapshotError> {
     if array::<8>(from)? != MAGIC {
         return Err(SnapshotError::Magic);
     }
+    let (state, rows) = thread::scope(|scope| {
+        let (keys, pieces) = mpsc::channel();
+        let aside =
+            thread::Builder::new().name("snapshot-keys".to_owned()).spawn_scoped(scope, || read_aside(pieces))?;
+        let read = read_rows(from, keys);
+        let aside = aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (mut state, rows) = read?;
+        state.take_keys(aside?);
+        Ok::<_, SnapshotError>((state, rows))
+    })?;
+    let counted = u64::from_be_bytes(array(from)?);
+    let hash: [u8; 32] = array(from)?;
+    if counted != rows || hash != state.hash() {
+        return Err(SnapshotError::Hash);
+    }
+    match from.read(&mut [0; 1])? {
+        0 => Ok(state),
+        _ => Err(SnapshotError::Trailing),
+    }
+}
+
+/// Reads the rows to their end and says how many they are; those of keys go to another thread, which shares the work
+/// about evenly: a key's row is short and stands in three trees.
+fn read_rows(from: &mut dyn Read, keys: mpsc::Sender<Vec<u8>>) -> Result<(State, u64), SnapshotError> {
     let mut state = State::new();
-    let mut rows: u64 = 0;
-    let mut row = Vec::new();
+    let (mut rows, mut row, mut piece) = (0_u64, Vec::new(), Vec::with_capacity(PIECE_BYTES * 2));
     loop {
         let length = u32::from_be_bytes(array(from)?);
         if length == END {
@@ -86,18 +112,35 @@ pub fn read_snapshot(from: &mut dyn Read) -> Result<State, SnapshotError> {
         }
         row.resize(usize::try_from(length).unwrap_or(0), 0);
         from.read_exact(&mut row)?;
-        state.read_row(&row)?;
         rows = rows.saturating_add(1);
+        if row.first() != Some(&(TableId::Keys as u8)) {
+            state.read_row(&row)?;
+            continue;
+        }
+        piece.extend_from_slice(&length.to_be_bytes());
+        piece.extend_from_slice(&row);
+        if piece.len() >= PIECE_BYTES {
+            // Nobody takes it: the other thread has met a row that is none, and says so itself.
+            let _ = keys.send(std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES * 2)));
+        }
     }
-    let counted = u64::from_be_bytes(array(from)?);
-    let hash: [u8; 32] = array(from)?;
-    if counted != rows || hash != state.hash() {
-        return Err(SnapshotError::Hash);
+    let _ = keys.send(piece);
+    Ok((state, rows))
+}
+
+/// Reads the rows of keys, in pieces as [`read_rows`] sends them.
+fn read_aside(pieces: mpsc::Receiver<Vec<u8>>) -> Result<State, RowError> {
+    let mut state = State::new();
+    for piece in pieces {
+        let mut rest = piece.as_slice();
+        while let Some((length, rows)) = rest.split_first_chunk() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            let (row, rows) = rows.split_at_checked(length).unwrap_or((rows, &[]));
+            state.read_row(row)?;
+            rest = rows;
+        }
     }
-    match from.read(&mut [0; 1])? {
-        0 => Ok(state),
-        _ => Err(SnapshotError::Trailing),
-    }
+    Ok(state)
 }
 
 fn array<const N: usize>(from: &mut dyn Read) -> io::Result<[u8; N]> {

@@ -71,10 +71,15 @@ impl std::fmt::Debug for RowSum {
     }
 }
 
+/// Room for most rows, so that a row that is encoded grows its bytes once.
+const ROW_BYTES: usize = 256;
+
 /// One row as snapshots hold it and the hash sees it: table ‖ postcard(key) ‖ postcard(row). Postcard delimits itself, so
 /// no two rows have the same bytes.
 pub(crate) fn encode_row(table: u8, key: &impl Serialize, row: &impl Serialize) -> Vec<u8> {
-    let encoded = postcard::to_extend(key, vec![table]).and_then(|bytes| postcard::to_extend(row, bytes));
+    let mut encoded = Vec::with_capacity(ROW_BYTES);
+    encoded.push(table);
+    let encoded = postcard::to_extend(key, encoded).and_then(|bytes| postcard::to_extend(row, bytes));
     // Postcard fails only on sequences without a length, which no row has.
     debug_assert!(encoded.is_ok(), "a row of table {table} does not encode: {encoded:?}");
     encoded.unwrap_or_default()

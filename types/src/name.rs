@@ -1,6 +1,7 @@
 //! Resource ids (AIP-122): what a person types and what a resource name is built from.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::limits;
 
@@ -35,11 +36,25 @@ fn is_name(text: &str) -> bool {
         && bytes.last() != Some(&b'-')
 }
 
+/// Reads a text through a parser; the text says what it should be.
+struct Parsed<N>(fn(&str) -> Result<N, NameError>, &'static str);
+
+impl<N> Visitor<'_> for Parsed<N> {
+    type Value = N;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<N, E> {
+        (self.0)(text).map_err(E::custom)
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
@@ -66,6 +81,19 @@ macro_rules! name {
             type Error = NameError;
             fn try_from(text: String) -> Result<Self, NameError> {
                 Self::parse(&text)
+            }
+        }
+
+        // By hand, because a name is in every row that is stored or hashed: neither way makes a `String` in between.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Parsed(Self::parse, concat!("a ", $kind, " name")))
             }
         }
 

@@ -103,6 +103,13 @@ impl State {
         }
     }
 
+    /// Takes the keys of a state that holds nothing else, in place of its own.
+    pub(crate) fn take_keys(&mut self, other: Self) {
+        self.keys = other.keys;
+        self.indexes.key_ids = other.indexes.key_ids;
+        self.indexes.rotations = other.indexes.rotations;
+    }
+
     pub(crate) fn put_version(&mut self, key: VersionKey, row: kms::KeyVersion) {
         self.versions.put(key, row);
     }

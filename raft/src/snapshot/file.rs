@@ -19,6 +19,10 @@ const MAGIC: [u8; 8] = *b"CHsnaps1";
 /// A record may be this much longer than its plaintext.
 const SEAL_BYTES_MAX: usize = 4_096;
 
+/// So much is handed to the disk at once. A file of hundreds of megabytes that is synced only at its end makes every sync
+/// of the log wait behind it meanwhile, because the file system orders data before the journal.
+const SYNC_BYTES: usize = 4 << 20;
+
 /// How a record is marked in its additional data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -49,6 +53,8 @@ pub(crate) struct SnapshotWriter {
     place: [u64; 2],
     buffer: Vec<u8>,
     records: u64,
+    /// Bytes since the last sync.
+    unsynced: usize,
     end: End,
 }
 
@@ -92,6 +98,7 @@ impl SnapshotWriter {
             place: place_of(meta),
             buffer: Vec::with_capacity(SNAPSHOT_CHUNK_BYTES),
             records: 0,
+            unsynced: 0,
             end: End::default(),
         };
         writer.record(Part::Head, &codec::encode_membership(&meta.last_membership)?)?;
@@ -110,6 +117,7 @@ impl SnapshotWriter {
             buffer: Vec::new(),
             // The head is record 0.
             records: held.chunks + 1,
+            unsynced: 0,
             end: End { chunks: held.chunks, bytes: held.bytes },
         })
     }
@@ -164,6 +172,12 @@ impl SnapshotWriter {
         self.out.write_all(&length.to_be_bytes())?;
         self.out.write_all(&sealed)?;
         self.records += 1;
+        self.unsynced += sealed.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.out.flush()?;
+            self.out.get_ref().sync_data()?;
+        }
         Ok(())
     }
 }

@@ -229,7 +229,11 @@ impl Shelf {
         let positions = self.positions()?;
         let surplus = positions.len().saturating_sub(KEPT);
         for position in positions.into_iter().take(surplus) {
-            fs::remove_file(self.path(position))?;
+            // Under a name that the next start removes: half of it is gone before it is.
+            let number = self.shared.temporaries.fetch_add(1, Ordering::Relaxed);
+            let path = self.shared.folder.join(format!("{number}.tmp"));
+            durable::publish(&self.path(position), &path)?;
+            durable::remove(&path)?;
         }
         let newest = self.positions()?.last().copied();
         for (path, position) in self.incomings()? {

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use futures::future::BoxFuture;
+
 use crate::config::Config;
 use crate::enrol::enrol;
 use crate::error::AgentError;
@@ -14,7 +16,15 @@ use crate::serve::serve;
 /// When it cannot be enrolled, its folder or socket cannot be used, or a part breaks. An unreachable cluster is no
 /// error for an agent that was enrolled before: workloads get `Unavailable` until it comes back.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {
-    tokio::pin!(shutdown);
+    boxed(config, Box::pin(shutdown)).await
+}
+
+/// Pointers in and out, so that the whole agent is compiled once, here, and not where it is awaited.
+fn boxed<'a>(config: Config, shutdown: BoxFuture<'a, ()>) -> BoxFuture<'a, Result<(), AgentError>> {
+    Box::pin(run_here(config, shutdown))
+}
+
+async fn run_here(config: Config, mut shutdown: BoxFuture<'_, ()>) -> Result<(), AgentError> {
     let enrolled = tokio::select! {
         enrolled = enrol(&config) => enrolled?,
         () = &mut shutdown => return Ok(()),

@@ -32,6 +32,11 @@ const INTERRUPTED: u8 = 130;
 /// Runs the command of those arguments, the program's name first, to its exit code (docs/operate/cli.md).
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_all(arguments.into_iter().collect())
+}
+
+/// Not generic, so that the whole program is compiled once, here, and not in each binary that runs it.
+fn run_all(arguments: Vec<OsString>) -> ExitCode {
     crypto::tls::install_provider();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

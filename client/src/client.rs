@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -212,18 +213,22 @@ impl Client {
     /// until the deadline. The request is the same each time, request id included, so that a retry is harmless.
     pub(crate) async fn call<Q, A, F, U>(&self, hedging: Hedging, request: Q, send: F) -> Result<A, Error>
     where
-        Q: Clone,
-        F: Fn(Channel, Request<Q>) -> U,
-        U: Future<Output = Result<Response<A>, Status>>,
+        Q: Clone + Send + Sync,
+        A: Send,
+        F: Fn(Channel, Request<Q>) -> U + Send + Sync,
+        U: Future<Output = Result<Response<A>, Status>> + Send,
     {
+        let answers = Slot::default();
         let attempt = |node: Arc<Node>, limit: Duration| {
             let mut request = Request::new(request.clone());
             request.set_timeout(limit);
             self.wanted.put_into(request.metadata_mut());
             let sent = send(node.channel.clone(), request);
-            async move { timed(limit, sent, &node).await }
+            let answers = &answers;
+            Box::pin(async move { timed(limit, sent, &node).await.map(|answer| answers.put(answer)) }) as Attempt<'_>
         };
-        let answer = self.rounds(hedging, attempt).await?;
+        self.rounds(hedging, &attempt).await?;
+        let answer = answers.take()?;
         self.observed.note(answer.metadata());
         Ok(answer.into_inner())
     }
@@ -232,37 +237,33 @@ impl Client {
     /// broken stream is the caller's to open again.
     pub(crate) async fn open<Q, A, F, U>(&self, request: Q, send: F) -> Result<Stream<A>, Error>
     where
-        Q: Clone,
-        F: Fn(Channel, Request<Q>) -> U,
-        U: Future<Output = Result<Response<tonic::Streaming<A>>, Status>>,
+        Q: Clone + Send + Sync,
+        A: Send,
+        F: Fn(Channel, Request<Q>) -> U + Send + Sync,
+        U: Future<Output = Result<Response<tonic::Streaming<A>>, Status>> + Send,
     {
+        let answers = Slot::default();
         let attempt = |node: Arc<Node>, limit: Duration| {
             let sent = send(node.channel.clone(), Request::new(request.clone()));
-            async move { timed(limit, sent, &node).await }
+            let answers = &answers;
+            Box::pin(async move { timed(limit, sent, &node).await.map(|answer| answers.put(answer)) }) as Attempt<'_>
         };
-        self.rounds(Hedging::Never, attempt).await.map(|response| Stream(response.into_inner()))
+        self.rounds(Hedging::Never, &attempt).await?;
+        Ok(Stream(answers.take()?.into_inner()))
     }
 
-    async fn rounds<A, F, U>(&self, hedging: Hedging, attempt: F) -> Result<A, Error>
-    where
-        F: Fn(Arc<Node>, Duration) -> U,
-        U: Future<Output = Result<A, Verdict>>,
-    {
+    async fn rounds<'a>(&self, hedging: Hedging, attempt: &Ask<'a>) -> Result<(), Error> {
         let mut progress = Progress::new(self.shared.config.deadline);
         loop {
-            if let Some(answer) = self.round(hedging, &attempt, &mut progress).await? {
-                return Ok(answer);
+            if self.round(hedging, attempt, &mut progress).await? {
+                return Ok(());
             }
             progress.pause().await?;
         }
     }
 
-    /// Asks each node once. `Ok(None)`: none could answer, another round may help.
-    async fn round<A, F, U>(&self, hedging: Hedging, attempt: &F, progress: &mut Progress) -> Result<Option<A>, Error>
-    where
-        F: Fn(Arc<Node>, Duration) -> U,
-        U: Future<Output = Result<A, Verdict>>,
-    {
+    /// Asks each node once. `Ok(false)`: none could answer, another round may help.
+    async fn round<'a>(&self, hedging: Hedging, attempt: &Ask<'a>, progress: &mut Progress) -> Result<bool, Error> {
         let (count, first) = (self.nodes.len(), self.preferred.load(Ordering::Relaxed));
         let (mut sealed, mut unformed) = (0, Vec::new());
         progress.tried.clear();
@@ -284,9 +285,9 @@ impl Client {
         let mut race = Race::new(questions, pace);
         while let Some(((at, node), answer)) = race.next().await {
             let verdict = match answer {
-                Ok(answer) => {
+                Ok(()) => {
                     self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(Some(answer));
+                    return Ok(true);
                 }
                 Err(verdict) => verdict,
             };
@@ -318,8 +319,36 @@ impl Client {
         }
         match unformed.pop() {
             Some(error) if unformed.len() + 1 == count => Err(error),
-            _ => Ok(None),
+            _ => Ok(false),
         }
+    }
+}
+
+/// The answer of a call under way: see [`Client`]'s methods.
+pub type Answer<'a, A> = BoxFuture<'a, Result<A, Error>>;
+
+/// One question to one node. Behind a pointer, so that fail-over and hedging are compiled once and not for every method;
+/// the answer goes into the call's [`Slot`].
+type Attempt<'a> = BoxFuture<'a, Result<(), Verdict>>;
+type Ask<'a> = dyn Fn(Arc<Node>, Duration) -> Attempt<'a> + Send + Sync + 'a;
+
+/// Where the attempt that was answered leaves what it got. A race ends at its first answer, so there is one.
+struct Slot<A>(Mutex<Option<A>>);
+
+impl<A> Default for Slot<A> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<A> Slot<A> {
+    fn put(&self, answer: A) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
+    fn take(&self) -> Result<A, Error> {
+        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.ok_or_else(|| Error::Setup("a call ended without its answer".to_owned()))
     }
 }
 

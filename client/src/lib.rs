@@ -28,5 +28,5 @@ pub use proto;
 
 pub use address::{API_PORT, Address, AddressError};
 pub use ca::certificate_request;
-pub use client::{Client, Config, Stream};
+pub use client::{Answer, Client, Config, Stream};
 pub use error::{ERROR_DOMAIN, Error, Tried};

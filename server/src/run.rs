@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chancery_client::tls::{AnySelfSigned, CertificateSlot, Identity};
 use crypto::sign::P256Signer;
+use futures::future::BoxFuture;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,20 @@ pub enum RunError {
 /// # Errors
 /// When the folder, the ports, the token or the seal cannot be used; the text says what to do.
 pub async fn run(config: Config, join_token: Option<String>, stop: CancellationToken) -> Result<(), RunError> {
+    boxed(config, join_token, stop).await
+}
+
+/// As a pointer, so that the whole node is compiled once, here: an async function becomes code where it is awaited, which
+/// is in every binary.
+fn boxed(
+    config: Config,
+    join_token: Option<String>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    Box::pin(run_here(config, join_token, stop))
+}
+
+async fn run_here(config: Config, join_token: Option<String>, stop: CancellationToken) -> Result<(), RunError> {
     crypto::tls::install_provider();
     let folder = Folder::open(&config.data_dir)?;
     check_not_removed(&folder)??;

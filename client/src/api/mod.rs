@@ -45,11 +45,10 @@ macro_rules! service {
         ///
         /// # Errors
         /// See [`crate::Error`].
-        pub async fn $method(&self, request: $request) -> Result<$answer, crate::Error> {
+        pub fn $method(&self, request: $request) -> crate::Answer<'_, $answer> {
             let hedging = crate::client::Hedging::Read;
-            self.0
-                .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
-                .await
+            let send = |channel, request| async move { $client::new(channel).$rpc(request).await };
+            Box::pin(self.0.call(hedging, request, send))
         }
     };
     (@local $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
@@ -57,11 +56,10 @@ macro_rules! service {
         ///
         /// # Errors
         /// See [`crate::Error`].
-        pub async fn $method(&self, request: $request) -> Result<$answer, crate::Error> {
+        pub fn $method(&self, request: $request) -> crate::Answer<'_, $answer> {
             let hedging = crate::client::Hedging::Never;
-            self.0
-                .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
-                .await
+            let send = |channel, request| async move { $client::new(channel).$rpc(request).await };
+            Box::pin(self.0.call(hedging, request, send))
         }
     };
     (@mutate $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
@@ -69,14 +67,13 @@ macro_rules! service {
         ///
         /// # Errors
         /// See [`crate::Error`].
-        pub async fn $method(&self, mut request: $request) -> Result<$answer, crate::Error> {
+        pub fn $method(&self, mut request: $request) -> crate::Answer<'_, $answer> {
             if request.request_id.is_empty() {
                 request.request_id = crate::api::request_id();
             }
             let hedging = crate::client::Hedging::Change;
-            self.0
-                .call(hedging, request, |channel, request| async move { $client::new(channel).$rpc(request).await })
-                .await
+            let send = |channel, request| async move { $client::new(channel).$rpc(request).await };
+            Box::pin(self.0.call(hedging, request, send))
         }
     };
     (@stream $(#[$doc:meta])* $client:ident $method:ident($request:ty) -> $answer:ty = $rpc:ident) => {
@@ -84,10 +81,8 @@ macro_rules! service {
         ///
         /// # Errors
         /// When the stream cannot be opened; see [`crate::Error`].
-        pub async fn $method(&self, request: $request) -> Result<crate::Stream<$answer>, crate::Error> {
-            self.0
-                .open(request, |channel, request| async move { $client::new(channel).$rpc(request).await })
-                .await
+        pub fn $method(&self, request: $request) -> crate::Answer<'_, crate::Stream<$answer>> {
+            Box::pin(self.0.open(request, |channel, request| async move { $client::new(channel).$rpc(request).await }))
         }
     };
 }

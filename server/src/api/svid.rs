@@ -30,7 +30,7 @@ impl SvidService for Api {
 
 impl Relayed for wire::IssueX509SvidRequest {
     /// A learner has no authority, a voter that just came has none that may sign: they ask those that have. The leader
-    /// comes first, for it is known to be up.
+    /// comes first, for it was up when it was last heard of.
     fn members(&self, core: &Core) -> Vec<NodeId> {
         let state = core.state();
         if own_active(&state, core.node).is_ok_and(|authority| core.authority.signer(&authority.key).is_some()) {

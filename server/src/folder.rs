@@ -2,19 +2,18 @@
 //!
 //! It does not know what the files mean.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use chancery_client::private_file::{self, FileError};
+use chancery_client::private_file::{self, FileError, Lock};
 
 /// A node's folder, locked for this process.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
     /// Holds the advisory lock for as long as the node lives.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The folder cannot be used.
@@ -56,13 +55,9 @@ impl Folder {
             io::ErrorKind::ReadOnlyFilesystem => FolderError::ReadOnly { path: path.to_owned() },
             _ => FolderError::Lock { path: path.to_owned(), source },
         };
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = options.open(path.join("lock")).map_err(failed)?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse { path: path.to_owned() }),
-            Err(errno) => Err(failed(errno.into())),
+        match Lock::take(&path.join("lock")).map_err(failed)? {
+            Some(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            None => Err(FolderError::InUse { path: path.to_owned() }),
         }
     }
 

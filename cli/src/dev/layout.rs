@@ -7,13 +7,12 @@
 //! work/               what the tour encrypted          logs/     what the processes said
 //! ```
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use chancery_client::private_file;
-use rustix::fs::FlockOperation;
+use chancery_client::private_file::{self, Lock};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -33,7 +32,7 @@ const LONGEST_SOCKET: &str = "node-1/admin.sock";
 pub(crate) struct Layout {
     root: PathBuf,
     temporary: Option<TempDir>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What is remembered in `dev.json`.
@@ -131,16 +130,12 @@ fn named(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Two runs in one folder would be two owners of one cluster.
-fn lock(root: &Path) -> Result<File, Failure> {
-    let file = File::create(root.join(LOCK_FILE)).map_err(|error| unusable(root, &error))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let message = format!("another `chancery dev` runs in `{}`", root.display());
-            Err(Failure::new(Exit::Conflict, message).hint("stop it, or name another --dir"))
-        }
-        Err(error) => Err(unusable(root, &error.into())),
-    }
+fn lock(root: &Path) -> Result<Lock, Failure> {
+    let lock = Lock::take(&root.join(LOCK_FILE)).map_err(|error| unusable(root, &error))?;
+    lock.ok_or_else(|| {
+        let message = format!("another `chancery dev` runs in `{}`", root.display());
+        Failure::new(Exit::Conflict, message).hint("stop it, or name another --dir")
+    })
 }
 
 fn unusable(folder: &Path, error: &io::Error) -> Failure {

@@ -104,6 +104,9 @@ pub struct BackupSettings {
     pub keep: Option<usize>,
 }
 
+/// How long a start waits for the file system of the ledger.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where the ledger is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -116,17 +119,25 @@ impl LedgerSettings {
     /// A ledger that is lost, or set back, with the data folder says nothing of what came after a backup.
     fn resolve(self, data_dir: &Path) -> Result<Option<PathBuf>, ConfigError> {
         let Some(file) = self.file else { return Ok(None) };
-        let wrong = |why: &str| ConfigError::Ledger { path: file.clone(), why: why.to_owned() };
-        if file.file_name().is_none() || file.is_dir() {
-            return Err(wrong("is a folder: name the file in it, for example `chancery.ledger`"));
+        let (path, data_dir) = (file.clone(), data_dir.to_owned());
+        // Aside, for it may lie on another machine that does not answer: a node starts without it.
+        let (found, finding) = std::sync::mpsc::channel();
+        std::thread::spawn(move || found.send(misplaced(&path, &data_dir)));
+        match finding.recv_timeout(LEDGER_PATIENCE) {
+            Ok(Some(why)) => Err(ConfigError::Ledger { path: file, why: why.to_owned() }),
+            Ok(None) | Err(_) => Ok(Some(file)),
         }
-        if actual(&file).starts_with(actual(data_dir)) {
-            return Err(wrong(
-                "lies in the data folder: keep it where it is not lost together with that, best on another machine",
-            ));
-        }
-        Ok(Some(file))
     }
+}
+
+/// Why a ledger cannot be kept there. May hang as long as the file system does.
+fn misplaced(file: &Path, data_dir: &Path) -> Option<&'static str> {
+    if file.file_name().is_none() || file.is_dir() {
+        return Some("is a folder: name the file in it, for example `chancery.ledger`");
+    }
+    actual(file).starts_with(actual(data_dir)).then_some(
+        "lies in the data folder: keep it where it is not lost together with that, best on another machine",
+    )
 }
 
 /// Where a path leads, as far as it exists, links followed.

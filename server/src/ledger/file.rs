@@ -35,6 +35,8 @@ pub(crate) enum LedgerFault {
     Cut { path: PathBuf },
     #[error("`{}` tells of generation {found} of the cluster, this node is of generation {own}: a restore has replaced it", path.display())]
     LaterLife { path: PathBuf, found: Generation, own: Generation },
+    #[error("`{}` tells of entry {found} of this generation, this node has applied {own}: where that does not pass within seconds, the cluster was set back, by a copy of its disks or a restore that was made again; move the file away, keep it, and restart the node", path.display())]
+    Ahead { path: PathBuf, found: u64, own: u64 },
     #[error("`{}` was not written in time", path.display())]
     Slow { path: PathBuf },
     #[error("the cluster key cannot be read")]
@@ -46,7 +48,8 @@ pub(crate) enum LedgerFault {
 pub(crate) struct LedgerFile {
     path: PathBuf,
     known: Option<Known>,
-    /// A sync failed: what was written since may never reach the disk, whatever the next sync says.
+    /// What is in the file may never reach the disk, whatever the next sync says: a sync failed, in this process or, for all
+    /// that it knows, in the one before.
     unsynced: bool,
 }
 
@@ -62,14 +65,16 @@ struct Known {
 
 impl LedgerFile {
     pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path, known: None, unsynced: false }
+        Self { path, known: None, unsynced: true }
     }
 
     /// Has everything in the file that state knows to be gone; returns where it ends. Costs no look at the disk when this node
     /// has told all of it already.
     pub(crate) fn append(&mut self, state: &State, signer: &P256Signer, mark: Mark) -> Result<LedgerEnd, LedgerFault> {
+        let here = (state.generation(), state.index());
         if let Some(known) = &self.known
             && !self.unsynced
+            && known.reader.end().last <= here
             && mark != Mark::Now
             && !(mark == Mark::WhenOld && known.is_old(state))
             && state.ledger_facts(known.reader.end().marked).is_empty()
@@ -82,6 +87,13 @@ impl LedgerFile {
         let (own, found) = (state.generation(), known.reader.end().last.0);
         if found > own {
             return Err(LedgerFault::LaterLife { path: self.path.clone(), found, own });
+        }
+        if known.reader.end().last > here {
+            // Another node writes to it, and has applied more: so will this one soon. What this one knows by then is told then;
+            // whoever waits for an answer waits for that, for the marks beyond it say nothing of what this node has applied.
+            let path = self.path.clone();
+            let ahead = LedgerFault::Ahead { path, found: known.reader.end().last.1, own: here.1 };
+            return if mark == Mark::WhenOld { Ok(known.reader.end()) } else { Err(ahead) };
         }
         let due = mark == Mark::Now || (mark == Mark::WhenOld && known.is_old(state));
         let text = lines(state, signer, known.reader.end(), due);

@@ -97,6 +97,33 @@ fn what_is_told_is_told_once_and_a_restart_goes_on() {
 }
 
 #[test]
+fn a_node_behind_the_file_does_not_say_that_it_has_told() {
+    let (temp, mut cluster) = (tempfile::tempdir().expect("a folder"), Cluster::formed());
+    let path = temp.path().join("ledger");
+    let mut file = LedgerFile::new(path.clone());
+    let mut set_back = Cluster { state: cluster.state.clone(), signer: copy(&cluster.signer), operators: 8 };
+    cluster.revoke();
+    cluster.revoke();
+    let end = cluster.tell(&mut file, Mark::WithFacts).expect("tells");
+    // Its disks were set back, and it lives on from there: what it revokes lies below the mark, and was not told.
+    set_back.revoke();
+    assert!(set_back.state.index() < cluster.state.index());
+    for file in [&mut file, &mut LedgerFile::new(path.clone())] {
+        for mark in [Mark::WithFacts, Mark::Now] {
+            let told = set_back.tell(file, mark);
+            assert!(matches!(told, Err(LedgerFault::Ahead { .. })), "{mark:?}: {told:?}");
+        }
+        // By itself it does not write either, and complains to nobody: most who are behind catch up.
+        assert_eq!(set_back.tell(file, Mark::WhenOld).expect("waits"), end);
+    }
+    assert_eq!(revoked(&path), 2);
+}
+
+fn copy(signer: &P256Signer) -> P256Signer {
+    P256Signer::from_pkcs8(signer.to_pkcs8().expose()).expect("a key")
+}
+
+#[test]
 fn a_write_that_a_crash_cut_off_anywhere_is_made_again() {
     let (temp, mut cluster) = (tempfile::tempdir().expect("a folder"), Cluster::formed());
     let path = temp.path().join("ledger");

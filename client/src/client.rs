@@ -265,7 +265,7 @@ impl Client {
     /// Asks each node once. `Ok(false)`: none could answer, another round may help.
     async fn round<'a>(&self, hedging: Hedging, attempt: &Ask<'a>, progress: &mut Progress) -> Result<bool, Error> {
         let (count, first) = (self.nodes.len(), self.preferred.load(Ordering::Relaxed));
-        let (mut sealed, mut unformed) = (0, Vec::new());
+        let (mut sealed, mut unformed, mut refused) = (0, Vec::new(), None);
         progress.tried.clear();
         let deadline = progress.deadline;
         let questions = (0..count).filter_map(|n| {
@@ -294,7 +294,11 @@ impl Client {
             tracing::debug!(node = %node.address, ?verdict, "no answer from this node");
             progress.somebody_home |= !matches!(verdict, Verdict::Elsewhere { nobody_home: true, .. });
             match verdict {
-                Verdict::Final(error) => return Err(error),
+                // One copy of a change may be refused for what the other has done: its answer is waited for.
+                Verdict::Final(error) if hedging == Hedging::Change && race.is_waiting() => {
+                    refused = refused.or(Some(error));
+                }
+                Verdict::Final(error) => return Err(refused.unwrap_or(error)),
                 Verdict::Sealed => {
                     sealed += 1;
                     progress.note(node, "sealed".to_owned());
@@ -313,6 +317,12 @@ impl Client {
                     progress.not_before = progress.not_before.max(not_before.unwrap_or_default());
                 }
             }
+            if refused.is_some() && !race.is_waiting() {
+                break;
+            }
+        }
+        if let Some(error) = refused {
+            return Err(error);
         }
         if sealed == count {
             return Err(Error::AllSealed { nodes: count });

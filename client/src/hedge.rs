@@ -99,6 +99,11 @@ where
         Self { candidates: questions.peekable(), pace, asked: FuturesUnordered::new() }
     }
 
+    /// Whether somebody who was asked has not answered yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The next result; `None` when all have been asked and have failed.
     pub(crate) async fn next(&mut self) -> Option<(C, Result<T, V>)> {
         loop {

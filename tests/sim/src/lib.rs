@@ -12,6 +12,8 @@ pub mod rng;
 mod root_keys;
 pub mod world;
 
+pub use root_keys::wrapped_under;
+
 /// Runs one seed and says how to run it again when it fails.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ struct Staged {
 
 /// Wrapped bytes that say under which root key: the simulation's stand-in for a wrapped key.
 #[must_use]
-pub(crate) fn wrapped_under(epoch: u32, random: [u8; 44]) -> Vec<u8> {
+pub fn wrapped_under(epoch: u32, random: [u8; 44]) -> Vec<u8> {
     [epoch.to_be_bytes().as_slice(), &random].concat()
 }
 

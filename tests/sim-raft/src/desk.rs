@@ -68,13 +68,13 @@ impl Desk {
             cluster: ClusterId([0xc1; 16]),
             trust_domain: name("sim.test", TrustDomain::parse),
             cluster_spki: vec![1; 91],
-            cluster_key_wrapped: vec![2; 64],
+            cluster_key_wrapped: sim::wrapped_under(1, [2; 44]),
             node: self.node,
             info: info(self.node),
             operator: root(),
             operator_spki: SpkiHash([0x22; 32]),
             operator_expires: at.after(limits::ENROLMENT_MAX),
-            namespace_kek_wrapped: vec![3; 64],
+            namespace_kek_wrapped: sim::wrapped_under(1, [3; 44]),
             namespace_id: KeyId([4; 16]),
         };
         self.propose(Proposal { actor: Principal::LocalAdmin, at, request: None, basis: None, command }).await.0

@@ -135,9 +135,9 @@ fn misplaced(file: &Path, data_dir: &Path) -> Option<&'static str> {
     if file.file_name().is_none() || file.is_dir() {
         return Some("is a folder: name the file in it, for example `chancery.ledger`");
     }
-    actual(file).starts_with(actual(data_dir)).then_some(
-        "lies in the data folder: keep it where it is not lost together with that, best on another machine",
-    )
+    actual(file)
+        .starts_with(actual(data_dir))
+        .then_some("lies in the data folder: keep it where it is not lost together with that, best on another machine")
 }
 
 /// Where a path leads, as far as it exists, links followed.

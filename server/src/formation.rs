@@ -472,7 +472,9 @@ pub(crate) fn refused(error: &SealError) -> Refusal {
         }
         SealError::NoSlot(_) => Refusal::new(Reason::NotFound, error.to_string()),
         SealError::SecondFile => Refusal::new(Reason::AlreadyExists, error.to_string()),
-        SealError::LastSlot | SealError::Staged(_) => Refusal::new(Reason::PreconditionFailed, error.to_string()),
+        SealError::LastSlot | SealError::Staged(_) | SealError::Changing => {
+            Refusal::new(Reason::PreconditionFailed, error.to_string())
+        }
         SealError::TooMany | SealError::TooManyEpochs => Refusal::new(Reason::LimitExceeded, error.to_string()),
         SealError::OtherCluster { .. } => Refusal::new(Reason::AlreadyInitialized, error.to_string()),
         SealError::Memory(_) | SealError::Folder(_) => internal(error),

@@ -23,10 +23,9 @@ use crate::fence::Granted;
 use crate::leaving;
 use crate::ledger::LedgerStatus;
 use crate::node::{Node, Phase};
-use crate::release;
+use crate::release::{self, Transfer};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
-use crate::seal;
 use crate::wire::status::status;
 
 /// A node admitted by token takes the root key within this time, or is admitted again.
@@ -124,20 +123,39 @@ impl Member {
         }
         core.record(event).await?;
         let root = core.keyring.root(state.root_epoch())?;
+        let (active, seal_quorum) = core
+            .seals
+            .look(|record| {
+                let quorum = record.quorum().and_then(|quorum| serde_json::to_string(quorum).ok());
+                (record.active_epoch(), quorum.unwrap_or_default())
+            })
+            .await;
+        if active != root.epoch {
+            // Its shares are still those of the root key before.
+            let text = "this member is just taking the new root key into use: ask again in a moment";
+            return Err(Refusal::new(Reason::NoQuorum, text));
+        }
         let sealed = release::sealed(core.cluster, &root, &request.get_ref().recipient)?;
-        let record = seal::read(&self.node.folder).ok().flatten();
-        let quorum = record.as_ref().and_then(|record| record.quorum());
-        let seal_quorum = quorum.and_then(|quorum| serde_json::to_string(quorum).ok()).unwrap_or_default();
         Ok(wire::ReleaseRootResponse { sealed, epoch: root.epoch, seal_quorum, root_id: root.id.0.to_vec() })
     }
 
     /// Hands the root key that is on its way to another member; the release is recorded before the key leaves.
     async fn fetched(&self, request: &Request<wire::FetchRootRequest>) -> Result<wire::FetchRootResponse, Refusal> {
         let (core, member) = self.caller(request)?;
-        let wire::FetchRootRequest { epoch, root_id, recipient } = request.get_ref();
+        let wire::FetchRootRequest { epoch, root_id, recipient, proof } = request.get_ref();
         let id = root_id.as_slice().try_into().map(RootId);
         let id = id.map_err(|_| Refusal::new(Reason::InvalidArgument, "`root_id` has 16 bytes"))?;
         let staged = core.state().staged_root().is_some_and(|staged| staged.epoch == *epoch && staged.id == Some(id));
+        let active = core.keyring.root(core.state().root_epoch())?;
+        let transfer = Transfer { cluster: core.cluster, to: member, epoch: *epoch, id, recipient };
+        if !transfer.is_asked_by_a_holder(&active, proof) {
+            let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::AdvanceRootKey);
+            event.resource = Text::clipped(&format!("root-keys/{epoch}"));
+            event.outcome = audit::Outcome::Deny(Reason::PermissionDenied);
+            core.record(event).await?;
+            let text = "whoever asks for the next root key proves that it has the active one";
+            return Err(Refusal::new(Reason::PermissionDenied, text));
+        }
         let root = core.keyring.named(*epoch, id).filter(|_| staged);
         let root =
             root.ok_or_else(|| Refusal::new(Reason::NotFound, "this member has no such root key to hand out"))?;

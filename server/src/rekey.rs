@@ -16,7 +16,7 @@ use crate::core::{Core, StateView, own_proposal};
 use crate::formation;
 use crate::keyring::WrappedKek;
 use crate::node::Node;
-use crate::release;
+use crate::release::{self, Transfer};
 use crate::root::Root;
 use crate::seal::{Quorum, SealError};
 
@@ -190,7 +190,11 @@ impl Rekeying {
 
     async fn fetch(&self, other: NodeId, epoch: u32, id: RootId) -> Result<Root, Refusal> {
         let recipient = release::Recipient::draw()?;
-        let request = FetchRootRequest { epoch, root_id: id.0.to_vec(), recipient: recipient.public().to_vec() };
+        let active = self.core.keyring.root(self.core.state().root_epoch())?;
+        let public = recipient.public();
+        let transfer = Transfer { cluster: self.core.cluster, to: self.core.node, epoch, id, recipient: public };
+        let proof = transfer.proof(&active).to_vec();
+        let request = FetchRootRequest { epoch, root_id: id.0.to_vec(), recipient: public.to_vec(), proof };
         let mut request = tonic::Request::new(request);
         request.set_timeout(Duration::from_secs(3));
         let answer = self.core.member(other)?.fetch_root(request).await;

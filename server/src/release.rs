@@ -2,7 +2,7 @@
 //! receiver drew for this one transfer, so that it is in no buffer in clear (docs/spec/seal.md).
 
 use crypto::{Secret, sealed_box};
-use types::{ClusterId, Reason, Refusal, RootId};
+use types::{ClusterId, NodeId, Reason, Refusal, RootId};
 
 use crate::root::Root;
 
@@ -42,6 +42,42 @@ impl Recipient {
     }
 }
 
+/// A transfer of the next root key, as who asks for it names it.
+pub(crate) struct Transfer<'a> {
+    pub(crate) cluster: ClusterId,
+    /// The member that asks.
+    pub(crate) to: NodeId,
+    pub(crate) epoch: u32,
+    pub(crate) id: RootId,
+    pub(crate) recipient: &'a [u8],
+}
+
+impl Transfer<'_> {
+    /// That who asks has the active root key: the identity key alone, which lies in clear on every disk, gets nobody the next.
+    pub(crate) fn proof(&self, active: &Root) -> [u8; 32] {
+        let key = active.derive(&[b"root transfer"]);
+        crypto::mac::hmac_sha256(key.expose(), &self.parts().each_ref().map(Vec::as_slice))
+    }
+
+    /// Whether the proof is one.
+    pub(crate) fn is_asked_by_a_holder(&self, active: &Root, proof: &[u8]) -> bool {
+        let key = active.derive(&[b"root transfer"]);
+        crypto::mac::verify(key.expose(), &self.parts().each_ref().map(Vec::as_slice), proof).is_ok()
+    }
+
+    /// Each of a fixed length but the last.
+    fn parts(&self) -> [Vec<u8>; 5] {
+        let Self { cluster, to, epoch, id, recipient } = self;
+        [
+            cluster.0.to_vec(),
+            to.0.to_be_bytes().to_vec(),
+            epoch.to_be_bytes().to_vec(),
+            id.0.to_vec(),
+            recipient.to_vec(),
+        ]
+    }
+}
+
 /// Seals a root key for whoever drew `recipient`.
 ///
 /// # Errors
@@ -63,6 +99,21 @@ fn malformed(what: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_root_key_and_one_transfer() {
+        let (active, other) = (Root::draw(1).expect("locks"), Root::draw(1).expect("locks"));
+        let (cluster, id) = (ClusterId([1; 16]), other.id);
+        let transfer = |to, epoch, recipient| Transfer { cluster, to: NodeId(to), epoch, id, recipient };
+        let (mine, thiefs) = ([7; 32], [8; 32]);
+        let proof = transfer(2, 3, &mine).proof(&active);
+        assert!(transfer(2, 3, &mine).is_asked_by_a_holder(&active, &proof));
+        assert!(!transfer(2, 3, &mine).is_asked_by_a_holder(&other, &proof));
+        for changed in [transfer(3, 3, &mine), transfer(2, 4, &mine), transfer(2, 3, &thiefs)] {
+            assert!(!changed.is_asked_by_a_holder(&active, &proof));
+        }
+        assert!(!transfer(2, 3, &mine).is_asked_by_a_holder(&active, &[]));
+    }
 
     #[test]
     fn only_the_receiver_opens_it_and_only_as_what_it_is() {

@@ -134,8 +134,23 @@ pub(crate) async fn reshare(args: ReshareArgs, context: &Context) -> Result<(), 
     let shamir = make_shares(&args, cluster)?;
     let request = RekeyRequest { shamir: Some(shamir), ..RekeyRequest::default() };
     let wanted = client.seal().rekey(request).await.map_err(|error| {
-        // Nobody waits for shares that open nothing.
-        Failure::from(error).hint("the shares that were just made open nothing: delete them, and make others next time")
+        use types::Reason;
+        let refused = matches!(
+            error.reason(),
+            Some(
+                Reason::InvalidArgument
+                    | Reason::PermissionDenied
+                    | Reason::CredentialRejected
+                    | Reason::PreconditionFailed
+                    | Reason::LimitExceeded
+            )
+        );
+        // Nobody waits for shares that open nothing; but whether the cluster waits is not known where no answer came.
+        Failure::from(error).hint(if refused {
+            "the shares that were just made open nothing: delete them, and make others next time"
+        } else {
+            "the cluster may have begun: keep the old shares and the new ones until `chancery seal status` says which count"
+        })
     })?;
     if context.format() == Format::Table {
         note(&format!(

@@ -99,6 +99,9 @@ pub struct FetchRootRequest {
     /// An X25519 public key that was drawn for this call.
     #[prost(bytes = "vec", tag = "3")]
     pub recipient: ::prost::alloc::vec::Vec<u8>,
+    /// HMAC-SHA-256 under a key of the active root key: who has only a member's identity key gets no root key.
+    #[prost(bytes = "vec", tag = "4")]
+    pub proof: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FetchRootResponse {

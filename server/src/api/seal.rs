@@ -79,11 +79,11 @@ impl SealService for Api {
     }
 
     async fn add_seal(&self, request: Request<wire::AddSealRequest>) -> Result<Response<wire::SealStatus>, Status> {
-        query::serve(&self.node, request).await
+        to_its_end(&self.node, request).await
     }
 
     async fn drop_seal(&self, request: Request<wire::DropSealRequest>) -> Result<Response<wire::SealStatus>, Status> {
-        query::serve(&self.node, request).await
+        to_its_end(&self.node, request).await
     }
 
     async fn rekey(&self, request: Request<wire::RekeyRequest>) -> Result<Response<wire::RootKey>, Status> {
@@ -102,19 +102,37 @@ impl SealService for Api {
     }
 }
 
+/// In a task of its own: a caller that goes away meanwhile leaves no seal on the disk that is in no record, and none there that
+/// the node believes to be gone.
+async fn to_its_end<Q: Query<Answer: 'static> + 'static>(
+    node: &Arc<Node>,
+    request: Request<Q>,
+) -> Result<Response<Q::Answer>, Status> {
+    let node = Arc::clone(node);
+    let serving = tokio::spawn(async move { query::serve(&node, request).await });
+    serving.await.unwrap_or_else(|error| Err(status(&formation::internal(&error))))
+}
+
+/// Whether seals of these kinds would open for whoever asks: a file and a token want nothing from the caller, and who that is is
+/// known only on the node's own machine.
+fn opens_for_anybody<'a>(kinds: impl IntoIterator<Item = &'a str>, brings_nothing: bool) -> bool {
+    let mut wants_nothing = kinds.into_iter().map(|kind| matches!(kind, "file" | "pkcs11"));
+    if brings_nothing { wants_nothing.any(|nothing| nothing) } else { wants_nothing.all(|nothing| nothing) }
+}
+
 /// What may be unsealed from afar: a node whose seal asks the caller for something that only its operator knows.
 fn check_remote(node: &Node, brings_nothing: bool) -> Result<(), Refusal> {
     let record = seal::read(&node.folder).ok().flatten();
-    let by_itself = record.as_ref().is_some_and(|record| {
-        record.has("file") && (brings_nothing || record.slots().iter().all(|slot| slot.seal_type() == "file"))
-    });
+    let by_itself = record
+        .as_ref()
+        .is_some_and(|record| opens_for_anybody(record.slots().iter().map(|slot| slot.seal_type()), brings_nothing));
     let text = match (node.phase(), by_itself) {
         (Phase::Admitted(_), _) => {
             "this node has no seal yet: choose its passphrase on its own socket, \
              `chancery seal unseal --socket DATA_DIR/admin.sock`"
         }
         (Phase::Sealed(_), true) => {
-            "the file seal asks for nothing, so this node is unsealed on its own machine only: \
+            "the seals `file` and `pkcs11` ask for nothing, so by them this node is unsealed on its own machine only: \
              `chancery seal unseal --socket DATA_DIR/admin.sock`, or start it again"
         }
         _ => return Ok(()),
@@ -190,5 +208,21 @@ impl Query for wire::SealRequest {
             ..Default::default()
         };
         Ok((status, Detail::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_afar_nobody_opens_a_seal_that_asks_for_nothing() {
+        for kinds in [&["pkcs11"][..], &["file"], &["passphrase", "pkcs11"], &["file", "shamir"]] {
+            assert!(opens_for_anybody(kinds.iter().copied(), true), "{kinds:?}");
+        }
+        // With a passphrase or a share only those who ask for one are opened.
+        assert!(!opens_for_anybody(["passphrase", "pkcs11"], false) && !opens_for_anybody(["shamir"], false));
+        assert!(opens_for_anybody(["pkcs11", "file"], false), "there is none that asks for anything");
+        assert!(!opens_for_anybody(["passphrase", "shamir"], true), "they ask");
     }
 }

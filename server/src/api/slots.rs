@@ -37,8 +37,8 @@ impl Query for wire::AddSealRequest {
             Some(Seal::Pkcs11(wire::Pkcs11Seal {})) => ("pkcs11", Addition::Pkcs11),
             None => return Err(Refusal::new(Reason::InvalidArgument, "`seal` is missing: say which kind to add")),
         };
-        let held = desk.core.keyring.roots();
-        let slot = desk.core.seals.add(desk.node, addition, &held, request.0).await.map_err(|error| refused(&error))?;
+        let adding = desk.core.seals.add(desk.node, addition, &desk.core.keyring, request.0);
+        let slot = adding.await.map_err(|error| refused(&error))?;
         tracing::warn!(slot, kind, by = %desk.caller.principal, "a seal was added to this node");
         let detail = Detail::new().count("slot", slot.into()).text("seal_type", kind);
         Ok((seal_status(desk.node), detail))

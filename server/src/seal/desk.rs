@@ -10,6 +10,7 @@ use super::record::SealRecord;
 use super::shamir::Quorum;
 use super::slot::Parameters;
 use super::{NewSeal, SEAL_FILE, SealError, passphrase};
+use crate::keyring::Keyring;
 use crate::node::Node;
 use crate::root::Root;
 
@@ -104,7 +105,7 @@ impl SealDesk {
         &self,
         node: &Arc<Node>,
         addition: Addition,
-        held: &[Arc<Root>],
+        keyring: &Keyring,
         request: [u8; 16],
     ) -> Result<u32, SealError> {
         if let Some(before) = self.look(|record| record.added_by(request)).await {
@@ -129,8 +130,12 @@ impl SealDesk {
             with.draw(drawing.seal_place(cluster))
         });
         let drawn = drawn.await.map_err(|_| SealError::DoesNotOpen)??;
-        let held = held.iter().map(AsRef::as_ref);
-        self.change(node, |record| record.add(drawn, held, Some(request))).await
+        self.change(node, |record| {
+            // As they are now: the drawing may have taken longer than a rekey.
+            let held = keyring.roots();
+            record.add(drawn, held.iter().map(AsRef::as_ref), Some(request))
+        })
+        .await
     }
 
     /// Takes a seal away.

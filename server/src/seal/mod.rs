@@ -74,6 +74,9 @@ pub(crate) enum SealError {
          (`chancery seal status`), or give it up (`chancery seal rekey --cancel`)"
     )]
     Staged(u32),
+    /// The root keys changed while the seal was made.
+    #[error("the root key is just being replaced: ask again in a moment")]
+    Changing,
     /// As many as there may be.
     #[error("a node has at most {} seals: drop one first, `chancery seal drop`", types::limits::SEAL_SLOTS_MAX)]
     TooMany,

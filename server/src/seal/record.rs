@@ -3,6 +3,8 @@
 //! A root key is sealed in every slot. One that is staged is there as well, and is not used until the cluster has made it
 //! the active one: only `staged` tells it from the others.
 
+use std::collections::BTreeSet;
+
 use crypto::{Secret, sealed_box};
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, RootId, limits};
@@ -195,6 +197,14 @@ impl SealRecord {
             return Ok(slot);
         }
         self.check_unstaged()?;
+        let roots: Vec<&Root> = roots.into_iter().collect();
+        let given: BTreeSet<_> = roots.iter().map(|root| (root.epoch, root.id.0)).collect();
+        let sealed: BTreeSet<_> =
+            self.slots.iter().flat_map(|slot| &slot.roots).map(|root| (root.epoch, root.id.0)).collect();
+        // What the file holds is what the node opens with: a seal for more or less than that is of another moment of a rekey.
+        if !self.slots.is_empty() && given != sealed {
+            return Err(SealError::Changing);
+        }
         self.push(parameters, roots, request)
     }
 
@@ -212,7 +222,9 @@ impl SealRecord {
             return if (FIRST_SLOT..self.next_slot).contains(&id) { Ok(None) } else { Err(SealError::NoSlot(id)) };
         };
         self.check_unstaged()?;
-        if self.slots.len() == 1 {
+        let active = self.active_epoch();
+        let opens = |slot: &Slot| slot.id != id && slot.roots.iter().any(|root| root.epoch == active);
+        if !self.slots.iter().any(opens) {
             return Err(SealError::LastSlot);
         }
         Ok(Some(self.slots.remove(at).parameters))

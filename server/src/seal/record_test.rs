@@ -138,6 +138,19 @@ fn seals_stay_as_they_are_while_a_root_key_is_on_its_way() {
     assert!(matches!(stage.record.drop_slot(2), Err(SealError::Staged(2))));
 }
 
+/// The drawing of a seal took longer than a rekey: with the roots of before it would never open the node again.
+#[test]
+fn a_seal_of_another_moment_of_a_rekey_is_not_added() {
+    let (mut stage, _key) = stage();
+    let words = b"correct horse battery";
+    let passphrase = || Parameters::Passphrase(PassphraseSeal::draw(words).expect("draws"));
+    stage.next_root(None);
+    stage.record.activate();
+    assert!(matches!(stage.record.add(passphrase(), &stage.roots[..1], None), Err(SealError::Changing)));
+    stage.record.add(passphrase(), &stage.roots, None).expect("adds");
+    assert_eq!(stage.opens(Offer::Passphrase(words)), [1, 2]);
+}
+
 #[test]
 fn a_key_under_anothers_name_is_refused() {
     let (mut stage, key) = stage();

@@ -192,7 +192,7 @@ impl Cluster {
 
     /// Waits until that many nodes vote.
     pub(crate) async fn votes(&self, client: &Client, size: usize) {
-        until("every node to vote", Duration::from_secs(30), || async {
+        until("every node to vote", Duration::from_secs(90), || async {
             let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
             let votes = |node: &wire::NodeStatus| {
                 node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chancery_client::Address;
 use chancery_client::tls::Identity;
 use crypto::sign::P256Signer;
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyIdMethod, SanType, SerialNumber};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
@@ -220,6 +220,8 @@ impl Seat {
 impl Credentials {
     fn write(folder: &Path, signer: &P256Signer, operator: &Identity) -> Result<Self, Fault> {
         let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(1_u64));
+        params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
         params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let members = pem_of(params.self_signed(&Signing::new(signer))?.der());

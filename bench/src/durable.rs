@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::kms::v1 as wire;
 use proto::kms::v1::key_service_client::KeyServiceClient;
@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
 use crate::etcd::Etcd;
+use crate::load::Turns;
 use crate::report::{Row, median};
 use crate::unary::report_nodes;
 use crate::{Effort, Fault, load};
@@ -108,15 +109,14 @@ impl Contender {
 
 /// Creates one key after the other.
 struct Keys {
-    clients: Vec<KeyServiceClient<Channel>>,
-    turn: AtomicUsize,
+    clients: Turns<KeyServiceClient<Channel>>,
     created: AtomicU64,
 }
 
 impl Keys {
     fn new(cluster: &Cluster) -> Result<Self, Fault> {
-        let clients = (0..CONNECTIONS).map(|_| Ok::<_, Fault>(KeyServiceClient::new(cluster.channel()?)));
-        Ok(Self { clients: clients.collect::<Result<_, _>>()?, turn: AtomicUsize::new(0), created: AtomicU64::new(0) })
+        let clients = Turns::new(CONNECTIONS, || Ok(KeyServiceClient::new(cluster.channel()?)))?;
+        Ok(Self { clients, created: AtomicU64::new(0) })
     }
 
     async fn create(&self) -> Result<(), Fault> {
@@ -126,8 +126,7 @@ impl Keys {
             request_id: chancery_client::api::request_id(),
             ..Default::default()
         };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.clients.len().max(1);
-        self.clients.get(turn).ok_or("no connection")?.clone().create_key(request).await?;
+        self.clients.next()?.clone().create_key(request).await?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery_client::Address;
@@ -19,6 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::Fault;
 use crate::cluster::pinned_channel;
+use crate::load::Turns;
 
 /// Key and value of one `put`, together.
 const PAYLOAD_BYTES: usize = 256;
@@ -30,8 +31,7 @@ const FORMING: Duration = Duration::from_secs(30);
 pub(crate) struct Etcd {
     /// What the binary calls itself.
     version: String,
-    channels: Vec<Channel>,
-    turn: AtomicUsize,
+    channels: Turns<Channel>,
     written: AtomicU64,
     members: Vec<tokio::process::Child>,
 }
@@ -107,18 +107,14 @@ impl Etcd {
         let members = seats.iter().map(|seat| seat.start(binary, &cluster, &credentials)).collect::<Result<_, _>>()?;
         let pin = ca::spki_hash(&signer.spki_der());
         let leader = leader(&seats, pin, operator).await?;
-        let channels = (0..connections)
-            .map(|_| pinned_channel(operator, leader.clone(), [pin].into_iter()))
-            .collect::<Result<_, _>>()?;
+        let channels = Turns::new(connections, || pinned_channel(operator, leader.clone(), [pin].into_iter()))?;
         let version = version(binary).await?;
-        Ok(Self { version, channels, turn: AtomicUsize::new(0), written: AtomicU64::new(0), members })
+        Ok(Self { version, channels, written: AtomicU64::new(0), members })
     }
 
     /// One durable write.
     pub(crate) async fn put(&self) -> Result<(), Fault> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len().max(1);
-        let channel = self.channels.get(turn).ok_or("no connection")?;
-        put(channel, self.written.fetch_add(1, Ordering::Relaxed)).await
+        put(self.channels.next()?, self.written.fetch_add(1, Ordering::Relaxed)).await
     }
 
     /// Ends its members.
@@ -219,15 +215,16 @@ impl Seat {
 
 impl Credentials {
     fn write(folder: &Path, signer: &P256Signer, operator: &Identity) -> Result<Self, Fault> {
+        let key = ca::Signing::new(signer);
         let mut params = CertificateParams::default();
         params.serial_number = Some(SerialNumber::from(1_u64));
-        params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
+        params.key_identifier_method = KeyIdMethod::PreSpecified(key.key_identifier());
         params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let members = pem_of(params.self_signed(&Signing::new(signer))?.der());
+        let members = ca::certificate_pem(params.self_signed(&key)?.der());
         let certified = operator.certified();
-        let caller = pem_of(certified.cert.first().ok_or("the operator has no certificate")?);
-        let key = pem::encode(&pem::Pem::new("PRIVATE KEY", signer.to_pkcs8().expose()));
+        let caller = ca::certificate_pem(certified.cert.first().ok_or("the operator has no certificate")?);
+        let private = pem::encode(&pem::Pem::new("PRIVATE KEY", signer.to_pkcs8().expose()));
         let write = |name: &str, text: String| {
             let path = folder.join(name);
             std::fs::write(&path, text).map(|()| path)
@@ -235,40 +232,8 @@ impl Credentials {
         Ok(Self {
             trusted: write("trusted.pem", format!("{members}{caller}"))?,
             certificate: write("member.pem", members)?,
-            key: write("member.key", key)?,
+            key: write("member.key", private)?,
         })
-    }
-}
-
-fn pem_of(certificate: &[u8]) -> String {
-    pem::encode(&pem::Pem::new("CERTIFICATE", certificate))
-}
-
-/// A key of ours as rcgen signs with it.
-struct Signing<'a> {
-    signer: &'a P256Signer,
-    point: Vec<u8>,
-}
-
-impl<'a> Signing<'a> {
-    fn new(signer: &'a P256Signer) -> Self {
-        Self { signer, point: signer.public_point() }
-    }
-}
-
-impl rcgen::PublicKeyData for Signing<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        &self.point
-    }
-
-    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        &rcgen::PKCS_ECDSA_P256_SHA256
-    }
-}
-
-impl rcgen::SigningKey for Signing<'_> {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.signer.sign(message))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Closed-loop load: so many calls in flight, each followed by the next, for a while.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Fault;
@@ -17,6 +18,25 @@ impl Load {
     /// Calls a second.
     pub(crate) fn rate(&self) -> f64 {
         as_f64(self.calls) / self.wall.as_secs_f64()
+    }
+}
+
+/// Connections that callers take in turn.
+pub(crate) struct Turns<T> {
+    of: Vec<T>,
+    turn: AtomicUsize,
+}
+
+impl<T> Turns<T> {
+    /// So many of them.
+    pub(crate) fn new(count: usize, make: impl Fn() -> Result<T, Fault>) -> Result<Self, Fault> {
+        Ok(Self { of: (0..count).map(|_| make()).collect::<Result<_, _>>()?, turn: AtomicUsize::new(0) })
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn next(&self) -> Result<&T, Fault> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.of.len().max(1);
+        Ok(self.of.get(turn).ok_or("no connection")?)
     }
 }
 

@@ -51,18 +51,22 @@ pub(crate) fn key_identifier(public_point: &[u8]) -> Vec<u8> {
     crypto::hash::sha256(public_point).into_iter().take(20).collect()
 }
 
-/// A signing key as the encoder wants to see it.
-pub(crate) struct Signing<'a> {
+/// A signing key as the encoder, rcgen, wants to see it.
+pub struct Signing<'a> {
     signer: &'a P256Signer,
     point: Vec<u8>,
 }
 
 impl<'a> Signing<'a> {
-    pub(crate) fn new(signer: &'a P256Signer) -> Self {
+    /// Lends the key; it stays where it is.
+    #[must_use]
+    pub fn new(signer: &'a P256Signer) -> Self {
         Self { signer, point: signer.public_point() }
     }
 
-    pub(crate) fn key_identifier(&self) -> Vec<u8> {
+    /// Its subject key identifier, 20 bytes.
+    #[must_use]
+    pub fn key_identifier(&self) -> Vec<u8> {
         key_identifier(&self.point)
     }
 }

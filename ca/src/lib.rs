@@ -28,14 +28,14 @@ pub mod tls;
 pub mod verify;
 
 pub use authority::{Authority, AuthorityState, Step};
-pub use bundle::{Bundle, Bundles};
+pub use bundle::{Bundle, Bundles, certificate_pem};
 pub use csr::{RequestedKey, certificate_request};
 pub use cycle::{Due, Holder, Knowledge, check_activation, check_holder, what_is_due};
 pub use dns::DnsName;
 pub use entry::{Entry, EntrySpec, Grant};
 pub use fault::Fault;
 pub use issue::{IssueError, Issued, Issuer, NodeOrder, SvidOrder, generate_authority};
-pub use keys::{spki_hash, spki_hash_of_cert};
+pub use keys::{Signing, spki_hash, spki_hash_of_cert};
 pub use lint::{LintFailure, Linted};
 pub use selector::Selector;
 pub use selfsigned::self_signed;

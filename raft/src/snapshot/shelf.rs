@@ -110,7 +110,7 @@ impl Shelf {
         let path = self.path(Position::of(meta)).with_extension(INCOMING);
         for (other, _) in self.incomings()? {
             if other != path {
-                fs::remove_file(&other)?;
+                durable::remove(&other)?;
             }
         }
         Incoming::open(path, self.shared.cipher.clone(), meta)
@@ -133,7 +133,7 @@ impl Shelf {
         for entry in fs::read_dir(&self.shared.folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "damaged") {
-                fs::remove_file(&path)?;
+                durable::remove(&path)?;
             }
         }
         durable::sync_folder_of(&self.shared.folder.join("any"))
@@ -174,7 +174,7 @@ impl Shelf {
 
     /// Removes a temporary snapshot that will not be put.
     pub(crate) fn discard(file: &SnapshotFile) {
-        if let Err(error) = fs::remove_file(&file.path) {
+        if let Err(error) = durable::remove(&file.path) {
             tracing::debug!(%error, path = %file.path.display(), "a temporary snapshot was not removed; the next start removes it");
         }
     }
@@ -238,7 +238,7 @@ impl Shelf {
         let newest = self.positions()?.last().copied();
         for (path, position) in self.incomings()? {
             if Some(position) <= newest {
-                fs::remove_file(path)?;
+                durable::remove(&path)?;
             }
         }
         durable::sync_folder_of(&self.shared.folder.join("any"))

@@ -148,9 +148,9 @@ impl Member {
         let staged = core.state().staged_root().is_some_and(|staged| staged.epoch == *epoch && staged.id == Some(id));
         let active = core.keyring.root(core.state().root_epoch())?;
         let transfer = Transfer { cluster: core.cluster, to: member, epoch: *epoch, id, recipient };
+        let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::AdvanceRootKey);
+        event.resource = Text::clipped(&format!("root-keys/{epoch}"));
         if !transfer.is_asked_by_a_holder(&active, proof) {
-            let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::AdvanceRootKey);
-            event.resource = Text::clipped(&format!("root-keys/{epoch}"));
             event.outcome = audit::Outcome::Deny(Reason::PermissionDenied);
             core.record(event).await?;
             let text = "whoever asks for the next root key proves that it has the active one";
@@ -160,8 +160,6 @@ impl Member {
         let root =
             root.ok_or_else(|| Refusal::new(Reason::NotFound, "this member has no such root key to hand out"))?;
         let sealed = release::sealed(core.cluster, &root, recipient)?;
-        let mut event = Event::allowed(clock::now(), Principal::Node(member), Action::AdvanceRootKey);
-        event.resource = Text::clipped(&format!("root-keys/{epoch}"));
         event.detail = Detail::new().text("step", "handed out").text("root_id", &id.to_hex());
         core.record(event).await?;
         Ok(wire::FetchRootResponse { sealed })

@@ -55,27 +55,23 @@ pub(crate) struct Transfer<'a> {
 impl Transfer<'_> {
     /// That who asks has the active root key: the identity key alone, which lies in clear on every disk, gets nobody the next.
     pub(crate) fn proof(&self, active: &Root) -> [u8; 32] {
-        let key = active.derive(&[b"root transfer"]);
-        crypto::mac::hmac_sha256(key.expose(), &self.parts().each_ref().map(Vec::as_slice))
+        crypto::mac::hmac_sha256(proving(active).expose(), &[&self.message()])
     }
 
     /// Whether the proof is one.
     pub(crate) fn is_asked_by_a_holder(&self, active: &Root, proof: &[u8]) -> bool {
-        let key = active.derive(&[b"root transfer"]);
-        crypto::mac::verify(key.expose(), &self.parts().each_ref().map(Vec::as_slice), proof).is_ok()
+        crypto::mac::verify(proving(active).expose(), &[&self.message()], proof).is_ok()
     }
 
-    /// Each of a fixed length but the last.
-    fn parts(&self) -> [Vec<u8>; 5] {
+    /// Each part of a fixed length but the last.
+    fn message(&self) -> Vec<u8> {
         let Self { cluster, to, epoch, id, recipient } = self;
-        [
-            cluster.0.to_vec(),
-            to.0.to_be_bytes().to_vec(),
-            epoch.to_be_bytes().to_vec(),
-            id.0.to_vec(),
-            recipient.to_vec(),
-        ]
+        [cluster.0.as_slice(), &to.0.to_be_bytes(), &epoch.to_be_bytes(), &id.0, recipient].concat()
     }
+}
+
+fn proving(active: &Root) -> Secret<32> {
+    active.derive(&[b"root transfer"])
 }
 
 /// Seals a root key for whoever drew `recipient`.

@@ -8,9 +8,9 @@
 )]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{Cluster, PASSPHRASE, until};
+use crate::support::{Cluster, PASSPHRASE, until, until_every};
 use chancery_client::Client;
 use proto::cluster::v1 as wire;
 use proto::kms::v1 as kms;
@@ -232,12 +232,8 @@ async fn a_node_that_is_killed_at_any_step_of_the_change_opens_again() {
 }
 
 /// Waits with hardly a pause, so that whoever waits is there when it happens.
-async fn until_at_once<F: Future<Output = bool>>(what: &str, reached: impl Fn() -> F) {
-    let started = Instant::now();
-    while !reached().await {
-        assert!(started.elapsed() < SOON, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+async fn until_at_once<F: Future<Output = bool>>(what: &str, reached: impl FnMut() -> F) {
+    until_every(Duration::from_millis(1), what, SOON, reached).await;
 }
 
 async fn bring(cluster: &Cluster, index: usize, shares: &[String]) -> Result<wire::SealStatus, tonic::Status> {

@@ -437,11 +437,21 @@ async fn token(client: &Client) -> String {
 }
 
 /// Waits for a condition, and fails with its name when it does not come about in time.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, patience: Duration, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, patience: Duration, holds: impl FnMut() -> F) {
+    until_every(Duration::from_millis(20), what, patience, holds).await;
+}
+
+/// The same, looking at it so often.
+pub(crate) async fn until_every<F: Future<Output = bool>>(
+    pause: Duration,
+    what: &str,
+    patience: Duration,
+    mut holds: impl FnMut() -> F,
+) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < patience, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

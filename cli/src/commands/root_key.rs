@@ -8,7 +8,7 @@ use chancery_client::{Client, private_file};
 use clap::Args;
 use crypto::SecretBytes;
 use serde::Serialize;
-use types::ClusterId;
+use types::{ClusterId, Reason};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -134,23 +134,8 @@ pub(crate) async fn reshare(args: ReshareArgs, context: &Context) -> Result<(), 
     let shamir = make_shares(&args, cluster)?;
     let request = RekeyRequest { shamir: Some(shamir), ..RekeyRequest::default() };
     let wanted = client.seal().rekey(request).await.map_err(|error| {
-        use types::Reason;
-        let refused = matches!(
-            error.reason(),
-            Some(
-                Reason::InvalidArgument
-                    | Reason::PermissionDenied
-                    | Reason::CredentialRejected
-                    | Reason::PreconditionFailed
-                    | Reason::LimitExceeded
-            )
-        );
-        // Nobody waits for shares that open nothing; but whether the cluster waits is not known where no answer came.
-        Failure::from(error).hint(if refused {
-            "the shares that were just made open nothing: delete them, and make others next time"
-        } else {
-            "the cluster may have begun: keep the old shares and the new ones until `chancery seal status` says which count"
-        })
+        let hint = about_shares(error.reason());
+        Failure::from(error).hint(hint)
     })?;
     if context.format() == Format::Table {
         note(&format!(
@@ -164,6 +149,23 @@ pub(crate) async fn reshare(args: ReshareArgs, context: &Context) -> Result<(), 
         return context.print(&RootKeyView::from(wanted));
     }
     context.print(&RootKeyView::from(until_active(&client, wanted).await?))
+}
+
+/// What becomes of new shares when the call failed for that reason. Nobody waits for shares that open nothing; but whether the
+/// cluster waits is not known where no node has decided.
+const fn about_shares(reason: Option<Reason>) -> &'static str {
+    match reason {
+        Some(
+            Reason::InvalidArgument
+            | Reason::PermissionDenied
+            | Reason::CredentialRejected
+            | Reason::PreconditionFailed
+            | Reason::LimitExceeded,
+        ) => "the shares that were just made open nothing: delete them, and make others next time",
+        _ => {
+            "the cluster may have begun: keep the old shares and the new ones until `chancery seal status` says which count"
+        }
+    }
 }
 
 /// How far the root key is, for `seal status`; none when nobody answers that, as on a sealed cluster.
@@ -232,6 +234,17 @@ fn nodes(numbers: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_deleted_only_when_the_cluster_has_refused_them() {
+        for refused in [Reason::InvalidArgument, Reason::PermissionDenied, Reason::PreconditionFailed] {
+            assert!(about_shares(Some(refused)).contains("delete them"), "{refused:?}");
+        }
+        // No answer, or one that says nothing of whether it was done.
+        for unknown in [None, Some(Reason::NoQuorum), Some(Reason::Sealed), Some(Reason::Internal)] {
+            assert!(about_shares(unknown).contains("keep the old shares and the new ones"), "{unknown:?}");
+        }
+    }
 
     #[test]
     fn whom_a_root_key_waits_for_is_said_by_name() {

@@ -347,8 +347,35 @@ pub(crate) struct EnrolledView {
     pub(crate) etag: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) acknowledged_sequence: Option<u64>,
+    /// No admin vouches for it: a seal enrolled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recovered: Option<RecoveryView>,
     #[serde(skip)]
     expires: Option<Timestamp>,
+}
+
+/// `Recovery`.
+#[derive(Serialize, Debug)]
+pub(crate) struct RecoveryView {
+    recover_time: Option<String>,
+    node: u64,
+    slot: u32,
+    opened_by: String,
+}
+
+impl From<cluster::Recovery> for RecoveryView {
+    fn from(wire: cluster::Recovery) -> Self {
+        let cluster::Recovery { recover_time, node, slot, opened_by } = wire;
+        Self { recover_time: rfc3339(recover_time.as_ref()), node, slot, opened_by }
+    }
+}
+
+impl RecoveryView {
+    /// By what, and when.
+    pub(crate) fn words(&self) -> String {
+        let Self { recover_time, node, slot, opened_by } = self;
+        format!("seal {slot} of node-{node} ({opened_by}) at {}", recover_time.as_deref().unwrap_or("-"))
+    }
 }
 
 impl From<ca::Agent> for EnrolledView {
@@ -362,6 +389,7 @@ impl From<ca::Agent> for EnrolledView {
             revoked: wire.revoked,
             etag: wire.etag,
             acknowledged_sequence: Some(wire.acknowledged_sequence),
+            recovered: None,
         }
     }
 }
@@ -377,6 +405,7 @@ impl From<cluster::Operator> for EnrolledView {
             revoked: wire.revoked,
             etag: wire.etag,
             acknowledged_sequence: None,
+            recovered: wire.recovery.map(RecoveryView::from),
         }
     }
 }
@@ -394,8 +423,12 @@ impl Row for EnrolledView {
     }
 
     fn add(&self, table: &mut Table) {
-        let state = if self.revoked { "revoked" } else { "enrolled" };
-        table.row([short(&self.name).to_owned(), state.to_owned(), self.until(), self.spki_sha256.clone()]);
+        let state = match (&self.recovered, self.revoked) {
+            (_, true) => "revoked".to_owned(),
+            (Some(recovery), false) => format!("enrolled by {}", recovery.words()),
+            (None, false) => "enrolled".to_owned(),
+        };
+        table.row([short(&self.name).to_owned(), state, self.until(), self.spki_sha256.clone()]);
     }
 }
 

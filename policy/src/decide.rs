@@ -2,7 +2,7 @@
 
 use types::{Binding, NamespaceName, Principal, Reason, Refusal, Role, Scope};
 
-use crate::roles::{self, AGENT, EVERYBODY, JOIN_TOKEN, LOCAL_ADMIN, NODE};
+use crate::roles::{self, AGENT, EVERYBODY, JOIN_TOKEN, LOCAL_ADMIN, NODE, SEAL};
 use crate::{Question, Resource};
 
 /// Yes or no.
@@ -63,7 +63,7 @@ pub fn visible(question: &Question<'_>) -> bool {
         Principal::Agent(name) => resource.agent == Some(name),
         Principal::Node(_) => true,
         Principal::Operator(_) | Principal::Workload(_) => held(question).next().is_some(),
-        Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated => false,
+        Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated | Principal::Seal => false,
     }
 }
 
@@ -93,7 +93,10 @@ impl Decision {
 /// The reason to allow, or the reason to deny.
 fn judge(question: &Question<'_>) -> Result<Why, Why> {
     let Question { principal, action, resource, .. } = question;
-    let is_enrolled = !matches!(principal, Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated);
+    let is_enrolled = !matches!(
+        principal,
+        Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated | Principal::Seal
+    );
     if is_enrolled && EVERYBODY.contains(action) {
         return Ok(Why::Kind);
     }
@@ -111,6 +114,7 @@ fn judge(question: &Question<'_>) -> Result<Why, Why> {
         Principal::JoinToken => own(JOIN_TOKEN.contains(action), true),
         Principal::Unauthenticated => Err(Why::NoGrant),
         Principal::LocalAdmin => own(LOCAL_ADMIN.contains(action), true),
+        Principal::Seal => own(SEAL.contains(action), true),
     }
 }
 

@@ -136,3 +136,6 @@ pub const JOIN_TOKEN: &[Action] = &[Action::RedeemAgentToken, Action::RedeemNode
 
 /// What whoever may open the admin socket of a node without a cluster does.
 pub const LOCAL_ADMIN: &[Action] = &[Action::Init];
+
+/// What whoever has opened a node's seal does.
+pub const SEAL: &[Action] = &[Action::RecoverOperator];

@@ -66,6 +66,7 @@ fn columns() -> Vec<Column> {
     columns.push(plain("local admin", &Principal::LocalAdmin, true));
     columns.push(plain("join token", &Principal::JoinToken, true));
     columns.push(plain("nobody", &Principal::Unauthenticated, true));
+    columns.push(plain("seal", &Principal::Seal, true));
     columns
 }
 

@@ -10,7 +10,7 @@ use audit::{Event, Head};
 use proto::member::v1::member_service_client::MemberServiceClient;
 use proto::member::v1::{ProposeRequest, RenewLeaseRequest};
 use raft::{Names, ProposeError, RaftHandle, Role};
-use state::{Command, Proposal, Reply, State};
+use state::{Command, Proposal, Reply, RequestKey, State};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::interceptor::InterceptedService;
@@ -27,10 +27,11 @@ use crate::ledger::LedgerDesk;
 use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::seal::SealDesk;
 use crate::trust::TrustDesk;
+use crate::vouched::Vouched;
 use crate::wire::status;
 
-/// A member's service, asked under the names of both.
-pub(crate) type MemberClient = MemberServiceClient<InterceptedService<tonic::transport::Channel, Names>>;
+/// A member's service, asked under the names of both by a holder of the root key.
+pub(crate) type MemberClient = MemberServiceClient<InterceptedService<tonic::transport::Channel, Vouched>>;
 
 /// A pause between two attempts at finding the leader.
 const HAND_OVER: Duration = Duration::from_millis(5);
@@ -251,12 +252,35 @@ impl Core {
         let encoded = postcard::to_stdvec(&command)
             .map_err(|_| Refusal::new(Reason::Internal, "the command could not be encoded"))?;
         let mut leader = self.leader()?;
-        let mut request = tonic::Request::new(ProposeRequest { command: encoded });
+        let mut request = tonic::Request::new(ProposeRequest { command: encoded, request: Vec::new() });
         request.set_timeout(Duration::from_secs(3));
         match leader.propose(request).await {
             Ok(answer) => decode_reply(&answer.into_inner().reply),
             Err(error) => Err(status::refusal(&error).unwrap_or_else(no_leader)),
         }
+    }
+
+    /// Proposes what whoever has opened this node's seal asks for, by way of the leader when that is another.
+    ///
+    /// # Errors
+    /// Why no leader took it; what `apply` refused is in the answer.
+    pub(crate) async fn propose_for_seal(
+        &self,
+        command: Command,
+        request: RequestKey,
+    ) -> Result<AppliedEntry, NotAcknowledged> {
+        if self.leads() {
+            return self.propose(&sealed_proposal(command, request)).await;
+        }
+        let encode = |_| Refusal::new(Reason::Internal, "the command could not be encoded");
+        let command = postcard::to_stdvec(&command).map_err(encode)?;
+        let request = postcard::to_stdvec(&request).map_err(encode)?;
+        let mut leader = self.leader().map_err(|_| NotAcknowledged::LedByAnother)?;
+        let mut request = tonic::Request::new(ProposeRequest { command, request });
+        request.set_timeout(limits::CALL_TIMEOUT.to_std());
+        let answer = leader.propose(request).await.map_err(|_| NotAcknowledged::LedByAnother)?.into_inner();
+        // The term of the leader is told to nobody: no fence is waited for.
+        Ok(AppliedEntry { reply: decode_reply(&answer.reply), index: answer.index, term: 0 })
     }
 
     /// The leader's member service.
@@ -274,7 +298,7 @@ impl Core {
     pub(crate) fn member(&self, id: NodeId) -> Result<MemberClient, Refusal> {
         let channel = self.raft.channel(id).ok_or_else(no_leader)?;
         let names = Names { cluster: self.cluster, from: self.node, to: id };
-        Ok(MemberServiceClient::with_interceptor(channel, names)
+        Ok(MemberServiceClient::with_interceptor(channel, Vouched::new(names, &self.keyring))
             .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX))
     }
@@ -325,6 +349,11 @@ impl Core {
             tracing::error!("the audit log could not be closed");
         }
     }
+}
+
+/// A command of whoever has opened a node's seal: the proof was the decision.
+pub(crate) fn sealed_proposal(command: Command, request: RequestKey) -> Proposal {
+    Proposal { actor: Principal::Seal, at: clock::now(), request: Some(request), basis: None, command }
 }
 
 /// A command of the node itself: no request id, no decision, judged by `apply` alone.

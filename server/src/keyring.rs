@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crypto::{LockedSecret, Secret, SecretBytes};
 use kms::wrapping::{self, UnderNamespace, UnderRoot};
 use kms::{KeyMaterial, WrappingFault};
-use types::{ClusterId, NamespaceName, Reason, Refusal, RootId, TokenId};
+use types::{ClusterId, NamespaceName, NodeId, Reason, Refusal, RootId, TokenId, limits};
 
 use crate::root::Root;
 
@@ -29,6 +29,8 @@ struct Epoch {
     root: Arc<Root>,
     /// Under which audit records show values that are not for everybody.
     pseudonyms: Secret<32>,
+    /// By which members prove to one another that they have it.
+    members: Secret<32>,
 }
 
 /// A namespace's key as state has it: wrapped, and under which root key.
@@ -58,7 +60,7 @@ impl Keyring {
 
     /// Takes another root key, in the place of one of the same epoch that has not become active.
     pub(crate) fn learn(&self, root: Arc<Root>) {
-        let epoch = Epoch { pseudonyms: root.derive(&[b"audit"]), root };
+        let epoch = Epoch { pseudonyms: root.derive(&[b"audit"]), members: root.derive(&[b"member"]), root };
         let number = epoch.root.epoch;
         self.roots.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(epoch));
     }
@@ -96,6 +98,32 @@ impl Keyring {
             tracing::error!(epoch = number, "this node has no root key of the epoch that is asked for");
             Refusal::new(Reason::Internal, format!("this node has no root key of epoch {number}"))
         })
+    }
+
+    /// What shows member `to` that `from` has a root key of this cluster: one text for each that it has, for while one is on
+    /// its way they do not have the same.
+    #[must_use]
+    pub(crate) fn member_proof(&self, from: NodeId, to: NodeId) -> String {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        let message = self.between(from, to);
+        let one = |epoch: &Arc<Epoch>| hex::encode(crypto::mac::hmac_sha256(epoch.members.expose(), &[&message]));
+        roots.values().map(one).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether that text is such evidence, of any root key that is here.
+    #[must_use]
+    pub(crate) fn is_member_proof(&self, from: NodeId, to: NodeId, proof: &str) -> bool {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        let message = self.between(from, to);
+        let given = proof.split(',').take(limits::ROOT_EPOCHS_MAX + 1).filter_map(|text| hex::decode(text).ok());
+        let is_one = |given: &[u8]| {
+            roots.values().any(|epoch| crypto::mac::verify(epoch.members.expose(), &[&message], given).is_ok())
+        };
+        given.into_iter().any(|given| is_one(&given))
+    }
+
+    fn between(&self, from: NodeId, to: NodeId) -> Vec<u8> {
+        [self.cluster.0.as_slice(), &from.0.to_be_bytes(), &to.0.to_be_bytes()].concat()
     }
 
     /// Draws a namespace's key and wraps it.

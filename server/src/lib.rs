@@ -33,6 +33,7 @@ mod net;
 mod node;
 mod opening;
 mod recorder;
+mod recovery;
 mod rekey;
 mod release;
 mod request;
@@ -42,6 +43,7 @@ mod seal;
 mod sealed_port;
 mod trust;
 mod unwrapped;
+mod vouched;
 mod wire;
 
 pub use config::Config;

@@ -69,8 +69,17 @@ impl Machine for StateMachine {
         };
         let outcome = self.state.apply(&Entry { index, proposal });
         for effect in &outcome.effects {
-            if let Effect::KeyDestroyed { key, versions } = effect {
-                self.unwrapped.wipe(*key, versions);
+            match effect {
+                Effect::KeyDestroyed { key, versions } => self.unwrapped.wipe(*key, versions),
+                Effect::OperatorRecovered { name, opened } => tracing::warn!(
+                    operator = %name,
+                    entry = index,
+                    "an admin was enrolled by a seal, not by an admin: seal {} of {}, {}. Revoke it if nobody knows why",
+                    opened.slot,
+                    opened.node,
+                    opened.by,
+                ),
+                _ => {}
             }
         }
         if let Some(leaf) = outcome.record {

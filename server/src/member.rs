@@ -11,14 +11,14 @@ use chancery_client::ledger::{LEDGER, LEDGER_NONE};
 use proto::member::v1 as wire;
 use proto::member::v1::member_service_server::MemberService;
 use raft::{PeerInfo, Role};
-use state::Command;
+use state::{Command, RequestKey};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use types::{Action, ClusterId, Millis, NodeId, Principal, Reason, Refusal, RootId, limits};
 
 use crate::api;
 use crate::clock;
-use crate::core::{Core, no_leader, own_proposal};
+use crate::core::{Core, no_leader, own_proposal, sealed_proposal};
 use crate::fence::Granted;
 use crate::leaving;
 use crate::ledger::LedgerStatus;
@@ -26,6 +26,7 @@ use crate::node::{Node, Phase};
 use crate::release::{self, Transfer};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
+use crate::vouched;
 use crate::wire::status::status;
 
 /// A node admitted by token takes the root key within this time, or is admitted again.
@@ -82,8 +83,16 @@ fn ledger(status: &LedgerStatus) -> wire::LedgerStatus {
 }
 
 impl Member {
-    /// The open core and the member at the other end.
+    /// The open core and the member at the other end, which has the root key: its identity key alone, which lies in clear on
+    /// its disk, gets nobody further.
     fn caller<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
+        let (core, member) = self.known(request)?;
+        let names = raft::Names { cluster: core.cluster, from: member, to: core.node };
+        if vouched::is_by_a_holder(request, names, &core.keyring) { Ok((core, member)) } else { Err(not_a_member()) }
+    }
+
+    /// The open core and whose identity key the other end has.
+    fn known<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
         let core = self.node.core()?;
         self.node.check_not_removed(&core)?;
         let named = named(request, core.cluster, core.node)?;
@@ -106,7 +115,7 @@ impl Member {
 
     /// Hands the root key to a node that was admitted a moment ago; the release is recorded before the key leaves.
     async fn release(&self, request: &Request<wire::ReleaseRootRequest>) -> Result<wire::ReleaseRootResponse, Refusal> {
-        let (core, member) = self.caller(request)?;
+        let (core, member) = self.known(request)?;
         let state = core.fresh_state().await?;
         let admitted = state.node(member).map(|node| node.admitted).ok_or_else(not_a_member)?;
         let recent = state.time() < admitted.after(RELEASE_WITHIN);
@@ -196,19 +205,29 @@ impl Member {
     /// Runs a member's own command; each speaks for itself only.
     async fn take(&self, request: Request<wire::ProposeRequest>) -> Result<wire::ProposeResponse, Refusal> {
         let (core, member) = self.caller(&request)?;
-        let command: Command = postcard::from_bytes(&request.into_inner().command)
-            .map_err(|_| Refusal::new(Reason::InvalidArgument, "the command cannot be read"))?;
+        let wire::ProposeRequest { command, request } = request.into_inner();
+        let unread = |_| Refusal::new(Reason::InvalidArgument, "the command cannot be read");
+        let command: Command = postcard::from_bytes(&command).map_err(unread)?;
         let speaks_for = match &command {
             Command::ReportNode(report) => Some(report.node),
             Command::PublishAuthority { node, .. }
             | Command::ReportErasure { node, .. }
             | Command::ConfirmRoot { node, .. } => Some(*node),
+            // Its own seal was opened; it is believed, for it has the root key.
+            Command::RecoverOperator { opened, .. } => Some(opened.node),
             _ => None,
         };
         if speaks_for != Some(member) {
             return Err(Refusal::new(Reason::PermissionDenied, "a member proposes only what concerns itself"));
         }
-        let applied = core.propose(&own_proposal(member, command)).await.map_err(Refusal::from)?;
+        let proposal = match command {
+            Command::RecoverOperator { .. } => {
+                let request: RequestKey = postcard::from_bytes(&request).map_err(unread)?;
+                sealed_proposal(command, request)
+            }
+            _ => own_proposal(member, command),
+        };
+        let applied = core.propose(&proposal).await.map_err(Refusal::from)?;
         let reply = postcard::to_stdvec(&applied.reply)
             .map_err(|_| Refusal::new(Reason::Internal, "the reply could not be encoded"))?;
         Ok(wire::ProposeResponse { reply, index: applied.index })

@@ -113,7 +113,7 @@ impl Opened {
         let core = Arc::new(Core {
             cluster,
             node: id,
-            raft: raft.clone(),
+            raft,
             keyring,
             lease: Lease::default(),
             fences: Fences::default(),
@@ -122,13 +122,12 @@ impl Opened {
             seals: SealDesk::new(record),
             trust: TrustDesk::default(),
             ledger: LedgerDesk::new(node.config.ledger.clone(), &node.metrics),
-            audit: audit.clone(),
+            audit,
             stop: node.stop.child_token(),
             tasks: TaskTracker::new(),
         });
         let Ends { leaves, recorded, members } = ends;
-        let names = raft::Names { cluster, from: id, to: id };
-        let recorder = Recorder { store: audit, raft, names, leaves, recorded, stop: core.stop.clone() };
+        let recorder = Recorder { core: Arc::clone(&core), leaves, recorded };
         core.tasks.spawn(recorder.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());

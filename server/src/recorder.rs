@@ -4,19 +4,17 @@
 //! the other members and handed in first. What a member hands over is not checked here: `audit verify` compares the whole
 //! log with the head that Raft agreed on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::LogName;
 use proto::member::v1::FetchLeavesRequest;
-use proto::member::v1::member_service_client::MemberServiceClient;
-use raft::RaftHandle;
 use state::AuditLeaf;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use types::limits;
 
-use crate::audit_store::AuditStore;
-use crate::machine::StateMachine;
+use crate::audit_store::AuditUnavailable;
+use crate::core::Core;
 
 /// How long to wait before a peer is asked again for missing leaves.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -24,18 +22,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The task and what it works on.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// Where leaves go.
-    pub store: AuditStore,
-    /// Where missing ones come from.
-    pub raft: RaftHandle<StateMachine>,
-    /// Who asks for them, and in which cluster.
-    pub names: raft::Names,
+    /// Where leaves go, and whom missing ones come from.
+    pub core: Arc<Core>,
     /// Leaves in the order in which they were applied.
     pub leaves: mpsc::UnboundedReceiver<AuditLeaf>,
     /// How many are durable.
     pub recorded: watch::Sender<u64>,
-    /// Ends the task.
-    pub stop: CancellationToken,
 }
 
 impl Recorder {
@@ -46,7 +38,7 @@ impl Recorder {
         let mut batch = Vec::new();
         loop {
             let received = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.core.stop.cancelled() => return,
                 received = self.leaves.recv_many(&mut batch, limits::PAGE_SIZE_MAX) => received,
             };
             let Some(first) = batch.first().map(|leaf| leaf.index).filter(|_| received > 0) else { return };
@@ -58,21 +50,21 @@ impl Recorder {
                 tracing::error!(%error, "the cluster audit log cannot be written now; trying again");
                 let pause = tokio::time::sleep(PAUSE);
                 tokio::select! {
-                    () = self.stop.cancelled() => return,
+                    () = self.core.stop.cancelled() => return,
                     () = pause => {}
                 }
             }
         }
     }
 
-    async fn write(&self, first: u64, leaves: Vec<Vec<u8>>) -> Result<(), crate::audit_store::AuditUnavailable> {
-        self.store.append_cluster(first, leaves).await?.recorded().await?;
+    async fn write(&self, first: u64, leaves: Vec<Vec<u8>>) -> Result<(), AuditUnavailable> {
+        self.core.audit.append_cluster(first, leaves).await?.recorded().await?;
         self.publish();
         Ok(())
     }
 
     fn size(&self) -> u64 {
-        self.store.head(LogName::Cluster).map_or(0, |head| head.size)
+        self.core.audit.head(LogName::Cluster).map_or(0, |head| head.size)
     }
 
     fn publish(&self) {
@@ -83,7 +75,7 @@ impl Recorder {
     async fn close_gap(&self, first: u64) -> Result<(), String> {
         while self.size() < first {
             let held = self.size();
-            for member in self.raft.membership().all.keys() {
+            for member in self.core.raft.membership().all.keys() {
                 if let Some(leaves) = self.fetch(*member, held, first - held).await
                     && self.write(held, leaves).await.is_ok()
                 {
@@ -93,7 +85,7 @@ impl Recorder {
             if self.size() == held {
                 let pause = tokio::time::sleep(PAUSE);
                 tokio::select! {
-                    () = self.stop.cancelled() => return Err(format!("stopped at leaf {held} of {first}")),
+                    () = self.core.stop.cancelled() => return Err(format!("stopped at leaf {held} of {first}")),
                     () = pause => {}
                 }
             }
@@ -102,13 +94,10 @@ impl Recorder {
     }
 
     async fn fetch(&self, member: types::NodeId, start_index: u64, count: u64) -> Option<Vec<Vec<u8>>> {
-        let channel = self.raft.channel(member)?;
-        let names = raft::Names { to: member, ..self.names };
         let count_max = u32::try_from(count.min(limits::PAGE_SIZE_MAX as u64)).ok()?;
         let mut request = tonic::Request::new(FetchLeavesRequest { start_index, count_max });
         request.set_timeout(limits::CALL_TIMEOUT.to_std());
-        let answer =
-            MemberServiceClient::with_interceptor(channel, names).fetch_leaves(request).await.ok()?.into_inner();
+        let answer = self.core.member(member).ok()?.fetch_leaves(request).await.ok()?.into_inner();
         (!answer.leaves.is_empty()).then_some(answer.leaves)
     }
 }

@@ -120,6 +120,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::UpdateNamespace { name, settings } => namespaces::update(turn, name, settings),
         C::EnrolOperator { name, spki, expires } => operators::enrol(turn, name, *spki, *expires),
         C::RevokeOperator { name } => operators::revoke(turn, name),
+        C::RecoverOperator { name, spki, expires, opened } => operators::recover(turn, name, *spki, *expires, opened),
         C::GrantRole(binding) => roles::grant(turn, binding),
         C::RevokeRole(binding) => roles::revoke(turn, binding),
         C::CreateJoinToken { id, secret_hash, kind, expires } => {

@@ -433,6 +433,28 @@ pub enum Command {
         /// The cluster key.
         cluster_key_wrapped: Vec<u8>,
     },
+    /// Enrols an operator as an admin on proof of a node's seal: for when no admin is left (docs/spec/seal.md).
+    RecoverOperator {
+        /// Its name, which nobody has had.
+        name: OperatorName,
+        /// How it is recognised.
+        spki: SpkiHash,
+        /// When the enrolment ends.
+        expires: Time,
+        /// Whose seal was opened.
+        opened: OpenedSeal,
+    },
+}
+
+/// The seal of a node that was opened as a proof, and what opened it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenedSeal {
+    /// Whose.
+    pub node: NodeId,
+    /// Its number on that node.
+    pub slot: u32,
+    /// Its kind, and the numbers of the shares that met; nothing secret.
+    pub by: String,
 }
 
 /// What an accepted command did: enough to answer the caller, and a retry of it, from applied state.

@@ -44,6 +44,7 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::BeginRekey { .. } => Action::Rekey,
         C::CancelRekey => Action::CancelRekey,
         C::StageRoot { .. } | C::ConfirmRoot { .. } | C::ActivateRoot { .. } => Action::AdvanceRootKey,
+        C::RecoverOperator { .. } => Action::RecoverOperator,
     }
 }
 
@@ -55,7 +56,9 @@ pub(crate) fn resource(command: &Command) -> String {
         C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } | C::ReleaseNamespace { name } => {
             format!("namespaces/{name}")
         }
-        C::EnrolOperator { name, .. } | C::RevokeOperator { name } => format!("operators/{name}"),
+        C::EnrolOperator { name, .. } | C::RevokeOperator { name } | C::RecoverOperator { name, .. } => {
+            format!("operators/{name}")
+        }
         C::GrantRole(binding) | C::RevokeRole(binding) => binding.scope.to_string(),
         C::CreateJoinToken { id, .. } => format!("tokens/{id}"),
         C::RedeemNodeToken { token, .. } | C::RedeemAgentToken { token, .. } => format!("tokens/{token}"),

@@ -30,6 +30,8 @@ impl Command {
             Self::Init { .. }
             | Self::CreateNamespace { .. }
             | Self::GrantRole(_)
+            // No operator that there is changes with it.
+            | Self::RecoverOperator { .. }
             | Self::CreateJoinToken { .. }
             | Self::CreateKey { .. }
             | Self::SetKeyEnabled { enabled: true, .. }

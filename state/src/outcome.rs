@@ -1,8 +1,8 @@
 //! What `apply` hands back: the answer, the audit leaf that goes with it, and hints for whoever must act.
 
-use types::{AgentName, KeyId, NamespaceName, NodeId, Principal, Refusal, SpkiHash};
+use types::{AgentName, KeyId, NamespaceName, NodeId, OperatorName, Principal, Refusal, SpkiHash};
 
-use crate::command::Reply;
+use crate::command::{OpenedSeal, Reply};
 
 /// The result of one entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,4 +52,11 @@ pub enum Effect {
     PrincipalChanged(Principal),
     /// The authority moved through its life.
     AuthorityChanged(SpkiHash),
+    /// An admin was enrolled on proof of a seal: every node says so in its log.
+    OperatorRecovered {
+        /// Who.
+        name: OperatorName,
+        /// By which seal.
+        opened: OpenedSeal,
+    },
 }

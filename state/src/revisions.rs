@@ -57,7 +57,8 @@ impl State {
             | C::ReportNode(_)
             | C::StageRoot { .. }
             | C::ConfirmRoot { .. }
-            | C::ActivateRoot { .. } => None,
+            | C::ActivateRoot { .. }
+            | C::RecoverOperator { .. } => None,
         };
         found.unwrap_or(Revision::NONE)
     }
@@ -125,7 +126,8 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::CancelRekey
         | C::StageRoot { .. }
         | C::ConfirmRoot { .. }
-        | C::ActivateRoot { .. } => None,
+        | C::ActivateRoot { .. }
+        | C::RecoverOperator { .. } => None,
     }
 }
 

@@ -11,7 +11,7 @@ use types::{
     Principal, Refusal, RequestId, Revision, RootId, SpkiHash, Time, TrustDomain,
 };
 
-use crate::command::{JoinKind, NamespaceSettings, NodeInfo, Reply};
+use crate::command::{JoinKind, NamespaceSettings, NodeInfo, OpenedSeal, Reply};
 
 /// What `init` fixed for good.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -347,6 +347,17 @@ pub struct Token {
     pub expires: Time,
     /// Who made it.
     pub made_by: Principal,
+}
+
+/// An operator that was enrolled on proof of a seal, and that no admin has looked at since.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recovery {
+    /// When, in state time.
+    pub at: Time,
+    /// Which seal.
+    pub opened: OpenedSeal,
+    /// By which entry.
+    pub revision: Revision,
 }
 
 /// A role that was granted.

@@ -15,7 +15,7 @@ use types::{
 
 use crate::rows::{
     Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -59,6 +59,8 @@ pub struct State {
     withdrawals: Table<(Revision, u32), Withdrawal>,
     /// Empty until the first restore.
     lives: Table<(), Lives>,
+    /// Of operators that a seal has enrolled.
+    recoveries: Table<OperatorName, Recovery>,
     indexes: Indexes,
 }
 
@@ -92,6 +94,7 @@ impl State {
             root_keys: Table::new(TableId::RootKeys),
             withdrawals: Table::new(TableId::Withdrawals),
             lives: Table::new(TableId::Lives),
+            recoveries: Table::new(TableId::Recoveries),
             indexes: Indexes::default(),
         }
     }
@@ -125,7 +128,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 24] {
+    fn sums(&self) -> [(TableId, RowSum); 25] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -151,11 +154,12 @@ impl State {
             (self.root_keys.id(), *self.root_keys.sum()),
             (self.withdrawals.id(), *self.withdrawals.sum()),
             (self.lives.id(), *self.lives.sum()),
+            (self.recoveries.id(), *self.recoveries.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 24]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 25]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -215,4 +219,5 @@ tables! {
     root_keys_row = root_keys: () => RootKeys;
     withdrawal_table = withdrawals: (Revision, u32) => Withdrawal;
     lives_table = lives: () => Lives;
+    recovery_table = recoveries: OperatorName => Recovery;
 }

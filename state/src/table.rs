@@ -50,6 +50,7 @@ pub(crate) enum TableId {
     RootKeys = 23,
     Withdrawals = 24,
     Lives = 25,
+    Recoveries = 26,
 }
 
 impl TableId {
@@ -82,6 +83,7 @@ impl TableId {
             T::RootKeys,
             T::Withdrawals,
             T::Lives,
+            T::Recoveries,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -181,10 +183,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=25 {
+        for byte in 1..=26 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(26), None);
+        assert_eq!(TableId::from_byte(27), None);
     }
 }

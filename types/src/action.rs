@@ -185,6 +185,8 @@ actions! {
     AddSeal = "SealService"."AddSeal", Use;
     /// Take a seal from the answering node.
     DropSeal = "SealService"."DropSeal", Use;
+    /// Enrol an operator on proof of a seal, when no admin is left.
+    RecoverOperator = "SealService"."RecoverOperator", Mutate;
 }
 
 #[cfg(test)]

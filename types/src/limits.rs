@@ -61,6 +61,8 @@ pub const ROOT_EPOCHS_MAX: usize = 8;
 pub const OPERATORS_MAX: usize = 10_000;
 /// Most bindings.
 pub const BINDINGS_MAX: usize = 100_000;
+/// Operators and bindings beyond these bounds that only a recovery makes: full tables lock nobody out.
+pub const RECOVERY_ROOM: usize = 16;
 /// Longest life of an operator's or agent's enrolment.
 pub const ENROLMENT_MAX: Millis = Millis::from_days(365);
 /// Most members of the cluster, voters and learners.

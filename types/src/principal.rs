@@ -21,6 +21,9 @@ pub enum Principal {
     JoinToken,
     /// Nobody: a caller whose credential was refused. It may do nothing; refused calls are counted in its name.
     Unauthenticated,
+    /// Whoever has opened a node's seal on that node: enough shares, the passphrase, the machine that holds its token. May
+    /// enrol an operator when no admin is left to do it.
+    Seal,
 }
 
 impl Principal {
@@ -37,6 +40,7 @@ impl Principal {
             None if text == "local-admin" => Self::LocalAdmin,
             None if text == "join-token" => Self::JoinToken,
             None if text == "unauthenticated" => Self::Unauthenticated,
+            None if text == "seal" => Self::Seal,
             None => return None,
         };
         // One text form each: `nodes/01` and `SPIFFE://…` name nobody.
@@ -54,6 +58,7 @@ impl std::fmt::Display for Principal {
             Self::LocalAdmin => f.write_str("local-admin"),
             Self::JoinToken => f.write_str("join-token"),
             Self::Unauthenticated => f.write_str("unauthenticated"),
+            Self::Seal => f.write_str("seal"),
         }
     }
 }
@@ -65,7 +70,7 @@ mod tests {
     #[test]
     fn every_principal_reads_back_from_its_one_text_form() {
         let known = ["operators/root", "agents/dev", "nodes/3", "spiffe://td/ns/a/b"];
-        for text in known.into_iter().chain(["local-admin", "join-token", "unauthenticated"]) {
+        for text in known.into_iter().chain(["local-admin", "join-token", "unauthenticated", "seal"]) {
             assert_eq!(Principal::parse(text).map(|p| p.to_string()).as_deref(), Some(text));
         }
         for text in ["", "root", "operators/", "operators/A", "nodes/03", "nodes/-1", "SPIFFE://td/a", "users/x"] {

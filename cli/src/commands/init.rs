@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use chancery_client::identity::{Folder, Profile, Protection};
 use chancery_client::private_file;
 use chancery_client::proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use chancery_client::proto::cluster::v1::{GetTrustDocumentRequest, InitRequest, InitResponse};
+use chancery_client::proto::cluster::v1::{GetTrustDocumentRequest, InitRequest};
 use chancery_client::trust::TrustDocument;
 use chancery_client::{API_PORT, Address, Error, tls};
 use clap::Args;
@@ -129,7 +129,12 @@ pub(crate) async fn run(args: InitArgs, context: &Context) -> Result<(), Failure
     let shares = std::mem::take(&mut answer.seal_shares);
     let shares = shares.into_iter().map(|share| SecretBytes::from_vec(share.into_bytes()));
     keep_shares(args.shares.seal_shares_dir.as_deref(), shares);
-    let profile = keep(&folder, &answer, context, &mut node).await?;
+    let formed = FormedBy {
+        cluster_id: answer.cluster_id.clone(),
+        cluster_key_hash: answer.cluster_key_hash.clone(),
+        operator: answer.operator.clone(),
+    };
+    let profile = keep(&folder, &formed, context, &mut node).await?;
     context.print(&Formed {
         cluster_id: answer.cluster_id,
         cluster_key_hash: answer.cluster_key_hash,
@@ -200,10 +205,17 @@ impl KeyProtection {
     }
 }
 
+/// What a node says of the cluster that it has formed or enrolled somebody in.
+pub(super) struct FormedBy {
+    pub(super) cluster_id: String,
+    pub(super) cluster_key_hash: String,
+    pub(super) operator: String,
+}
+
 /// Writes down which cluster it is, and whom it vouches for.
-async fn keep(
+pub(super) async fn keep(
     folder: &Folder,
-    answer: &InitResponse,
+    answer: &FormedBy,
     context: &Context,
     node: &mut ClusterServiceClient<Channel>,
 ) -> Result<Profile, Failure> {

@@ -15,6 +15,7 @@ use types::{ClusterId, Millis, NamespaceName, OperatorName, Principal, Reason, R
 
 use super::init::KeyProtection;
 use super::pages::{PAGE_SIZE, all};
+use super::recover::{self, RecoverArgs};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -30,6 +31,11 @@ pub(crate) enum OperatorCommand {
     Key(KeyCommand),
     /// Enrol an operator's public key
     Enroll(EnrollArgs),
+    /// Enrol a new admin when none is left, with what opens a node's seal
+    ///
+    /// On the machine of an unsealed node, with enough shares, the passphrase, or, for the seals `file` and `pkcs11`, nothing but
+    /// being there. No operator that there is changes. Every node's log and the audit log say it.
+    Recover(RecoverArgs),
     /// List the operators
     List,
     /// Revoke an operator: its key opens nothing from then on
@@ -117,6 +123,7 @@ pub(crate) async fn run(command: OperatorCommand, context: &Context) -> Result<(
         OperatorCommand::Key(KeyCommand::New(protection)) => key_new(&protection, context),
         OperatorCommand::Key(KeyCommand::Join(args)) => key_join(args, context),
         OperatorCommand::Enroll(args) => enroll(args, context).await,
+        OperatorCommand::Recover(args) => return recover::run(args, context).await,
         OperatorCommand::List => list(context).await,
         OperatorCommand::Revoke { operator } => revoke(&operator, context).await,
         OperatorCommand::Grant(args) => grant(args, context).await,

@@ -67,6 +67,7 @@ struct RestoredView {
     backup_index: u64,
     #[serde(skip)]
     made: String,
+    has_admin: bool,
     #[serde(skip)]
     shares_dir: Option<PathBuf>,
 }
@@ -86,6 +87,11 @@ impl Show for RestoredView {
             "next: chancery server --data-dir {} …; the other nodes join it with new tokens",
             data_dir.display()
         ));
+        if !self.has_admin {
+            lines.push(
+                "no admin is left in it: start it, then `chancery operator recover NAME --dir DATA_DIR`".to_owned(),
+            );
+        }
         if self.ledgers > 0 {
             let kept = self.kept_back_by_ledger;
             lines.push(format!(
@@ -137,7 +143,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Fail
         restored.map(|restored| (order, restored)).map_err(Failure::from)
     })
     .await?;
-    let Restored { verified, node, generation, quarantined, accounting, shares: drawn } = restored;
+    let Restored { verified, node, generation, quarantined, accounting, has_admin, shares: drawn } = restored;
     warn_of(&accounting);
     keep_shares(shares.seal_shares_dir.as_deref(), drawn);
     if pinned.is_none() {
@@ -161,6 +167,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> Result<(), Fail
         backup_created_time: created.to_rfc3339(),
         backup_index: manifest.index,
         made: minute(created),
+        has_admin,
         shares_dir: shares.seal_shares_dir,
     })
 }

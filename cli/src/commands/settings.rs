@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Show;
 use crate::values::{duration, from_wire_duration, to_wire_duration};
-use crate::views::{at, length, rfc3339, seconds};
+use crate::views::{EnrolledView, at, length, rfc3339, seconds};
 
 /// The verbs of `cluster lease`.
 #[derive(Subcommand, Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct SettingsView {
     usual: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_held: Option<HeldView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovered_operators: Vec<EnrolledView>,
 }
 
 #[derive(Serialize, Debug)]
@@ -68,14 +70,26 @@ impl SettingsView {
             in_words,
             usual: before.is_none() && lease.map(from_wire_duration) == Some(types::limits::NODE_LEASE_DEFAULT),
             time_held: wire.time_held.as_ref().map(HeldView::of),
+            recovered_operators: wire.recovered_operators.iter().cloned().map(EnrolledView::from).collect(),
         }
     }
 
     /// What is out of the ordinary, a line each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let lease = Some(self.in_words.clone()).filter(|_| !self.usual && self.lease.is_some());
-        lease.into_iter().chain(self.time_held.iter().map(|held| held.text.clone())).collect()
+        let held = self.time_held.iter().map(|held| held.text.clone());
+        lease.into_iter().chain(held).chain(self.recovered_operators.iter().filter_map(not_vouched_for)).collect()
     }
+}
+
+/// An admin whom no admin has enrolled.
+fn not_vouched_for(operator: &EnrolledView) -> Option<String> {
+    let recovery = operator.recovered.as_ref()?;
+    let name = &operator.name;
+    Some(format!(
+        "{name} is admin by {}: `chancery operator revoke` it if nobody knows why, `chancery operator enroll` it again if all do",
+        recovery.words()
+    ))
 }
 
 impl Show for SettingsView {
@@ -140,6 +154,8 @@ pub(crate) async fn time_reset(context: &Context) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use chancery_client::proto::cluster::v1::{Operator, Recovery};
+
     use super::*;
 
     #[test]
@@ -149,11 +165,20 @@ mod tests {
         assert_eq!(SettingsView::of(&usual).warnings(), Vec::<String>::new());
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let held = WireHeld { from: time(0), to: time(172_800), agreed: seconds(60), needed: seconds(600) };
-        let trouble =
-            ClusterStatus { lease: seconds(30), lease_before: seconds(86_400), time_held: Some(held), ..usual };
+        let recovery =
+            Recovery { recover_time: time(0), node: 1, slot: 2, opened_by: "shamir, shares 1, 3".to_owned() };
+        let operator = Operator { name: "operators/eve".to_owned(), recovery: Some(recovery), ..Operator::default() };
+        let trouble = ClusterStatus {
+            lease: seconds(30),
+            lease_before: seconds(86_400),
+            time_held: Some(held),
+            recovered_operators: vec![operator],
+            ..usual
+        };
         expect_test::expect![[r#"
             node lease: 30s (a node that is away may still hold one of 1d)
-            time is held: it went from 1970-01-01T00:00Z to 1970-01-03T00:00Z at once, nothing is rotated by schedule or cleaned up until a majority of the clocks has agreed for 10m (1m so far)"#]]
+            time is held: it went from 1970-01-01T00:00Z to 1970-01-03T00:00Z at once, nothing is rotated by schedule or cleaned up until a majority of the clocks has agreed for 10m (1m so far)
+            operators/eve is admin by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why, `chancery operator enroll` it again if all do"#]]
         .assert_eq(&SettingsView::of(&trouble).warnings().join("\n"));
     }
 }

@@ -528,6 +528,9 @@ pub struct ClusterStatus {
     /// Absent unless state time has moved on too far at once to be believed yet.
     #[prost(message, optional, tag = "22")]
     pub time_held: ::core::option::Option<TimeHeld>,
+    /// Admins whom a seal has enrolled and no admin vouches for.
+    #[prost(message, repeated, tag = "23")]
+    pub recovered_operators: ::prost::alloc::vec::Vec<Operator>,
 }
 /// While time is held nothing is rotated by schedule or cleaned up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1034,6 +1037,54 @@ pub struct Operator {
     pub revoked: bool,
     #[prost(string, tag = "6")]
     pub etag: ::prost::alloc::string::String,
+    /// It was enrolled on proof of a seal, and no admin has enrolled it again since. Absent for others.
+    #[prost(message, optional, tag = "7")]
+    pub recovery: ::core::option::Option<Recovery>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recovery {
+    #[prost(message, optional, tag = "1")]
+    pub recover_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whose seal was opened, and its number on that node.
+    #[prost(uint64, tag = "2")]
+    pub node: u64,
+    #[prost(uint32, tag = "3")]
+    pub slot: u32,
+    /// Its kind, and the numbers of the shares that met.
+    #[prost(string, tag = "4")]
+    pub opened_by: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RecoverOperatorRequest {
+    /// A name that no operator has or had.
+    #[prost(string, tag = "1")]
+    pub operator_id: ::prost::alloc::string::String,
+    /// DER SubjectPublicKeyInfo of a new ECDSA P-256 key.
+    #[prost(bytes = "vec", tag = "2")]
+    pub spki: ::prost::alloc::vec::Vec<u8>,
+    /// One year when absent and at most.
+    #[prost(message, optional, tag = "3")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// What opens a seal of the node, as for unsealing; neither for one that asks for nothing. Never kept, never logged.
+    #[prost(bytes = "vec", tag = "4")]
+    pub passphrase: ::prost::alloc::vec::Vec<u8>,
+    /// Enough of them, all at once.
+    #[prost(string, repeated, tag = "5")]
+    pub shares: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoverOperatorResponse {
+    #[prost(message, optional, tag = "1")]
+    pub operator: ::core::option::Option<Operator>,
+    /// Hexadecimal.
+    #[prost(string, tag = "2")]
+    pub cluster_id: ::prost::alloc::string::String,
+    /// SHA-256 of the cluster key's SubjectPublicKeyInfo, hexadecimal: what clients pin.
+    #[prost(string, tag = "3")]
+    pub cluster_key_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnrolOperatorRequest {
@@ -2701,6 +2752,34 @@ pub mod seal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Enrols an operator with the admin role on proof of a seal of the answering node, for when no admin is left. On the node's own
+        /// socket only.
+        pub async fn recover_operator(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecoverOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecoverOperatorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/RecoverOperator",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.SealService", "RecoverOperator"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2754,6 +2833,15 @@ pub mod seal_service_server {
             &self,
             request: tonic::Request<super::GetRootKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::RootKey>, tonic::Status>;
+        /// Enrols an operator with the admin role on proof of a seal of the answering node, for when no admin is left. On the node's own
+        /// socket only.
+        async fn recover_operator(
+            &self,
+            request: tonic::Request<super::RecoverOperatorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecoverOperatorResponse>,
+            tonic::Status,
+        >;
     }
     /// The seals of the answering node, and the root key that they protect. The only service, with health, that a sealed node
     /// offers.
@@ -3174,6 +3262,51 @@ pub mod seal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetRootKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/RecoverOperator" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecoverOperatorSvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::RecoverOperatorRequest>
+                    for RecoverOperatorSvc<T> {
+                        type Response = super::RecoverOperatorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecoverOperatorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::recover_operator(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecoverOperatorSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4592,6 +4725,19 @@ impl ::core::fmt::Debug for PassphraseSeal {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("PassphraseSeal")
             .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for RecoverOperatorRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RecoverOperatorRequest")
+            .field("operator_id", &self.operator_id)
+            .field("spki", &self.spki)
+            .field("ttl", &self.ttl)
+            .field("passphrase", &::core::format_args!("<{} bytes>", self.passphrase.len()))
+            .field("shares", &::core::format_args!("<redacted>"))
+            .field("request_id", &self.request_id)
             .finish()
     }
 }

@@ -168,6 +168,9 @@ pub struct ProposeRequest {
     /// An encoded command that names the asking node.
     #[prost(bytes = "vec", tag = "1")]
     pub command: ::prost::alloc::vec::Vec<u8>,
+    /// An encoded request id with the hash of its body, for what somebody has asked of that node; empty for what it does by itself.
+    #[prost(bytes = "vec", tag = "2")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProposeResponse {

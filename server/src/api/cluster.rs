@@ -318,9 +318,16 @@ impl Query for wire::GetStatusRequest {
             lease: Some(time::duration(settings.lease)),
             lease_before: settings.lease_before.map(time::duration),
             time_held: time_held(&desk.state),
+            recovered_operators: recovered(&desk.state),
         };
         Ok((answer, Detail::new()))
     }
+}
+
+/// The admins whom only a seal vouches for, and not more of them than anybody reads.
+fn recovered(state: &State) -> Vec<wire::Operator> {
+    let names = state.recovered_admins(state.time()).take(limits::RECOVERY_ROOM);
+    names.filter_map(|name| state.operator(name).map(|row| cluster::operator(state, name, row))).collect()
 }
 
 fn is_voter(core: &Core, node: u64) -> bool {

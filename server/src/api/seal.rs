@@ -18,6 +18,7 @@ use crate::core::StateView;
 use crate::formation::{self, Brought};
 use crate::net::ApiConnection;
 use crate::node::{Node, Phase};
+use crate::recovery;
 use crate::request::authn::Caller;
 use crate::request::mutation;
 use crate::request::query::{self, Consistency, Query};
@@ -84,6 +85,32 @@ impl SealService for Api {
 
     async fn drop_seal(&self, request: Request<wire::DropSealRequest>) -> Result<Response<wire::SealStatus>, Status> {
         to_its_end(&self.node, request).await
+    }
+
+    /// On the node's own socket only: it takes a machine and a seal, and from afar it would be an invitation to guess.
+    async fn recover_operator(
+        &self,
+        request: Request<wire::RecoverOperatorRequest>,
+    ) -> Result<Response<wire::RecoverOperatorResponse>, Status> {
+        if request.extensions().get::<ApiConnection>().is_some() {
+            let text = "an operator is recovered on the machine of a node only: `chancery operator recover --socket \
+                        DATA_DIR/admin.sock`";
+            return Err(status(&Refusal::new(Reason::PermissionDenied, text)));
+        }
+        let place = Arc::clone(&self.node.local_unseal).try_acquire_owned().map_err(|_| {
+            status(&Refusal::new(
+                Reason::LimitExceeded,
+                "a seal of this node is just being tried: try again in a moment",
+            ))
+        })?;
+        let (node, request) = (Arc::clone(&self.node), request.into_inner());
+        // It goes on when the caller goes away, or the next guess would not wait for the end of this one.
+        let recovering = tokio::spawn(async move {
+            let _place = place;
+            recovery::recover(&node, request).await
+        });
+        let recovered = recovering.await.unwrap_or_else(|error| Err(formation::internal(&error)));
+        recovered.map(Response::new).map_err(|refusal| status(&refusal))
     }
 
     async fn rekey(&self, request: Request<wire::RekeyRequest>) -> Result<Response<wire::RootKey>, Status> {

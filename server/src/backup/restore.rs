@@ -68,6 +68,8 @@ pub struct Restored {
     pub quarantined: u64,
     /// What the ledgers said.
     pub accounting: Accounting,
+    /// Somebody in it may administer; otherwise a seal has to make an admin.
+    pub has_admin: bool,
     /// Shares of the new seal, where it has any: they exist nowhere else.
     pub shares: Vec<SecretBytes>,
 }
@@ -158,7 +160,8 @@ pub(super) fn restore_beside(order: &Order, temporary: &Path, steps: Steps<'_>) 
     steps(Step::Written)?;
     publish(temporary, &config.data_dir)?;
     let quarantined = life.state.quarantines().count() as u64;
-    Ok(Restored { verified, node: life.node, generation: life.state.generation(), quarantined, accounting, shares })
+    let (generation, has_admin) = (life.state.generation(), life.state.has_admin(life.state.time()));
+    Ok(Restored { verified, node: life.node, generation, quarantined, accounting, has_admin, shares })
 }
 
 /// The state in its new life.

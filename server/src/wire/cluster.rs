@@ -66,6 +66,12 @@ pub(crate) fn operator(state: &State, name: &OperatorName, row: &rows::Operator)
         expire_time: timestamp(row.expires),
         revoked: row.revoked.is_some(),
         etag: etag(state, row.revision),
+        recovery: state.recovery(name).map(|recovery| wire::Recovery {
+            recover_time: timestamp(recovery.at),
+            node: recovery.opened.node.0,
+            slot: recovery.opened.slot,
+            opened_by: recovery.opened.by.clone(),
+        }),
     }
 }
 

@@ -9,5 +9,6 @@ mod ledger;
 mod openings;
 mod promises;
 mod reads;
+mod recovery;
 mod rekey;
 mod support;

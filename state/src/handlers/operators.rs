@@ -1,12 +1,12 @@
 //! People and automation: enrolled by the hash of their key, for a year at most, revoked by one entry.
 
-use types::limits::OPERATORS_MAX;
-use types::{OperatorName, Principal, Reason, Refusal, SpkiHash, Time};
+use types::limits::{BINDINGS_MAX, OPERATORS_MAX, RECOVERY_ROOM};
+use types::{Binding, OperatorName, Principal, Reason, Refusal, Role, Scope, SpkiHash, Time};
 
 use super::{checks, roles};
-use crate::command::Reply;
+use crate::command::{OpenedSeal, Reply};
 use crate::outcome::Effect;
-use crate::rows::{Operator, Withdrawn};
+use crate::rows::{Granted, Operator, Recovery, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Enrols a new operator, prolongs one with the key it has, or gives a revoked or expired one a new key.
@@ -35,10 +35,53 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
     }
     let row = Operator { spki, enrolled: turn.now, expires, revoked: None, revision: turn.revision };
     turn.state.put_operator(name.clone(), row);
+    // An admin vouches for it from now on.
+    turn.state.remove_recovery(name);
     turn.bump_global();
     turn.effect(Effect::PrincipalChanged(principal));
     turn.fact_text("spki_sha256", &spki.to_hex());
     turn.fact_text("expires", &expires.to_rfc3339());
+    Ok(Reply::Done)
+}
+
+/// Enrols an admin whom no admin vouches for: somebody has opened the seal of a node. Nothing that there is changes: the name
+/// must be one that nobody has had, and so must the key.
+pub(crate) fn recover(
+    turn: &mut Turn<'_>,
+    name: &OperatorName,
+    spki: SpkiHash,
+    expires: Time,
+    opened: &OpenedSeal,
+) -> Handled {
+    let principal = Principal::Operator(name.clone());
+    let binding = Binding { principal: principal.clone(), role: Role::Admin, scope: Scope::Cluster };
+    turn.fact_text("seal", &format!("seal {} of nodes/{}: {}", opened.slot, opened.node.0, opened.by));
+    if let Some(row) = turn.state.operator_table().get(name) {
+        // Asked again with the key that it was enrolled with: whoever asks may not have had the answer.
+        let again = row.spki == spki && row.revoked.is_none() && turn.state.recovery(name).is_some();
+        if again && turn.state.binding_table().contains(&binding) {
+            turn.fact_count("changed", 0);
+            return Ok(Reply::Done);
+        }
+        return refuse(
+            Reason::AlreadyExists,
+            format!("there is an operator `{name}` already, or was: a seal enrols a new one, choose another name"),
+        );
+    }
+    checks::enrolment(expires, turn.now)?;
+    checks::fresh_spki(turn.state, &spki, &principal)?;
+    checks::room("operators", turn.state.operator_table().len(), OPERATORS_MAX + RECOVERY_ROOM)?;
+    checks::room("role bindings", turn.state.binding_table().len(), BINDINGS_MAX + RECOVERY_ROOM)?;
+    let (now, revision) = (turn.now, turn.revision);
+    turn.state.put_operator(name.clone(), Operator { spki, enrolled: now, expires, revoked: None, revision });
+    turn.state.put_binding(binding, Granted { at: now, revision });
+    turn.state.put_recovery(name.clone(), Recovery { at: now, opened: opened.clone(), revision });
+    turn.bump_global();
+    turn.effect(Effect::PrincipalChanged(principal));
+    turn.effect(Effect::OperatorRecovered { name: name.clone(), opened: opened.clone() });
+    turn.fact_text("spki_sha256", &spki.to_hex());
+    turn.fact_text("expires", &expires.to_rfc3339());
+    turn.fact_text("role", Role::Admin.as_str());
     Ok(Reply::Done)
 }
 
@@ -56,6 +99,7 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, name: &OperatorName) -> Handled {
     turn.withdraw(Withdrawn::Operator(name.clone(), row.spki));
     let now = turn.now;
     turn.state.put_operator(name.clone(), Operator { revoked: Some(now), revision: turn.revision, ..row });
+    turn.state.remove_recovery(name);
     let bindings: Vec<_> = turn.state.bindings_of(&principal).cloned().collect();
     for binding in &bindings {
         roles::remove(turn, binding);

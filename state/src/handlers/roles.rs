@@ -77,6 +77,7 @@ fn check_holder(turn: &Turn<'_>, binding: &Binding) -> Result<(), Refusal> {
         | Principal::Node(_)
         | Principal::LocalAdmin
         | Principal::JoinToken
+        | Principal::Seal
         | Principal::Unauthenticated => refuse(
             Reason::InvalidArgument,
             format!("`{}` holds no roles, name an operator or a workload", binding.principal),

@@ -6,7 +6,7 @@ use types::{AgentName, Binding, OperatorName, Principal, Role, Scope, SpkiHash, 
 
 use super::page::{Page, page};
 use crate::State;
-use crate::rows::{Agent, Granted, Operator};
+use crate::rows::{Agent, Granted, Operator, Recovery};
 
 /// Why a key recognises nobody. Callers hear only that the credential was rejected; the audit record says which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,9 +53,11 @@ impl State {
                 self.node(*id).ok_or(Unrecognised::Unknown)?;
                 (None, Time::NEVER)
             }
-            Principal::Workload(_) | Principal::LocalAdmin | Principal::JoinToken | Principal::Unauthenticated => {
-                return Err(Unrecognised::Unknown);
-            }
+            Principal::Workload(_)
+            | Principal::LocalAdmin
+            | Principal::JoinToken
+            | Principal::Seal
+            | Principal::Unauthenticated => return Err(Unrecognised::Unknown),
         };
         match revoked {
             Some(_) => Err(Unrecognised::Revoked),
@@ -68,6 +70,18 @@ impl State {
     #[must_use]
     pub fn operator(&self, name: &OperatorName) -> Option<&Operator> {
         self.operator_table().get(name)
+    }
+
+    /// On proof of which seal an operator was enrolled, as long as no admin has revoked it or enrolled it again.
+    #[must_use]
+    pub fn recovery(&self, name: &OperatorName) -> Option<&Recovery> {
+        self.recovery_table().get(name)
+    }
+
+    /// The operators that may administer at `now` because of a seal and of nobody else.
+    pub fn recovered_admins(&self, now: Time) -> impl Iterator<Item = &OperatorName> {
+        let recovered = self.recovery_table().iter().map(|(name, _)| name);
+        recovered.filter(move |name| self.check_standing(&Principal::Operator((*name).clone()), now).is_ok())
     }
 
     /// Operators by name, whatever their status.
@@ -105,6 +119,12 @@ impl State {
     #[must_use]
     pub fn bindings(&self, after: Option<&Binding>, size: usize) -> Page<(&Binding, &Granted), Binding> {
         page(self.binding_table().range(after_key(after)), size, |(binding, _)| (*binding).clone())
+    }
+
+    /// Whether anybody may administer at `now`; otherwise only a seal can make an admin.
+    #[must_use]
+    pub fn has_admin(&self, now: Time) -> bool {
+        self.active_admins(now).next().is_some()
     }
 
     /// The operators that may administer at `now`.

@@ -36,6 +36,7 @@ impl State {
             (TableId::RootKeys, self.root_keys.recomputed()),
             (TableId::Withdrawals, self.withdrawals.recomputed()),
             (TableId::Lives, self.lives.recomputed()),
+            (TableId::Recoveries, self.recoveries.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

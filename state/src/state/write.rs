@@ -11,7 +11,7 @@ use types::{
 use super::State;
 use crate::rows::{
     Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -185,6 +185,14 @@ impl State {
         self.withdrawals.remove(key);
     }
 
+    pub(crate) fn put_recovery(&mut self, name: OperatorName, row: Recovery) {
+        self.recoveries.put(name, row);
+    }
+
+    pub(crate) fn remove_recovery(&mut self, name: &OperatorName) {
+        self.recoveries.remove(name);
+    }
+
     pub(crate) fn put_lives(&mut self, row: Lives) {
         self.lives.put((), row);
     }
@@ -247,6 +255,7 @@ impl State {
             TableId::RootKeys => row(table, bytes).map(|((), row)| self.put_root_keys(row)),
             TableId::Withdrawals => row(table, bytes).map(|(key, row)| self.put_withdrawal(key, row)),
             TableId::Lives => row(table, bytes).map(|((), row)| self.put_lives(row)),
+            TableId::Recoveries => row(table, bytes).map(|(name, row)| self.put_recovery(name, row)),
         }
     }
 }
@@ -294,6 +303,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         root_keys,
         withdrawals,
         lives,
+        recoveries,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -320,7 +330,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(departed, take)?;
     write_table(root_keys, take)?;
     write_table(withdrawals, take)?;
-    write_table(lives, take)
+    write_table(lives, take)?;
+    write_table(recoveries, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

@@ -2,14 +2,17 @@
 //! not believed.
 #![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
 
-use crate::common::{Cluster, FORMED, proposal};
+use crate::common::{Cluster, FORMED, proposal, request_id};
 use audit::{Ledger, LedgerEnd, LedgerError, LedgerFact, LedgerLine};
 use kms::{RotationCause, VersionState};
 use state::rows::QuarantineReason;
-use state::{Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, State, Unrecognised};
+use state::{
+    Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, OpenedSeal, Proposal, Reply, RequestKey, State,
+    Unrecognised,
+};
 use types::limits::{ENROLMENT_MAX, KEY_VERSION_STEP};
 use types::{
-    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, OperatorName,
+    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
     Principal, Reason, Role, Scope, SpkiHash, Time, TokenId,
 };
 
@@ -328,7 +331,7 @@ fn another_clusters_ledger_is_refused() {
 }
 
 #[test]
-fn a_restore_that_nobody_could_administer_is_refused() {
+fn a_restore_that_nobody_administers_waits_for_a_seal() {
     let mut cluster = backed_up();
     let backup = cluster.state.clone();
     enrol(&mut cluster, OperatorName::parse("eve").expect("a name"), SpkiHash([0x33; 32]), FORMED.after(ENROLMENT_MAX));
@@ -339,9 +342,18 @@ fn a_restore_that_nobody_could_administer_is_refused() {
     let root = OperatorName::parse("root").expect("a name");
     cluster.ask(Command::RevokeOperator { name: root }).expect("revoked");
     let told = ledger(&cluster.state, cluster.index);
-    let refused = backup.account_for(&[(told.clone(), None)]).expect_err("no admin is left");
-    assert!(refused.message.contains("every admin"), "{}", refused.message);
-    assert!(known.account_for(&[(told, None)]).is_ok(), "eve is");
+    assert!(account(&known, told.clone()).state.has_admin(FORMED), "eve is");
+    let accounted = account(&backup, told);
+    assert!(!accounted.state.has_admin(FORMED), "root was revoked, and the backup knows of nobody else");
+    let mut life = reopened(accounted, 0x44);
+    let opened = OpenedSeal { node: NodeId(1_000), slot: 1, by: "file".to_owned() };
+    let (name, expires) = (OperatorName::parse("rescue").expect("a name"), FORMED.after(ENROLMENT_MAX));
+    let recover = Command::RecoverOperator { name, spki: SpkiHash([0x34; 32]), expires, opened };
+    let made = life.state.time().after(Millis::from_secs(60));
+    let request = Some(RequestKey { id: request_id(made, 1), body: [1; 32] });
+    let recovered = life.propose(Proposal { request, ..proposal(Principal::Seal, recover) });
+    assert_eq!(recovered.reply, Ok(Reply::Done));
+    assert!(life.state.has_admin(FORMED));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use kms::RotationCause;
 use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Reply, State};
 use types::limits::REQUEST_ID_PAST_MAX;
 use types::{
-    Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Role, Scope,
-    SpkiHash, Time, TokenId,
+    Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, RequestId, Role,
+    Scope, SpkiHash, Time, TokenId,
 };
 
 use crate::root_keys::RootModel;
@@ -215,7 +215,10 @@ impl Model {
         let Some(basis) = entry.proposal.basis else {
             let node =
                 matches!(entry.proposal.actor, Principal::Node(_) | Principal::JoinToken | Principal::LocalAdmin);
-            return if node { Ok(()) } else { Err("a change without a decision".to_owned()) };
+            // A seal enrols operators and does nothing else.
+            let by_seal = entry.proposal.actor == Principal::Seal
+                && matches!(entry.proposal.command, Command::RecoverOperator { .. });
+            return if node || by_seal { Ok(()) } else { Err("a change without a decision".to_owned()) };
         };
         ensure!(before.time() < basis.valid_until, "a decision bound after its time");
         ensure!(
@@ -258,6 +261,7 @@ impl Model {
             Command::EnrolOperator { .. } | Command::RevokeOperator { .. } | Command::RevokeAgent { .. } => {
                 self.follow_standing(&entry.proposal.command, index);
             }
+            Command::RecoverOperator { name, spki, .. } => self.follow_recovery(name, *spki, index, after)?,
             Command::RedeemNodeToken { info, .. } if before.nodes().any(|(_, node)| node.info == *info) => {
                 judge_asked_again(before, info, outcome, after)?;
             }
@@ -353,6 +357,23 @@ impl Model {
             Scope::Cluster => self.global = index,
             Scope::Namespace(name) => drop(self.namespaces.insert(name.clone(), index)),
         }
+    }
+
+    /// An admin by a seal: nobody that there was is changed.
+    fn follow_recovery(&mut self, name: &OperatorName, spki: SpkiHash, index: u64, after: &State) -> Judged {
+        let principal = Principal::Operator(name.clone());
+        // The only one that may be there already is the one that was recovered with that key.
+        let held = self.operators.insert(principal.clone(), spki);
+        ensure!(held.is_none_or(|held| held == spki), "a seal has changed an operator that there was");
+        ensure!(!self.gone.contains(&spki), "a seal has brought a key back that was spent");
+        ensure!(after.recovery(name).is_some(), "a recovery that nobody sees");
+        let binding = Binding { principal, role: Role::Admin, scope: Scope::Cluster };
+        if held.is_none() {
+            ensure!(self.bindings.insert(binding.clone()), "an operator that is new had a role");
+            self.bound(&binding, index);
+            self.global = index;
+        }
+        Ok(())
     }
 
     fn follow_standing(&mut self, command: &Command, index: u64) {

@@ -2,7 +2,8 @@
 
 use kms::{Algorithm, RotationCause};
 use state::{
-    AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, Proposal, RequestKey, State,
+    AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
+    RequestKey, State,
 };
 use types::{
     AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
@@ -85,7 +86,7 @@ pub(crate) fn next(world: &mut World, view: &State) -> Proposal {
         id[8] = 0x80 | id[8] & 0x3f;
         RequestKey { id: RequestId(id), body: body(&command, rng) }
     });
-    let decided = !matches!(actor, Principal::Node(_) | Principal::JoinToken | Principal::LocalAdmin);
+    let decided = !matches!(actor, Principal::Node(_) | Principal::JoinToken | Principal::LocalAdmin | Principal::Seal);
     let valid = Millis::from_secs(rng.below(120));
     let basis = (decided && rng.chance(98)).then(|| view.basis(&command, view.time().after(valid)));
     Proposal { actor, at, request, basis, command }
@@ -142,6 +143,7 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         | Command::ActivateRoot { .. }
         | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
+        Command::RecoverOperator { .. } => Principal::Seal,
         _ => Principal::Operator(operator(rng)),
     }
 }
@@ -334,12 +336,14 @@ fn of_principals(world: &mut World, view: &State) -> Command {
     };
     let scope = if rng.chance(60) { Scope::Cluster } else { Scope::Namespace(namespace(rng)) };
     let binding = Binding { principal: holder, role: *rng.pick(&[Role::Admin, Role::Admin, Role::KeyUser]), scope };
-    match rng.below(6) {
-        0 => Command::EnrolOperator {
-            name: operator(rng),
-            spki,
-            expires: view.time().after(Millis(1 + rng.below(86_400_000))),
-        },
+    let expires = view.time().after(Millis(1 + rng.below(86_400_000)));
+    match rng.below(7) {
+        0 => Command::EnrolOperator { name: operator(rng), spki, expires },
+        6 => {
+            let by = "shamir, shares 1, 2".to_owned();
+            let opened = OpenedSeal { node: NodeId(1 + rng.below(3)), slot: 1, by };
+            Command::RecoverOperator { name: operator(rng), spki, expires, opened }
+        }
         1 => Command::RevokeOperator { name: operator(rng) },
         2..=3 => Command::GrantRole(binding),
         _ => Command::RevokeRole(binding),

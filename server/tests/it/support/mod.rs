@@ -29,6 +29,7 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     nodes: Vec<Node>,
     operator: Identity,
+    operator_spki: Vec<u8>,
     cluster_key_hash: SpkiHash,
     /// Of the shamir seal, three of which open a node.
     pub(crate) shares: Vec<String>,
@@ -101,7 +102,8 @@ impl Cluster {
             node
         };
         let nodes = (1..=size).map(node).collect();
-        let mut cluster = Self { folder, nodes, operator, cluster_key_hash: SpkiHash([0; 32]), shares: Vec::new() };
+        let (operator_spki, cluster_key_hash) = (signer.spki_der(), SpkiHash([0; 32]));
+        let mut cluster = Self { folder, nodes, operator, operator_spki, cluster_key_hash, shares: Vec::new() };
         cluster.nodes[0].start(None);
         let socket = cluster.nodes[0].dir.join("admin.sock");
         until("the admin socket", Duration::from_secs(10), || async { unix_channel(&socket).await.is_ok() }).await;
@@ -141,8 +143,14 @@ impl Cluster {
     /// The cluster, restored to that place, with the operator and the pinned key that it had.
     pub(crate) fn revived(&self, Seat(mut node, folder): Seat) -> Self {
         node.start(None);
-        let (operator, cluster_key_hash) = (self.operator.clone(), self.cluster_key_hash);
-        Self { folder, nodes: vec![node], operator, cluster_key_hash, shares: Vec::new() }
+        let (operator, operator_spki) = (self.operator.clone(), self.operator_spki.clone());
+        let cluster_key_hash = self.cluster_key_hash;
+        Self { folder, nodes: vec![node], operator, operator_spki, cluster_key_hash, shares: Vec::new() }
+    }
+
+    /// The public half of the first operator's key.
+    pub(crate) fn operator_spki(&self) -> Vec<u8> {
+        self.operator_spki.clone()
     }
 
     /// The hash that its clients pin.

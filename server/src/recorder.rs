@@ -19,6 +19,10 @@ use crate::core::Core;
 /// How long to wait before a peer is asked again for missing leaves.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// The least time between two syncs of this log while leaves keep coming. No answer waits for them: the entry that a leaf
+/// is made from is durable in the Raft log, which keeps it until the leaf is. A sync for each would take the disk from it.
+const PACE: Duration = Duration::from_millis(20);
+
 /// The task and what it works on.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -53,6 +57,10 @@ impl Recorder {
                     () = self.core.stop.cancelled() => return,
                     () = pause => {}
                 }
+            }
+            // A full batch has more behind it.
+            if received < limits::PAGE_SIZE_MAX {
+                let _ = tokio::time::timeout(PACE, self.core.stop.cancelled()).await;
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::config::APPLY_BATCH;
 use crate::machine::{Machine, View};
 use crate::member::Members;
 use crate::snapshot::{Shelf, SnapshotFile};
-use crate::system::blocking;
+use crate::system::{blocking, in_place};
 use crate::type_config::{
     LogId, Payload, Reply, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id_parts, members_of,
 };
@@ -145,7 +145,8 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
         // On the shelf first: a crash after this line starts from it.
         let shelf = self.shelf.clone();
         let file = blocking(move || shelf.put(&snapshot)).await?;
-        self.load(&file)
+        // A large one takes seconds, in which heartbeats are to be answered.
+        in_place(|| self.load(&file))
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotFile>>> {

@@ -30,7 +30,7 @@ use crate::peer::{self, Gate, Inbox, NetworkFactory, PeerService, Peering, Pool,
 use crate::room::{Gauge, Room};
 use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
-use crate::system::blocking;
+use crate::system::{Threads, blocking};
 use crate::type_config::{Payload, TypeConfig, log_id_parts};
 
 /// A learner within this many entries of the leader has caught up.
@@ -59,6 +59,8 @@ pub struct Proposed {
 /// A running member. Clones share it; [`RaftHandle::shutdown`] stops it for all.
 pub struct RaftHandle<M: Machine> {
     inner: Arc<Inner<M>>,
+    /// What all of it runs on.
+    threads: Arc<Threads>,
 }
 
 struct Inner<M: Machine> {
@@ -78,7 +80,7 @@ struct Inner<M: Machine> {
 
 impl<M: Machine> Clone for RaftHandle<M> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), threads: Arc::clone(&self.threads) }
     }
 }
 
@@ -100,10 +102,22 @@ impl<M: Machine> RaftHandle<M> {
         envelope: Arc<dyn Envelope>,
         peering: Peering,
     ) -> Result<Self, OpenError> {
+        let failed = |error: std::io::Error| OpenError::Fatal(error.to_string());
+        let threads = Threads::start("raft").map_err(failed)?;
+        let inner = threads.run(Self::start(config, machine, envelope, peering)).await.map_err(failed)??;
+        Ok(Self { inner: Arc::new(inner), threads: Arc::new(threads) })
+    }
+
+    async fn start(
+        config: Config,
+        machine: M,
+        envelope: Arc<dyn Envelope>,
+        peering: Peering,
+    ) -> Result<Inner<M>, OpenError> {
         let settings = config.openraft().map_err(|error| OpenError::Config(error.to_string()))?;
         let (members, _) = watch::channel(Arc::new(Members::default()));
         let owner = Owner { cluster: config.cluster, node: config.node };
-        let pool = Pool::new(owner, Arc::clone(&peering.client_tls), config.election_min);
+        let pool = Pool::new(owner, Arc::clone(&peering.client_tls));
         let opened = opening::open(&config, machine, envelope, members.clone(), &pool, &peering.seed);
         let Disk { log, shelf, gauge, applier } = opened.await?;
         let views = applier.views();
@@ -131,7 +145,7 @@ impl<M: Machine> RaftHandle<M> {
             stop: stop.clone(),
         };
         let tasks = tokio::sync::Mutex::new(vec![serving, tokio::spawn(duties.run())]);
-        let inner = Inner {
+        Ok(Inner {
             config,
             raft,
             views,
@@ -144,8 +158,7 @@ impl<M: Machine> RaftHandle<M> {
             shelf,
             stop,
             tasks,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        })
     }
 
     /// Forms the cluster with this node as its only voter, and waits until it leads. Once, on one node.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use audit::{Head, LogName};
+use axum::response::IntoResponse;
 use chancery_client::tls::{self, PinSet, PinnedClients, PinnedServers};
 use proto::member::v1::member_service_server::MemberServiceServer;
 use raft::{Config, Members, Peering, RaftHandle};
 use rustls::pki_types::CertificateDer;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use types::{NodeId, SpkiHash, limits};
 
 use crate::audit_store::AuditStore;
@@ -209,8 +210,21 @@ fn peering(node: &Arc<Node>, seed: Members) -> Result<Peering, OpeningError> {
         key_of: Arc::new(key_of),
         seed: seed.clone(),
         trust: Arc::new(move |id, spki| seed.get(id).is_some_and(|member| member.spki == *spki)),
-        routes: tonic::service::Routes::new(member),
+        routes: answered_here(tonic::service::Routes::new(member)),
     })
+}
+
+/// Raft's threads carry what members ask of the server; what it takes to answer is not done on them.
+fn answered_here(routes: tonic::service::Routes) -> tonic::service::Routes {
+    let here = tokio::runtime::Handle::current();
+    let answer = move |request: axum::extract::Request, next: axum::middleware::Next| {
+        let here = here.clone();
+        async move {
+            let answering = AbortOnDropHandle::new(here.spawn(next.run(request)));
+            answering.await.unwrap_or_else(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+    };
+    routes.into_axum_router().layer(axum::middleware::from_fn(answer)).into()
 }
 
 /// The key hash of a peer's certificate.

@@ -27,6 +27,25 @@ const WORK_MAX: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 pub(crate) struct Runtime(Tokio);
 
+/// There are no threads: everything runs where it is awaited.
+#[derive(Debug)]
+pub(crate) struct Threads;
+
+impl Threads {
+    pub(crate) fn start(_: &str) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        Ok(work.await)
+    }
+}
+
+/// Does the work.
+pub(crate) fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Does the work in place, after a while in which the node may crash.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

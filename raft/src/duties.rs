@@ -138,6 +138,10 @@ impl<M: Machine> Duties<M> {
 
     /// Also when one was found damaged: two have to be there.
     async fn snapshot_if_grown(&self, growth: &mut Growth) {
+        // What a snapshot costs the disk is not taken from an election: this node may have just started, with much log.
+        if self.status.borrow().leader.is_none() {
+            return;
+        }
         let appended = self.log.appended_bytes();
         if appended.saturating_sub(growth.since) < growth.wait_for && !self.shelf.has_lost_one() {
             return;

@@ -322,10 +322,11 @@ impl<M: Machine> RaftHandle<M> {
         self.change(change, Instant::now() + deadline).await
     }
 
-    /// Waits until a learner has caught up, then makes it a voter.
+    /// Waits until a learner has caught up and answers, then makes it a voter.
     ///
     /// # Errors
-    /// Only the leader can; the learner must be there and catch up in time.
+    /// Only the leader can; the learner must be there and catch up in time. Cut off half way, the change stays begun
+    /// ([`Members::changing`]): [`RaftHandle::finish_change`].
     pub async fn promote(&self, id: NodeId, deadline: Duration) -> Result<(), ChangeError> {
         let by = Instant::now() + deadline;
         if self.membership().get(id).is_none() {
@@ -340,7 +341,33 @@ impl<M: Machine> RaftHandle<M> {
         if ready.role != Role::Leader {
             return Err(ChangeError::NotLeader { leader: ready.leader });
         }
+        // One that has caught up and died would take the quorum with it.
+        while !self.hears(id) {
+            tokio::time::timeout_at(by, tokio::time::sleep(CHANGE_RETRY)).await.map_err(|_| ChangeError::NoQuorum)?;
+        }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), by).await
+    }
+
+    /// Whether this node leads and the other has answered it lately.
+    #[must_use]
+    pub fn hears(&self, id: NodeId) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
+        let answered = metrics.heartbeat.as_ref().and_then(|answered| answered.get(&id.0).copied().flatten());
+        answered.is_some_and(|at| openraft::Instant::elapsed(&*at) <= self.inner.config.election_max)
+    }
+
+    /// Takes the second step of a change of voters whose first was taken: whoever began it may have gone away, or led no
+    /// more. Without it the members could not be changed again.
+    ///
+    /// # Errors
+    /// Only the leader can.
+    pub async fn finish_change(&self, deadline: Duration) -> Result<(), ChangeError> {
+        if !self.membership().changing {
+            return Ok(());
+        }
+        // Nothing more than what is under way: openraft then goes on to the newer of the two sets.
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), Instant::now() + deadline).await
     }
 
     /// Removes a member, voter or learner. Its number must not be given to another node.

@@ -1,7 +1,6 @@
-//! What an open node does for itself: pins, lease, report, authority, certificate. What it does for the cluster while it leads is
+//! What an open node does for itself: lease, report, authority, certificate. What it does for the cluster while it leads is
 //! in `leading`. Every duty is a question to state, asked again on each tick and at each change of the members.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +22,6 @@ use crate::core::{CaughtUp, Core, judging_time};
 use crate::fence::{GrantName, Granted};
 use crate::lease::Clocks;
 use crate::leaving;
-use crate::membership::write_members;
 use crate::node::Node;
 
 /// How often the questions are asked when nothing changes.
@@ -54,8 +52,6 @@ struct Memory {
     lease: Option<Duration>,
     certificate_until: Time,
     certificate_of: Option<types::SpkiHash>,
-    pinned: BTreeSet<types::SpkiHash>,
-    written: Option<Members>,
     /// When it was last asked whether the others have shut this node out, or there was last no reason to ask.
     shut_out_asked: Option<Clocks>,
 }
@@ -103,7 +99,6 @@ impl Duties {
     }
 
     async fn round(&mut self, memory: &mut Memory) {
-        self.keep_pins(memory);
         if self.leaves(memory).await {
             return;
         }
@@ -144,27 +139,6 @@ impl Duties {
             return true;
         }
         removed
-    }
-
-    /// The peer port accepts the members that Raft knows and the nodes that were admitted and are about to become members.
-    fn keep_pins(&mut self, memory: &mut Memory) {
-        let members = self.members.borrow_and_update().clone();
-        let state = self.core.state();
-        let admitted = state.nodes().map(|(_, node)| node.info.spki);
-        let pins: BTreeSet<_> = members.all.values().map(|member| member.spki).chain(admitted).collect();
-        if !pins.is_empty() && pins != memory.pinned {
-            self.node.pins.replace(pins.iter().copied());
-            memory.pinned = pins;
-        }
-        // Who votes is written too: a voter whose log is gone must not come back as a blank one.
-        if members.all.is_empty() || memory.written.as_ref() == Some(&members) {
-            return;
-        }
-        if let Err(error) = write_members(&self.node.folder, &members) {
-            tracing::warn!(%error, "the members could not be written: a restart while sealed may not find them all");
-            return;
-        }
-        memory.written = Some(members);
     }
 
     /// Renews the lease when a third of it has passed; a leader asks itself.

@@ -91,7 +91,11 @@ impl Leading {
     /// are promoted once they have caught up.
     async fn keep_members(&self, state: &State) {
         let members = self.core.raft.membership();
-        if members.changing || self.let_go(state, &members).await {
+        if members.changing {
+            self.finish_change(state, &members).await;
+            return;
+        }
+        if self.let_go(state, &members).await {
             return;
         }
         self.finish_replacements(state, &members).await;
@@ -115,15 +119,32 @@ impl Leading {
         }
     }
 
+    /// Goes on with a change of voters that was left half way, by this leader or an earlier one.
+    async fn finish_change(&self, state: &State, members: &Members) {
+        // A leader outside of the newer set could change nothing afterwards.
+        if members.get(self.core.node).is_some_and(|member| state.is_spent(&member.spki)) {
+            self.hand_over("this node was removed and nobody takes the lead from it").await;
+            return;
+        }
+        match self.core.raft.finish_change(MEMBERSHIP).await {
+            Ok(()) => tracing::info!("a change of the members that was left half way is finished"),
+            Err(error) => tracing::warn!(%error, "a change of the members is still half way"),
+        }
+    }
+
+    async fn hand_over(&self, failed: &str) {
+        if let Err(refusal) = hand_over(&self.node, &self.core, None).await {
+            tracing::warn!(%refusal, "{failed}");
+        }
+    }
+
     /// Takes a removed member out of Raft; true when there was one. Whether it was removed is asked of its key, not of the
     /// table of nodes: a leader whose state is behind its log does not know every member yet.
     async fn let_go(&self, state: &State, members: &Members) -> bool {
         let removed = members.all.iter().find(|(_, member)| state.is_spent(&member.spki)).map(|(id, _)| *id);
         let Some(id) = removed else { return false };
         if id == self.core.node {
-            if let Err(refusal) = hand_over(&self.node, &self.core, None).await {
-                tracing::warn!(%refusal, "this node was removed and nobody takes the lead from it");
-            }
+            self.hand_over("this node was removed and nobody takes the lead from it").await;
             return true;
         }
         match self.core.raft.remove(id, MEMBERSHIP).await {
@@ -141,9 +162,7 @@ impl Leading {
         let Some(old) = replaced else { return };
         if old == self.core.node {
             // The next leader removes it.
-            if let Err(refusal) = hand_over(&self.node, &self.core, None).await {
-                tracing::warn!(%refusal, "this node is to be replaced and nobody takes the lead from it");
-            }
+            self.hand_over("this node is to be replaced and nobody takes the lead from it").await;
             return;
         }
         let audit_closed = match close_audit(&self.core, old).await {
@@ -163,7 +182,8 @@ impl Leading {
     }
 
     fn has_caught_up(&self, id: NodeId) -> bool {
-        self.core.raft.status().lag.get(&id).copied().flatten().is_some_and(|lag| lag < LAG_MAX)
+        let lag = self.core.raft.status().lag.get(&id).copied().flatten();
+        lag.is_some_and(|lag| lag < LAG_MAX) && self.core.raft.hears(id)
     }
 
     /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.

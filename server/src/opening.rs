@@ -27,6 +27,7 @@ use crate::machine::{Ends, StateMachine};
 use crate::member::Member;
 use crate::membership::{Membership, read_members};
 use crate::node::Node;
+use crate::pinning::Pinning;
 use crate::recorder::Recorder;
 use crate::rekey::Rekeying;
 use crate::root::Root;
@@ -130,6 +131,8 @@ impl Opened {
         let Ends { leaves, recorded, members } = ends;
         let recorder = Recorder { core: Arc::clone(&core), leaves, recorded };
         core.tasks.spawn(recorder.run());
+        let pinning = Pinning { node: Arc::clone(node), core: Arc::clone(&core), members: members.clone() };
+        core.tasks.spawn(pinning.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
         let schedule = Schedule { node: Arc::clone(node), core: Arc::clone(&core), stop: core.stop.clone() };

@@ -70,17 +70,18 @@ impl Network {
         client(self.control.clone())
     }
 
-    /// Runs a call within openraft's time for it.
+    /// Runs a call within all of openraft's time for it: an answer may have cost the other side two syncs, and one that
+    /// comes late is an election more.
     async fn within<T>(
         &self,
         action: RPCTypes,
         option: &RPCOption,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, RPCError<TypeConfig>> {
-        match tokio::time::timeout(option.soft_ttl(), call).await {
+        match tokio::time::timeout(option.hard_ttl(), call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(self.failed(action, option.soft_ttl(), &status)),
-            Err(_) => Err(self.timed_out(action, option.soft_ttl()).into()),
+            Ok(Err(status)) => Err(self.failed(action, option.hard_ttl(), &status)),
+            Err(_) => Err(self.timed_out(action, option.hard_ttl()).into()),
         }
     }
 
@@ -156,7 +157,7 @@ impl NetVote<TypeConfig> for Network {
         let mut client = self.control();
         let call = client.vote(self.stamp(convert::to_vote(&rpc)));
         let reply = self.within(RPCTypes::Vote, &option, call).await?;
-        convert::from_vote_reply(reply).map_err(|status| self.failed(RPCTypes::Vote, option.soft_ttl(), &status))
+        convert::from_vote_reply(reply).map_err(|status| self.failed(RPCTypes::Vote, option.hard_ttl(), &status))
     }
 
     async fn pre_vote(
@@ -167,7 +168,7 @@ impl NetVote<TypeConfig> for Network {
         let mut client = self.control();
         let call = client.pre_vote(self.stamp(convert::to_vote(&rpc)));
         let reply = self.within(RPCTypes::Vote, &option, call).await?;
-        convert::from_vote_reply(reply).map_err(|status| self.failed(RPCTypes::Vote, option.soft_ttl(), &status))
+        convert::from_vote_reply(reply).map_err(|status| self.failed(RPCTypes::Vote, option.hard_ttl(), &status))
     }
 }
 
@@ -181,7 +182,7 @@ impl NetTransferLeader<TypeConfig> for Network {
         let call = client.transfer_leader(self.stamp(convert::to_transfer(&req)));
         let reply = self.within(RPCTypes::TransferLeader, &option, call).await?;
         convert::from_transfer_reply(reply)
-            .map_err(|status| self.failed(RPCTypes::TransferLeader, option.soft_ttl(), &status))
+            .map_err(|status| self.failed(RPCTypes::TransferLeader, option.hard_ttl(), &status))
     }
 }
 

@@ -10,13 +10,19 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
-use types::NodeId;
+use types::{NodeId, limits};
 
 use super::ClientTls;
 use crate::envelope::Owner;
 use crate::member::Member;
 use crate::system::TcpStream;
+
+/// How long the network may take to connect: short, so that a member is back soon after a cut has healed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the other side may leave a ping unanswered.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The connections of this node to its peers; clones share them.
 #[derive(Clone)]
@@ -27,7 +33,6 @@ pub(crate) struct Pool {
 struct Shared {
     owner: Owner,
     client_tls: ClientTls,
-    connect_timeout: Duration,
     channels: Mutex<BTreeMap<NodeId, Lanes>>,
 }
 
@@ -42,9 +47,9 @@ pub(crate) struct Lanes {
 }
 
 impl Pool {
-    pub(crate) fn new(owner: Owner, client_tls: ClientTls, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(owner: Owner, client_tls: ClientTls) -> Self {
         let channels = Mutex::default();
-        Self { shared: Arc::new(Shared { owner, client_tls, connect_timeout, channels }) }
+        Self { shared: Arc::new(Shared { owner, client_tls, channels }) }
     }
 
     pub(crate) fn owner(&self) -> &Owner {
@@ -64,19 +69,22 @@ impl Pool {
 
     fn channel(&self, id: NodeId, member: &Member) -> Channel {
         let tls = Arc::clone(&self.shared.client_tls);
-        let (member, timeout) = (member.clone(), self.shared.connect_timeout);
+        let member = member.clone();
         let connector = tower::service_fn(move |_| {
             let (tls, member) = (Arc::clone(&tls), member.clone());
             async move {
-                let connect = connect(id, &member, tls(id, &member));
-                let stream = tokio::time::timeout(timeout, connect).await.map_err(|_| timed_out(&member))??;
+                let tls = tls(id, &member);
+                // A task: the channel goes on with a connection only while somebody waits for it, and nobody waits as long
+                // as a busy member may need to shake hands.
+                let connecting = tokio::spawn(async move { connect(id, &member, tls).await });
+                let stream = AbortOnDropHandle::new(connecting).await.map_err(io::Error::other)??;
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         });
         // `http`: TLS is the connector's; with `https` tonic would want its own.
         Endpoint::from_static("http://peer")
             .http2_keep_alive_interval(Duration::from_secs(1))
-            .keep_alive_timeout(Duration::from_secs(1))
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(4 * 1_024 * 1_024)
             .initial_connection_window_size(8 * 1_024 * 1_024)
@@ -89,12 +97,13 @@ async fn connect(
     member: &Member,
     tls: Arc<rustls::ClientConfig>,
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(member.address.as_str()).await?;
+    let late = |what| io::Error::new(io::ErrorKind::TimedOut, format!("no {what} with `{}` in time", member.address));
+    let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(member.address.as_str()));
+    let tcp = tcp.await.map_err(|_| late("connection"))??;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from(id.to_string()).map_err(io::Error::other)?;
-    TlsConnector::from(tls).connect(name, tcp).await
-}
-
-fn timed_out(member: &Member) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no connection to `{}` in time", member.address))
+    // As long as the other side gives it: a handshake that is cut and begun anew costs a busy member more than one that
+    // is waited for.
+    let shaken = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT.to_std(), TlsConnector::from(tls).connect(name, tcp));
+    shaken.await.map_err(|_| late("handshake"))?
 }

@@ -1,8 +1,11 @@
 //! Several members in one process: replication, fail-over, restart, joining by snapshot, hand-over, removal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers")]
 
-use crate::common::{SOON, Seat, any_leader, lines, three, write};
-use raft::{ChangeError, ProposeError, Role};
+use std::time::Duration;
+
+use crate::common::proxy::Proxy;
+use crate::common::{Book, Known, SOON, Seat, any_leader, leads, lines, three, write};
+use raft::{ChangeError, Member, ProposeError, RaftHandle, Role};
 use types::NodeId;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,4 +133,69 @@ async fn leadership_moves_on_request_and_members_leave() {
     for handle in &handles {
         handle.shutdown().await;
     }
+}
+
+/// A leader and a learner that has caught up, which is reached through a proxy.
+async fn leader_and_learner(seats: &[Seat; 2]) -> (RaftHandle<Book>, RaftHandle<Book>, Proxy) {
+    let known = Known::of(seats);
+    let (leader, learner) = (seats[0].open(&known).await, seats[1].open(&known).await);
+    leader.initialize(seats[0].member(), SOON).await.unwrap();
+    leads(&leader).await;
+    let proxy = Proxy::to(seats[1].listener.local_addr().unwrap()).await;
+    let member = Member { address: proxy.address.to_string(), ..seats[1].member() };
+    leader.add_learner(NodeId(2), member, SOON).await.unwrap();
+    write(&leader, "line", 3).await;
+    learner.await_applied(leader.status().last_log.unwrap(), SOON).await.unwrap();
+    (leader, learner, proxy)
+}
+
+async fn until_it_is(leader: &RaftHandle<Book>, heard: bool) {
+    let reached = async {
+        while leader.hears(NodeId(2)) != heard {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, reached).await.expect("the other is heard or not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_voters_left_half_way_can_be_finished() {
+    let seats = [Seat::new(1).await, Seat::new(2).await];
+    let (leader, learner, proxy) = leader_and_learner(&seats).await;
+    until_it_is(&leader, true).await;
+    proxy.cut_after(0);
+    let promoted = leader.promote(NodeId(2), Duration::from_millis(700)).await;
+    assert_eq!(promoted, Err(ChangeError::NoQuorum));
+    assert!(leader.membership().changing, "the first step is in the log");
+
+    proxy.heal();
+    let leader = any_leader([&leader, &learner]).await;
+    leader.propose(b"committed, and the first step with it".to_vec(), SOON).await.unwrap();
+    assert!(leader.membership().changing, "nobody takes the second step by himself");
+    leader.finish_change(SOON).await.unwrap();
+    assert!(!leader.membership().changing);
+    assert_eq!(leader.membership().voters.iter().copied().collect::<Vec<_>>(), [NodeId(1), NodeId(2)]);
+    leader.finish_change(SOON).await.expect("there is nothing to finish");
+    for seat in [leader, &learner] {
+        seat.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_is_gone_does_not_become_a_voter() {
+    let seats = [Seat::new(1).await, Seat::new(2).await];
+    let (leader, learner, proxy) = leader_and_learner(&seats).await;
+    until_it_is(&leader, true).await;
+    proxy.cut_after(0);
+    until_it_is(&leader, false).await;
+    let promoted = leader.promote(NodeId(2), Duration::from_millis(300)).await;
+    assert_eq!(promoted, Err(ChangeError::NoQuorum));
+    assert!(!leader.membership().changing);
+    leader.propose(b"its quorum is still itself".to_vec(), SOON).await.unwrap();
+
+    proxy.heal();
+    leader.promote(NodeId(2), SOON).await.unwrap();
+    assert!(leader.membership().is_voter(NodeId(2)));
+    leader.shutdown().await;
+    learner.shutdown().await;
 }

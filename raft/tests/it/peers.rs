@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::proxy::Proxy;
 use crate::common::{Known, SOON, Seat, leads, write};
 use proto::raft::v1 as wire;
-use raft::{ChangeError, PeerInfo};
+use raft::{ChangeError, Member, PeerInfo};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -140,4 +141,21 @@ async fn a_silent_handshake_holds_nobody_up_and_shutdown_closes_connections() {
     assert!(!matches!(asked.await, Ok(Ok(_))));
     let read = tokio::time::timeout(SOON, silent.read(&mut [0])).await.expect("the silent connection is closed");
     assert!(matches!(read, Ok(0) | Err(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_takes_longer_than_an_election_is_waited_for() {
+    let seats = [Seat::new(1).await, Seat::new(2).await];
+    let known = Known::of(&seats);
+    let proxy = Proxy::to(seats[0].listener.local_addr().unwrap()).await;
+    proxy.slow_down(2 * seats[0].config().election_min);
+    let (leader, learner) = (seats[0].open(&known).await, seats[1].open(&known).await);
+    let member = Member { address: proxy.address.to_string(), ..seats[0].member() };
+    leader.initialize(member, SOON).await.unwrap();
+    leads(&leader).await;
+    leader.add_learner(NodeId(2), seats[1].member(), SOON).await.unwrap();
+    // The leader reaches the learner as ever; the learner asks through the slow one.
+    learner.read_index(SOON).await.unwrap();
+    leader.shutdown().await;
+    learner.shutdown().await;
 }

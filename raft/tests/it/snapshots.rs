@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::common::proxy::Proxy;
-use crate::common::{Book, Known, SOON, Seat, leads, lines, write};
+use crate::common::{Book, Known, SOON, Seat, leads, lines, three, write};
 use raft::{Member, Members, OpenError, RaftHandle};
 use types::NodeId;
 
@@ -222,4 +222,30 @@ async fn a_member_without_a_good_snapshot_takes_one_from_another() {
     assert_eq!(lines(&repaired), lines(&handles[0]));
     handles[0].shutdown().await;
     repaired.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_snapshot_is_begun_while_nobody_leads() {
+    let (seats, known, handles) = three().await;
+    write(&handles[0], "line", 10).await;
+    for handle in &handles {
+        handle.shutdown().await;
+    }
+    drop(handles);
+    let open = async |seat: &Seat| {
+        let mut config = seat.config();
+        config.snapshot_log_bytes_min = 1;
+        seat.open_with(config, &known).await.unwrap()
+    };
+    let alone = open(&seats[0]).await;
+    // Several of its ticks.
+    tokio::time::sleep(10 * seats[0].config().witness_interval).await;
+    assert_eq!((alone.status().leader, alone.status().snapshot), (None, None));
+
+    let other = open(&seats[1]).await;
+    let mut status = alone.watch_status();
+    let taken = status.wait_for(|status| status.snapshot.is_some());
+    assert!(tokio::time::timeout(SOON, taken).await.is_ok(), "there is a leader, and a snapshot soon after");
+    alone.shutdown().await;
+    other.shutdown().await;
 }

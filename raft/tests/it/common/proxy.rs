@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,8 @@ pub struct Proxy {
     forwarded: Arc<AtomicU64>,
     /// Past so many bytes to the member, all connections are cut and new ones refused, until it is healed.
     limit: Arc<AtomicU64>,
+    /// So many milliseconds pass before the member's first bytes on a connection come through.
+    slow: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -26,6 +29,8 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (forwarded, limit) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
         let (counter, bound) = (Arc::clone(&forwarded), Arc::clone(&limit));
+        let slow = Arc::new(AtomicU64::new(0));
+        let delay = Arc::clone(&slow);
         let task = tokio::spawn(async move {
             let cut = Arc::new(std::sync::Mutex::new(CancellationToken::new()));
             while let Ok((inward, _)) = listener.accept().await {
@@ -37,10 +42,11 @@ impl Proxy {
                     *token = CancellationToken::new();
                 }
                 let (token, counter, bound) = (token.clone(), Arc::clone(&counter), Arc::clone(&bound));
+                let delay = Duration::from_millis(delay.load(Ordering::SeqCst));
                 tokio::spawn(async move {
                     let Ok(outward) = TcpStream::connect(target).await else { return };
                     tokio::select! {
-                        () = forward(inward, outward, &counter, &bound) => {}
+                        () = forward(inward, outward, delay, &counter, &bound) => {}
                         () = token.cancelled() => {}
                     }
                     if counter.load(Ordering::SeqCst) >= bound.load(Ordering::SeqCst) {
@@ -49,7 +55,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, forwarded, limit, task }
+        Self { address, forwarded, limit, slow, task }
     }
 
     /// Bytes that reached the member so far.
@@ -67,6 +73,11 @@ impl Proxy {
         self.forwarded() >= self.limit.load(Ordering::SeqCst)
     }
 
+    /// From now on each new connection waits so long for the member's first bytes.
+    pub fn slow_down(&self, by: Duration) {
+        self.slow.store(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// Lets connections through again.
     pub fn heal(&self) {
         self.limit.store(u64::MAX, Ordering::SeqCst);
@@ -80,7 +91,7 @@ impl Drop for Proxy {
 }
 
 /// Copies both ways until one side ends or the limit is passed.
-async fn forward(inward: TcpStream, outward: TcpStream, counter: &AtomicU64, bound: &AtomicU64) {
+async fn forward(inward: TcpStream, outward: TcpStream, delay: Duration, counter: &AtomicU64, bound: &AtomicU64) {
     let (mut client, mut to_client) = inward.into_split();
     let (mut member, mut to_member) = outward.into_split();
     let there = async {
@@ -94,7 +105,11 @@ async fn forward(inward: TcpStream, outward: TcpStream, counter: &AtomicU64, bou
             }
         }
     };
-    let back = async { tokio::io::copy(&mut member, &mut to_client).await.map(drop) };
+    let back = async {
+        member.readable().await.unwrap();
+        tokio::time::sleep(delay).await;
+        tokio::io::copy(&mut member, &mut to_client).await.map(drop)
+    };
     tokio::select! {
         () = there => {}
         _ = back => {}

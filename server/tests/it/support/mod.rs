@@ -201,6 +201,8 @@ impl Cluster {
     /// Waits until that many nodes vote.
     pub(crate) async fn votes(&self, client: &Client, size: usize) {
         until("every node to vote", Duration::from_secs(90), || async {
+            let ended = |node: &Node| node.running.as_ref().is_some_and(|(_, task)| task.is_finished());
+            assert!(!self.nodes.iter().any(ended), "a node ended instead of voting: its log says why");
             let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
             let votes = |node: &wire::NodeStatus| {
                 node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)

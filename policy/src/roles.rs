@@ -53,6 +53,8 @@ const ADMIN: &[Action] = &[
     Action::Rekey,
     Action::CancelRekey,
     Action::GetRootKey,
+    Action::SetPeerUnseal,
+    Action::ApproveUnseal,
     Action::AddSeal,
     Action::DropSeal,
     Action::ListRecords,
@@ -126,6 +128,7 @@ pub const NODE: &[Action] = &[
     Action::ReportErasure,
     Action::SettleDeparture,
     Action::AdvanceRootKey,
+    Action::ReleaseRoot,
 ];
 
 /// What an agent does for its own entries.

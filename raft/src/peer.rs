@@ -14,6 +14,7 @@ mod network;
 mod outbox;
 mod pool;
 mod service;
+mod session;
 mod snapshots;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use listener::serve_peers;
 pub(crate) use network::{NetworkFactory, client};
 pub(crate) use pool::Pool;
 pub(crate) use service::PeerService;
+pub use session::Session;
 
 /// The TLS client configuration to reach a member with: it presents this node's key and accepts only that member's.
 pub type ClientTls = Arc<dyn Fn(NodeId, &Member) -> Arc<rustls::ClientConfig> + Send + Sync>;
@@ -64,10 +66,12 @@ pub struct Peering {
 }
 
 /// Who is at the other end of a connection to the peer port; in every request's extensions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PeerInfo {
     /// From where.
     pub address: SocketAddr,
     /// The key that the TLS handshake proved.
     pub spki: SpkiHash,
+    /// Which of the connections that are open.
+    pub session: Session,
 }

@@ -265,6 +265,22 @@ async fn try_unseal(node: &Arc<Node>, brought: Brought, by: Principal) -> Result
     turn_open(node, membership, roots, Opener { by, how: Some(how) }).await
 }
 
+/// Opens a sealed node with the root keys that another member has handed out.
+///
+/// # Errors
+/// When it is not sealed, or does not open with them.
+pub(crate) async fn unseal_with(node: &Arc<Node>, roots: Vec<Root>, by: NodeId) -> Result<(), Refusal> {
+    let _turn = node.turning.lock().await;
+    // An operator may have been quicker, or sealed it since.
+    let Phase::Sealed(membership) = node.phase() else { return Ok(()) };
+    if !node.asks_peers() {
+        return Ok(());
+    }
+    check_log(node, &membership)?;
+    let how = format!("root key from nodes/{}", by.0);
+    turn_open(node, membership, roots, Opener { by: Principal::Node(by), how: Some(how) }).await
+}
+
 /// A node that was just admitted takes the root key from a member, and seals it for its own disk.
 async fn first_opening(
     node: &Arc<Node>,
@@ -282,7 +298,10 @@ async fn first_opening(
 async fn turn_open(node: &Arc<Node>, membership: Membership, roots: Vec<Root>, opener: Opener) -> Result<(), Refusal> {
     node.sealed_port.stop().await;
     match open_up(node, membership, roots, opener).await {
-        Ok(core) => node.turn(Phase::Open(core)),
+        Ok(core) => {
+            node.ask_no_peers();
+            node.turn(Phase::Open(core));
+        }
         Err(refusal) => {
             node.sealed_port.start(node).await.map_err(|error| internal(&error))?;
             return Err(refusal);
@@ -432,6 +451,7 @@ fn no_seal_file() -> Refusal {
 pub(crate) async fn seal_node(node: &Arc<Node>) -> Result<(), Refusal> {
     let _turn = node.turning.lock().await;
     let core = node.core()?;
+    node.ask_no_peers();
     let trust_domain = core.state().trust_domain().cloned();
     let trust_domain = trust_domain.ok_or_else(|| Refusal::new(Reason::NotInitialized, "there is no cluster yet"))?;
     node.turn(Phase::Sealed(Membership::new(core.cluster, core.node, trust_domain)));

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
 use chancery_client::token::{JoinToken, TokenKind};
-use chancery_client::{Client, Config as ClientConfig};
+use chancery_client::{Address, Client, Config as ClientConfig};
 use proto::cluster::v1::RedeemNodeTokenRequest;
 use proto::member::v1::ReleaseRootRequest;
 use proto::member::v1::member_service_client::MemberServiceClient;
 use raft::{Member, Members};
+use tonic::transport::Channel;
 use types::{NodeId, Reason, Refusal, RootId, SpkiHash, limits};
 
 use crate::config::SealKind;
@@ -111,12 +113,8 @@ async fn ask_members(node: &Arc<Node>, membership: &Membership, members: &Member
 }
 
 async fn ask(node: &Arc<Node>, own: &Membership, id: NodeId, member: &Member) -> Result<Released, Refusal> {
-    use chancery_client::tls::{self, Connector, PinSet, PinnedServers};
     let recipient = Recipient::draw()?;
-    let address = chancery_client::Address::parse(&member.address).map_err(|error| internal(&error))?;
-    let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
-    let tls = tls.map_err(|error| internal(&error))?;
-    let channel = tls::channel(Connector::new(address, Arc::new(tls))).map_err(|error| internal(&error))?;
+    let channel = dial(node, member)?;
     let mut request = tonic::Request::new(ReleaseRootRequest { recipient: recipient.public().to_vec() });
     request.set_timeout(limits::CALL_TIMEOUT.to_std());
     let names = raft::Names { cluster: own.cluster(), from: own.node(), to: id };
@@ -130,6 +128,14 @@ async fn ask(node: &Arc<Node>, own: &Membership, id: NodeId, member: &Member) ->
     let root = recipient.open(own.cluster(), answer.epoch, name, &answer.sealed)?;
     let quorum = serde_json::from_str::<Quorum>(&answer.seal_quorum).ok().filter(Quorum::is_sound);
     Ok(Released { root, quorum })
+}
+
+/// A connection to a member's peer port by a node that has no Raft running: pinned to that member's key, made when it is used.
+pub(crate) fn dial(node: &Arc<Node>, member: &Member) -> Result<Channel, Refusal> {
+    let address = Address::parse(&member.address).map_err(|error| internal(&error))?;
+    let tls = tls::client_config(&node.identity, PinnedServers::new(PinSet::new([member.spki])));
+    let tls = tls.map_err(|error| internal(&error))?;
+    tls::channel(Connector::new(address, Arc::new(tls))).map_err(|error| internal(&error))
 }
 
 /// What a client's error means for whoever starts this node.

@@ -32,6 +32,7 @@ mod metrics;
 mod net;
 mod node;
 mod opening;
+mod peer_unseal;
 mod pinning;
 mod recorder;
 mod recovery;

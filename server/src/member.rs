@@ -23,6 +23,7 @@ use crate::fence::Granted;
 use crate::leaving;
 use crate::ledger::LedgerStatus;
 use crate::node::{Node, Phase};
+use crate::peer_unseal;
 use crate::release::{self, Transfer};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
@@ -174,6 +175,13 @@ impl Member {
         Ok(wire::FetchRootResponse { sealed })
     }
 
+    /// Hands the root keys to a voter that has restarted, which cannot prove that it had them.
+    async fn opened(&self, request: &Request<wire::UnsealPeerRequest>) -> Result<wire::UnsealPeerResponse, Refusal> {
+        let (core, member) = self.known(request)?;
+        let peer = request.extensions().get::<PeerInfo>().ok_or_else(not_a_member)?;
+        peer_unseal::release(&self.node, &core, member, peer, request.get_ref()).await
+    }
+
     /// Grants a lease while this node leads and a quorum confirms that it does, or takes one back.
     async fn grant(&self, request: &Request<wire::RenewLeaseRequest>) -> Result<wire::RenewLeaseResponse, Refusal> {
         let (core, member) = self.caller(request)?;
@@ -320,6 +328,13 @@ impl MemberService for Member {
         request: Request<wire::FetchRootRequest>,
     ) -> Result<Response<wire::FetchRootResponse>, Status> {
         answer(self.fetched(&request).await)
+    }
+
+    async fn unseal_peer(
+        &self,
+        request: Request<wire::UnsealPeerRequest>,
+    ) -> Result<Response<wire::UnsealPeerResponse>, Status> {
+        answer(self.opened(&request).await)
     }
 
     async fn renew_lease(

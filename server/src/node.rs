@@ -75,6 +75,8 @@ pub(crate) struct Node {
     draining: Mutex<CancellationToken>,
     /// From the start until the node has opened, when its seal lets it do so by itself.
     starting: AtomicBool,
+    /// From the start until the node has opened or an operator has sealed it: other members may open it.
+    asks_peers: AtomicBool,
 }
 
 /// How far a node has come.
@@ -121,6 +123,7 @@ impl Node {
             retired: AtomicBool::new(false),
             draining: Mutex::default(),
             starting: AtomicBool::new(opens_by_itself),
+            asks_peers: AtomicBool::new(true),
         })
     }
 
@@ -209,6 +212,16 @@ impl Node {
             return Err(Refusal::new(Reason::Draining, text));
         }
         Ok(())
+    }
+
+    /// Whether other members may still open it.
+    pub(crate) fn asks_peers(&self) -> bool {
+        self.asks_peers.load(Ordering::Relaxed)
+    }
+
+    /// It has been open: from now on only its own seals open it.
+    pub(crate) fn ask_no_peers(&self) {
+        self.asks_peers.store(false, Ordering::Relaxed);
     }
 
     /// Whether clients are sent elsewhere.

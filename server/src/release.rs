@@ -34,11 +34,47 @@ impl Recipient {
     /// # Errors
     /// When it is not.
     pub(crate) fn open(&self, cluster: ClusterId, epoch: u32, id: RootId, sealed: &[u8]) -> Result<Root, Refusal> {
-        let opened = sealed_box::open(&self.private, &aad(cluster, epoch, id), sealed);
+        self.open_as(&aad(cluster, epoch, id), epoch, id, sealed)
+    }
+
+    /// The same, of a transfer of another kind.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn open_as(&self, aad: &[u8], epoch: u32, id: RootId, sealed: &[u8]) -> Result<Root, Refusal> {
+        let opened = sealed_box::open(&self.private, aad, sealed);
         let key = opened.ok().and_then(|bytes| Secret::from_slice(bytes.expose()));
         let key = key.ok_or_else(|| malformed("the root key that a member handed out"))?;
         let root = Root::new(epoch, &key).map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
         if root.id == id { Ok(root) } else { Err(malformed("the name of the root key that a member handed out")) }
+    }
+}
+
+/// A transfer to a voter that has restarted: a box says between whom, so that it opens nothing on another connection.
+pub(crate) struct PeerTransfer {
+    pub(crate) cluster: ClusterId,
+    /// Who hands it out.
+    pub(crate) from: NodeId,
+    /// Who has asked.
+    pub(crate) to: NodeId,
+}
+
+impl PeerTransfer {
+    /// What its boxes are bound to.
+    pub(crate) fn aad(&self, epoch: u32, id: RootId) -> Vec<u8> {
+        let Self { cluster, from, to } = self;
+        let ends = [from.0.to_be_bytes(), to.0.to_be_bytes()].concat();
+        [b"chancery peer unseal v1".as_slice(), &cluster.0, &ends, &epoch.to_be_bytes(), &id.0].concat()
+    }
+
+    /// Seals a root key for whoever drew `recipient`.
+    ///
+    /// # Errors
+    /// When that is no public key.
+    pub(crate) fn sealed(&self, root: &Root, recipient: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let recipient: &[u8; 32] = recipient.try_into().map_err(|_| malformed("`recipient`"))?;
+        sealed_box::seal(recipient, &self.aad(root.epoch, root.id), root.dangerous_bytes())
+            .map_err(|_| malformed("`recipient`"))
     }
 }
 
@@ -109,6 +145,18 @@ mod tests {
             assert!(!changed.is_asked_by_a_holder(&active, &proof));
         }
         assert!(!transfer(2, 3, &mine).is_asked_by_a_holder(&active, &[]));
+    }
+
+    #[test]
+    fn a_box_for_a_peer_opens_between_these_two_only() {
+        let root = Root::draw(2).expect("locks");
+        let receiver = Recipient::draw().expect("draws");
+        let between = |from, to| PeerTransfer { cluster: ClusterId([1; 16]), from: NodeId(from), to: NodeId(to) };
+        let boxed = between(1, 2).sealed(&root, receiver.public()).expect("seals");
+        let open = |transfer: PeerTransfer| receiver.open_as(&transfer.aad(2, root.id), 2, root.id, &boxed);
+        assert_eq!(open(between(1, 2)).expect("opens").dangerous_bytes(), root.dangerous_bytes());
+        assert!(open(between(3, 2)).is_err() && open(between(1, 3)).is_err());
+        assert!(receiver.open(ClusterId([1; 16]), 2, root.id, &boxed).is_err(), "nor as another kind of transfer");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::folder::{Folder, FolderError};
 use crate::formation::Brought;
 use crate::membership::{Membership, check_not_removed};
 use crate::node::{Node, Parts, Phase};
-use crate::{clock, formation, health, join, net, seal};
+use crate::{clock, formation, health, join, net, peer_unseal, seal};
 
 pub(crate) const IDENTITY_FILE: &str = "identity.key";
 const ADMIN_SOCKET: &str = "admin.sock";
@@ -217,6 +217,7 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
         Opens::WithPassphrase(path) => formation::read_passphrase(&path)?,
         Opens::WhenAsked => {
             tracing::info!("this node is sealed: run `chancery seal unseal`");
+            tokio::spawn(peer_unseal::ask(Arc::clone(node)));
             return Ok(());
         }
     };
@@ -227,6 +228,7 @@ async fn open(node: &Arc<Node>, join_token: Option<String>) -> Result<(), Refusa
         Err(refusal) if waits_for_token(node, &refusal) => {
             tracing::error!(%refusal, "this node stays sealed: `chancery seal unseal` on its machine asks the token again");
             node.waits_for_somebody();
+            tokio::spawn(peer_unseal::ask(Arc::clone(node)));
             Ok(())
         }
         opened => opened,

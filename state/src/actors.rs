@@ -11,6 +11,7 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
     let may = match command {
         Command::Init { .. } | Command::OpenGeneration { .. } => *actor == Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
+        Command::ReleaseRoot(release) => *actor == Principal::Node(release.by),
         // A request id, for the proof is brought again with each retry and must enrol nobody else.
         Command::RecoverOperator { .. } => *actor == Principal::Seal && proposal.request.is_some(),
         Command::ReportNode(report) => *actor == Principal::Node(report.node),

@@ -9,7 +9,10 @@ use audit::{Detail, Event, LogName};
 use types::{Reason, Refusal};
 
 use crate::command::{Command, Entry, Proposal, Reply};
-use crate::handlers;
+use crate::handlers::{
+    agents, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators, peer_unseal,
+    restore, roles, root_keys, settings, tokens,
+};
 use crate::outcome::{AuditLeaf, Effect, Outcome};
 use crate::requests::{self, Recall};
 use crate::turn::{Handled, Turn};
@@ -108,10 +111,6 @@ impl Answer {
 /// Hands each command to its handler.
 fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     use Command as C;
-    use handlers::{
-        agents, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators, restore, roles,
-        root_keys, settings, tokens,
-    };
     match &proposal.command {
         C::Init { .. } => formation::init(turn, proposal),
         C::CreateNamespace { name, id, settings, kek_wrapped } => {
@@ -120,7 +119,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::UpdateNamespace { name, settings } => namespaces::update(turn, name, settings),
         C::EnrolOperator { name, spki, expires } => operators::enrol(turn, name, *spki, *expires),
         C::RevokeOperator { name } => operators::revoke(turn, name),
-        C::RecoverOperator { name, spki, expires, opened } => operators::recover(turn, name, *spki, *expires, opened),
+        C::RecoverOperator { .. } => operators::recover(turn, &proposal.command),
         C::GrantRole(binding) => roles::grant(turn, binding),
         C::RevokeRole(binding) => roles::revoke(turn, binding),
         C::CreateJoinToken { id, secret_hash, kind, expires } => {
@@ -169,6 +168,9 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::DestroyKey { namespace: ns, name, version, urgent } => destroy::destroy(turn, ns, name, *version, *urgent),
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
+        C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::ReleaseRoot(_) => {
+            peer_unseal::handle(turn, &proposal.command)
+        }
         C::BeginRekey { .. }
         | C::CancelRekey
         | C::StageRoot { .. }

@@ -444,6 +444,31 @@ pub enum Command {
         /// Whose seal was opened.
         opened: OpenedSeal,
     },
+    /// Switches on or off that members open one another (docs/spec/seal.md).
+    SetPeerUnseal {
+        /// Off at first.
+        on: bool,
+    },
+    /// Lets a voter have the root key from another member, once.
+    ApproveUnseal {
+        /// Which.
+        node: NodeId,
+    },
+    /// The leader hands the root key to a voter: the record comes first.
+    ReleaseRoot(Release),
+}
+
+/// A root key on its way to a member that has restarted, as the leader that hands it out saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Release {
+    /// To whom.
+    pub node: NodeId,
+    /// The leader.
+    pub by: NodeId,
+    /// From where it asked.
+    pub address: String,
+    /// That is where it is registered, and a sealed node of that number answers there.
+    pub at_home: bool,
 }
 
 /// The seal of a node that was opened as a proof, and what opened it.

@@ -3,7 +3,7 @@
 use audit::Outcome;
 use types::{Action, Reason, Refusal};
 
-use crate::command::{Command, JoinKind, Reply};
+use crate::command::{Command, JoinKind, Release, Reply};
 
 /// The call that proposes the command.
 pub(crate) const fn action(command: &Command) -> Action {
@@ -45,6 +45,9 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::CancelRekey => Action::CancelRekey,
         C::StageRoot { .. } | C::ConfirmRoot { .. } | C::ActivateRoot { .. } => Action::AdvanceRootKey,
         C::RecoverOperator { .. } => Action::RecoverOperator,
+        C::SetPeerUnseal { .. } => Action::SetPeerUnseal,
+        C::ApproveUnseal { .. } => Action::ApproveUnseal,
+        C::ReleaseRoot(_) => Action::ReleaseRoot,
     }
 }
 
@@ -79,10 +82,14 @@ pub(crate) fn resource(command: &Command) -> String {
         | C::RemoveNode { node, .. }
         | C::SettleDeparture { node }
         | C::ReportErasure { node, .. }
+        | C::ApproveUnseal { node }
+        | C::ReleaseRoot(Release { node, .. })
         | C::PromoteNode { node } => {
             format!("nodes/{}", node.0)
         }
-        C::RaiseVersion { .. } | C::BeginRekey { .. } | C::CancelRekey => "cluster".to_owned(),
+        C::RaiseVersion { .. } | C::BeginRekey { .. } | C::CancelRekey | C::SetPeerUnseal { .. } => {
+            "cluster".to_owned()
+        }
         C::StageRoot { epoch, .. } | C::ConfirmRoot { epoch, .. } | C::ActivateRoot { epoch, .. } => {
             format!("root-keys/{epoch}")
         }

@@ -32,6 +32,10 @@ impl Command {
             | Self::GrantRole(_)
             // No operator that there is changes with it.
             | Self::RecoverOperator { .. }
+            // A release is an entry too: whatever is switched off before it refuses it.
+            | Self::SetPeerUnseal { .. }
+            | Self::ApproveUnseal { .. }
+            | Self::ReleaseRoot(_)
             | Self::CreateJoinToken { .. }
             | Self::CreateKey { .. }
             | Self::SetKeyEnabled { enabled: true, .. }

@@ -12,6 +12,7 @@ pub(crate) mod members;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod operators;
+pub(crate) mod peer_unseal;
 pub(crate) mod restore;
 pub(crate) mod roles;
 pub(crate) mod root_keys;

@@ -37,7 +37,7 @@ pub const VERSION_NEWEST: u32 = 1;
 pub use accounting::Accounted;
 pub use command::{
     AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
-    Reply, RequestKey,
+    Release, Reply, RequestKey,
 };
 pub use ledger::Untold;
 pub use outcome::{AuditLeaf, Effect, Outcome};

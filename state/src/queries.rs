@@ -20,7 +20,7 @@ use types::{
 };
 
 use crate::rows::{
-    Cluster, Namespace, Node, Quarantine, Report, Request, RootKeys, Settings, StagedRoot, TimeHeld, Token,
+    Cluster, Namespace, Node, PeerUnseal, Quarantine, Report, Request, RootKeys, Settings, StagedRoot, TimeHeld, Token,
 };
 use crate::{ROOT_EPOCH_FIRST, State, VERSION_FIRST};
 
@@ -72,6 +72,12 @@ impl State {
     pub fn longest_lease(&self) -> Millis {
         let settings = self.settings();
         settings.lease_before.map_or(settings.lease, |before| before.max(settings.lease))
+    }
+
+    /// Whether members open one another; none until somebody has said so for the first time, and it is off then.
+    #[must_use]
+    pub fn peer_unseal(&self) -> Option<&PeerUnseal> {
+        self.peer_unseal_row().get(&())
     }
 
     /// The revision of principals, nodes and cluster-wide roles.

@@ -43,6 +43,7 @@ impl State {
             C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
             C::SetLease { .. } => Some(self.settings().revision),
             C::BeginRekey { .. } | C::CancelRekey => self.root_keys().map(|row| row.revision),
+            C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } => self.peer_unseal().map(|row| row.revision),
             C::Init { .. }
             | C::SettleLease { .. }
             | C::ResetTime
@@ -58,7 +59,8 @@ impl State {
             | C::StageRoot { .. }
             | C::ConfirmRoot { .. }
             | C::ActivateRoot { .. }
-            | C::RecoverOperator { .. } => None,
+            | C::RecoverOperator { .. }
+            | C::ReleaseRoot(_) => None,
         };
         found.unwrap_or(Revision::NONE)
     }
@@ -127,7 +129,10 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::StageRoot { .. }
         | C::ConfirmRoot { .. }
         | C::ActivateRoot { .. }
-        | C::RecoverOperator { .. } => None,
+        | C::RecoverOperator { .. }
+        | C::SetPeerUnseal { .. }
+        | C::ApproveUnseal { .. }
+        | C::ReleaseRoot(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Keys, key versions, entries and authorities are the records of `kms` and `ca`; the rest is here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{
@@ -356,6 +356,17 @@ pub struct Recovery {
     pub at: Time,
     /// Which seal.
     pub opened: OpenedSeal,
+    /// By which entry.
+    pub revision: Revision,
+}
+
+/// Whether members open one another, and whom an admin has let in.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PeerUnseal {
+    /// Off at first.
+    pub on: bool,
+    /// Voters that get the root key when they ask before that time, once.
+    pub approved: BTreeMap<NodeId, Time>,
     /// By which entry.
     pub revision: Revision,
 }

@@ -14,8 +14,8 @@ use types::{
 };
 
 use crate::rows::{
-    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal, Progress,
+    Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -61,6 +61,8 @@ pub struct State {
     lives: Table<(), Lives>,
     /// Of operators that a seal has enrolled.
     recoveries: Table<OperatorName, Recovery>,
+    /// Empty until it is switched on for the first time.
+    peer_unseal: Table<(), PeerUnseal>,
     indexes: Indexes,
 }
 
@@ -95,6 +97,7 @@ impl State {
             withdrawals: Table::new(TableId::Withdrawals),
             lives: Table::new(TableId::Lives),
             recoveries: Table::new(TableId::Recoveries),
+            peer_unseal: Table::new(TableId::PeerUnseal),
             indexes: Indexes::default(),
         }
     }
@@ -128,7 +131,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 25] {
+    fn sums(&self) -> [(TableId, RowSum); 26] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -155,11 +158,12 @@ impl State {
             (self.withdrawals.id(), *self.withdrawals.sum()),
             (self.lives.id(), *self.lives.sum()),
             (self.recoveries.id(), *self.recoveries.sum()),
+            (self.peer_unseal.id(), *self.peer_unseal.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 25]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 26]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -220,4 +224,5 @@ tables! {
     withdrawal_table = withdrawals: (Revision, u32) => Withdrawal;
     lives_table = lives: () => Lives;
     recovery_table = recoveries: OperatorName => Recovery;
+    peer_unseal_row = peer_unseal: () => PeerUnseal;
 }

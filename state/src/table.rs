@@ -51,6 +51,7 @@ pub(crate) enum TableId {
     Withdrawals = 24,
     Lives = 25,
     Recoveries = 26,
+    PeerUnseal = 27,
 }
 
 impl TableId {
@@ -84,6 +85,7 @@ impl TableId {
             T::Withdrawals,
             T::Lives,
             T::Recoveries,
+            T::PeerUnseal,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -183,10 +185,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=26 {
+        for byte in 1..=27 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(27), None);
+        assert_eq!(TableId::from_byte(28), None);
     }
 }

@@ -187,6 +187,12 @@ actions! {
     DropSeal = "SealService"."DropSeal", Use;
     /// Enrol an operator on proof of a seal, when no admin is left.
     RecoverOperator = "SealService"."RecoverOperator", Mutate;
+    /// Switch on or off that members open one another.
+    SetPeerUnseal = "SealService"."SetPeerUnseal", Mutate;
+    /// Let a voter have the root key from another member once.
+    ApproveUnseal = "SealService"."ApproveUnseal", Mutate;
+    /// A member hands the root key to a voter that has restarted.
+    ReleaseRoot = "SealService"."ReleaseRoot", Mutate;
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(crate) mod members;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod pages;
+mod peers;
 pub(crate) mod recover;
 mod restore;
 pub(crate) mod rewrap;

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::init::admin_channel;
+use super::peers;
 use super::root_key::{self, RekeyArgs, ReshareArgs};
 use super::slots::{self, AddArgs, DropArgs};
 use crate::context::Context;
@@ -33,6 +34,16 @@ pub(crate) enum SealCommand {
     Add(AddArgs),
     /// Drop a seal of one node; never its last
     Drop(DropArgs),
+    /// Let a voter that restarts get the root key from the leader, with nobody there; off until it is switched on
+    ///
+    /// With it on, a node's disk that is put back into the network at the node's own address within an hour opens by itself,
+    /// whoever put it there. Nodes whose seal opens by itself need it not.
+    #[command(subcommand)]
+    PeerUnseal(peers::Switch),
+    /// Let one voter that is sealed get the root key from the leader, once, within an hour
+    ///
+    /// For one that was away for more than an hour, or asks from another address; peer unseal must be on.
+    Approve(peers::ApproveArgs),
     /// Replace the root key of the cluster while it serves
     Rekey(RekeyArgs),
     /// Make new shares and replace the root key: old shares never open the new one
@@ -148,6 +159,8 @@ pub(crate) async fn run(command: SealCommand, context: &Context) -> Result<(), F
             finish(context, rows)
         }
         SealCommand::Add(args) => slots::add(args, context).await,
+        SealCommand::PeerUnseal(switch) => peers::switch(switch, context).await,
+        SealCommand::Approve(args) => peers::approve(args, context).await,
         SealCommand::Drop(args) => slots::drop(args, context).await,
         SealCommand::Rekey(args) => root_key::rekey(args, context).await,
         SealCommand::Reshare(args) => root_key::reshare(args, context).await,

@@ -43,6 +43,8 @@ pub(crate) struct SettingsView {
     time_held: Option<HeldView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recovered_operators: Vec<EnrolledView>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    peer_unseal: bool,
 }
 
 #[derive(Serialize, Debug)]
@@ -70,6 +72,7 @@ impl SettingsView {
             in_words,
             usual: before.is_none() && lease.map(from_wire_duration) == Some(types::limits::NODE_LEASE_DEFAULT),
             time_held: wire.time_held.as_ref().map(HeldView::of),
+            peer_unseal: wire.peer_unseal,
             recovered_operators: wire.recovered_operators.iter().cloned().map(EnrolledView::from).collect(),
         }
     }
@@ -78,7 +81,13 @@ impl SettingsView {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let lease = Some(self.in_words.clone()).filter(|_| !self.usual && self.lease.is_some());
         let held = self.time_held.iter().map(|held| held.text.clone());
-        lease.into_iter().chain(held).chain(self.recovered_operators.iter().filter_map(not_vouched_for)).collect()
+        let peers = self.peer_unseal.then(|| "peer unseal: on (a voter that restarts opens by itself)".to_owned());
+        lease
+            .into_iter()
+            .chain(held)
+            .chain(peers)
+            .chain(self.recovered_operators.iter().filter_map(not_vouched_for))
+            .collect()
     }
 }
 

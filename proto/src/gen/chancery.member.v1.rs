@@ -109,6 +109,38 @@ pub struct FetchRootResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub sealed: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UnsealPeerRequest {
+    /// An X25519 public key that was drawn for this call.
+    #[prost(bytes = "vec", tag = "1")]
+    pub recipient: ::prost::alloc::vec::Vec<u8>,
+    /// What the asking node's seal.json names.
+    #[prost(message, repeated, tag = "2")]
+    pub roots: ::prost::alloc::vec::Vec<RootName>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RootName {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root_id: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UnsealPeerResponse {
+    /// Those of them that the answering node has.
+    #[prost(message, repeated, tag = "1")]
+    pub roots: ::prost::alloc::vec::Vec<SealedRoot>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SealedRoot {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root_id: ::prost::alloc::vec::Vec<u8>,
+    /// A sealed box for the recipient, bound to both nodes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseRequest {
     /// What the asking node has applied.
@@ -411,6 +443,33 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Hands the root keys to a voter that has restarted and is sealed, where the cluster has that switched on.
+        pub async fn unseal_peer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnsealPeerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnsealPeerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.member.v1.MemberService/UnsealPeer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.member.v1.MemberService", "UnsealPeer"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The leader's word that a member may serve and sign for one more lease.
         pub async fn renew_lease(
             &mut self,
@@ -580,6 +639,14 @@ pub mod member_service_server {
             request: tonic::Request<super::FetchRootRequest>,
         ) -> std::result::Result<
             tonic::Response<super::FetchRootResponse>,
+            tonic::Status,
+        >;
+        /// Hands the root keys to a voter that has restarted and is sealed, where the cluster has that switched on.
+        async fn unseal_peer(
+            &self,
+            request: tonic::Request<super::UnsealPeerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnsealPeerResponse>,
             tonic::Status,
         >;
         /// The leader's word that a member may serve and sign for one more lease.
@@ -858,6 +925,51 @@ pub mod member_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FetchRootSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.member.v1.MemberService/UnsealPeer" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnsealPeerSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::UnsealPeerRequest>
+                    for UnsealPeerSvc<T> {
+                        type Response = super::UnsealPeerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnsealPeerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::unseal_peer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnsealPeerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

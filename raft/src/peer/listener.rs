@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use types::limits;
 
+use super::session::Sessions;
 use super::{KeyOf, PeerInfo};
 use crate::system::{TcpListener, TcpStream};
 
@@ -39,7 +40,8 @@ pub async fn serve_peers(
 ) -> Result<(), tonic::transport::Error> {
     let closing = CancellationToken::new();
     let (ready, incoming) = mpsc::channel(16);
-    let acceptor = Acceptor { tls: TlsAcceptor::from(tls), key_of, closing: closing.clone(), ready };
+    let (tls, sessions) = (TlsAcceptor::from(tls), Sessions::default());
+    let acceptor = Acceptor { tls, key_of, closing: closing.clone(), ready, sessions };
     let accepting = acceptor.run(&listener);
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(Some(limits::STREAMS_PER_CONNECTION_MAX))
@@ -66,6 +68,7 @@ struct Acceptor {
     key_of: KeyOf,
     closing: CancellationToken,
     ready: mpsc::Sender<io::Result<PeerStream>>,
+    sessions: Sessions,
 }
 
 impl Acceptor {
@@ -111,7 +114,8 @@ impl Acceptor {
             .and_then(|certificate| (self.key_of)(certificate))
             .ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "the peer proved no key"))?;
         let closing = Box::pin(self.closing.clone().cancelled_owned());
-        Ok(PeerStream { tls, info: PeerInfo { address, spki }, closing, _slot: slot })
+        let session = self.sessions.begin(spki);
+        Ok(PeerStream { tls, info: PeerInfo { address, spki, session }, closing, _slot: slot })
     }
 }
 

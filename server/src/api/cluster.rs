@@ -319,6 +319,7 @@ impl Query for wire::GetStatusRequest {
             lease_before: settings.lease_before.map(time::duration),
             time_held: time_held(&desk.state),
             recovered_operators: recovered(&desk.state),
+            peer_unseal: desk.state.peer_unseal().is_some_and(|row| row.on),
         };
         Ok((answer, Detail::new()))
     }
@@ -335,7 +336,7 @@ fn is_voter(core: &Core, node: u64) -> bool {
 }
 
 /// What a member says of itself; `None` when it says nothing in time.
-pub(super) async fn hello(node: &Node, core: &Core, id: NodeId) -> Option<member::HelloResponse> {
+pub(crate) async fn hello(node: &Node, core: &Core, id: NodeId) -> Option<member::HelloResponse> {
     if id == core.node {
         return Some(crate::member::hello(node));
     }

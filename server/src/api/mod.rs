@@ -16,6 +16,7 @@ mod macros;
 mod members;
 mod namespaces;
 mod operators;
+mod peer_unseal;
 mod removal;
 mod root_key;
 mod routes;
@@ -24,6 +25,7 @@ mod settings;
 mod slots;
 mod svid;
 
+pub(crate) use cluster::hello;
 pub(crate) use keys::next_version;
 pub(crate) use members::hand_over;
 pub(crate) use removal::close_audit;

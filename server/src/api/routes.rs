@@ -117,7 +117,9 @@ pub(crate) async fn forwarded(
         cluster::PromoteNodeRequest,
         cluster::UpgradeRequest,
         cluster::RekeyRequest,
-        cluster::CancelRekeyRequest;
+        cluster::CancelRekeyRequest,
+        cluster::SetPeerUnsealRequest,
+        cluster::ApproveUnsealRequest;
         queries:
         ca::IssueX509SvidRequest,
         cluster::TransferLeaderRequest,

@@ -113,6 +113,20 @@ impl SealService for Api {
         recovered.map(Response::new).map_err(|refusal| status(&refusal))
     }
 
+    async fn set_peer_unseal(
+        &self,
+        request: Request<wire::SetPeerUnsealRequest>,
+    ) -> Result<Response<wire::SetPeerUnsealResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn approve_unseal(
+        &self,
+        request: Request<wire::ApproveUnsealRequest>,
+    ) -> Result<Response<wire::ApproveUnsealResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
     async fn rekey(&self, request: Request<wire::RekeyRequest>) -> Result<Response<wire::RootKey>, Status> {
         mutation::serve(&self.node, request).await
     }

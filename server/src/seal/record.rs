@@ -145,6 +145,11 @@ impl SealRecord {
         epochs
     }
 
+    /// The root keys that are sealed here, oldest first, by number and name; the staged one too.
+    pub(crate) fn root_names(&self) -> BTreeSet<(u32, RootId)> {
+        self.slots.iter().flat_map(|slot| &slot.roots).map(|root| (root.epoch, RootId(root.id.0))).collect()
+    }
+
     /// The root key that is staged.
     #[must_use]
     pub(crate) fn staged(&self) -> Option<(u32, RootId)> {

@@ -7,6 +7,7 @@ mod disk_full;
 mod fence;
 mod ledger;
 mod openings;
+mod peer_unseal;
 mod promises;
 mod reads;
 mod recovery;

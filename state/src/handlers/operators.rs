@@ -4,7 +4,7 @@ use types::limits::{BINDINGS_MAX, OPERATORS_MAX, RECOVERY_ROOM};
 use types::{Binding, OperatorName, Principal, Reason, Refusal, Role, Scope, SpkiHash, Time};
 
 use super::{checks, roles};
-use crate::command::{OpenedSeal, Reply};
+use crate::command::{Command, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Granted, Operator, Recovery, Withdrawn};
 use crate::turn::{Handled, Turn, refuse};
@@ -46,13 +46,11 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
 
 /// Enrols an admin whom no admin vouches for: somebody has opened the seal of a node. Nothing that there is changes: the name
 /// must be one that nobody has had, and so must the key.
-pub(crate) fn recover(
-    turn: &mut Turn<'_>,
-    name: &OperatorName,
-    spki: SpkiHash,
-    expires: Time,
-    opened: &OpenedSeal,
-) -> Handled {
+pub(crate) fn recover(turn: &mut Turn<'_>, command: &Command) -> Handled {
+    let Command::RecoverOperator { name, spki, expires, opened } = command else {
+        return refuse(Reason::Internal, "not a recovery");
+    };
+    let (spki, expires) = (*spki, *expires);
     let principal = Principal::Operator(name.clone());
     let binding = Binding { principal: principal.clone(), role: Role::Admin, scope: Scope::Cluster };
     turn.fact_text("seal", &format!("seal {} of nodes/{}: {}", opened.slot, opened.node.0, opened.by));

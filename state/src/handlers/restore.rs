@@ -5,7 +5,7 @@ use types::limits::NODE_NUMBER_STEP;
 use types::{NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Time};
 
 use super::authorities::{self, Ending};
-use super::{checks, root_keys};
+use super::{checks, peer_unseal, root_keys};
 use crate::command::{Command, Proposal, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Cluster, Node, Quarantine, QuarantineReason};
@@ -41,6 +41,7 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     let tokens: Vec<_> = turn.state.token_table().iter().map(|(id, _)| *id).collect();
     tokens.iter().for_each(|id| turn.state.remove_token(id));
     root_keys::end_staged(turn);
+    peer_unseal::end(turn);
     // A ledger that was held against the backup has left it already, further back.
     turn.state.leave_life(cluster.generation, Revision(turn.revision.0.saturating_sub(1)));
     if quarantine.is_some() {

@@ -37,6 +37,7 @@ impl State {
             (TableId::Withdrawals, self.withdrawals.recomputed()),
             (TableId::Lives, self.lives.recomputed()),
             (TableId::Recoveries, self.recoveries.recomputed()),
+            (TableId::PeerUnseal, self.peer_unseal.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -10,8 +10,8 @@ use types::{
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, Progress, Quarantine,
-    Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal, Progress,
+    Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -193,6 +193,10 @@ impl State {
         self.recoveries.remove(name);
     }
 
+    pub(crate) fn put_peer_unseal(&mut self, row: PeerUnseal) {
+        self.peer_unseal.put((), row);
+    }
+
     pub(crate) fn put_lives(&mut self, row: Lives) {
         self.lives.put((), row);
     }
@@ -256,6 +260,7 @@ impl State {
             TableId::Withdrawals => row(table, bytes).map(|(key, row)| self.put_withdrawal(key, row)),
             TableId::Lives => row(table, bytes).map(|((), row)| self.put_lives(row)),
             TableId::Recoveries => row(table, bytes).map(|(name, row)| self.put_recovery(name, row)),
+            TableId::PeerUnseal => row(table, bytes).map(|((), row)| self.put_peer_unseal(row)),
         }
     }
 }
@@ -304,6 +309,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         withdrawals,
         lives,
         recoveries,
+        peer_unseal,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -331,7 +337,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(root_keys, take)?;
     write_table(withdrawals, take)?;
     write_table(lives, take)?;
-    write_table(recoveries, take)
+    write_table(recoveries, take)?;
+    write_table(peer_unseal, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

@@ -5,6 +5,7 @@ mod destroy;
 mod ledger;
 mod machine;
 mod members;
+mod peer_unseal;
 mod recovery;
 mod restore;
 mod root_keys;

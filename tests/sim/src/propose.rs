@@ -3,7 +3,7 @@
 use kms::{Algorithm, RotationCause};
 use state::{
     AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
-    RequestKey, State,
+    Release, RequestKey, State,
 };
 use types::{
     AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
@@ -144,6 +144,7 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         Command::RecoverOperator { .. } => Principal::Seal,
+        Command::ReleaseRoot(release) => Principal::Node(release.by),
         _ => Principal::Operator(operator(rng)),
     }
 }
@@ -315,7 +316,13 @@ fn of_members(world: &mut World, view: &State) -> Command {
     let members: Vec<NodeId> = view.nodes().map(|(id, _)| id).collect();
     let node = if members.is_empty() || rng.chance(10) { NodeId(99) } else { *rng.pick(&members) };
     let anchored = view.report(node).map_or(0, |report| report.audit_size);
-    match rng.below(10) {
+    match rng.below(14) {
+        10 => Command::SetPeerUnseal { on: rng.chance(80) },
+        11 => Command::ApproveUnseal { node },
+        12..=13 => {
+            let release = Release { node, by: NodeId(1), address: "10.0.0.1:9".to_owned(), at_home: rng.chance(60) };
+            Command::ReleaseRoot(release)
+        }
         0..=4 => {
             let audit_closed = rng.chance(60).then(|| anchored + u64::from(rng.chance(20)));
             Command::RemoveNode { node, audit_closed, forced: rng.chance(40), compromised: rng.chance(50) }

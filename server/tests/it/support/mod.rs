@@ -12,14 +12,17 @@ use crypto::sign::P256Signer;
 use proto::cluster::v1 as wire;
 use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
+use proto::member::v1::member_service_client::MemberServiceClient;
+use proto::member::v1::{RootName, UnsealPeerRequest};
 use server::Config;
 use server::config::{BackupSettings, SealKind, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use types::{SpkiHash, Time};
+use types::{ClusterId, NodeId, SpkiHash, Time};
 
 /// What opens every node of a cluster with the passphrase seal.
 pub(crate) const PASSPHRASE: &[u8] = b"correct horse battery staple";
@@ -46,6 +49,8 @@ struct Node {
     ledger: Option<PathBuf>,
     /// Joins without a vote.
     learner: bool,
+    /// Where its peer port is.
+    peer_ip: [u8; 4],
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
     /// Its own, so that it can be killed with everything that it has started.
     runtime: Option<Runtime>,
@@ -167,11 +172,27 @@ impl Cluster {
         index
     }
 
-    /// Starts one more node, which asks for no vote, and returns its index; it is not waited for.
-    pub(crate) async fn add_learner(&mut self) -> usize {
+    /// Starts one more node, whose peer port is at that address, and returns its index; it is not waited for.
+    pub(crate) async fn add_at(&mut self, ip: [u8; 4], seal: SealKind) -> usize {
         let client = self.client().await;
         let index = self.nodes.len();
-        let mut node = Node::new(self.folder.path().join(format!("node-{}", index + 1)), SealKind::File);
+        let mut node = Node::new(self.folder.path().join(format!("node-{}", index + 1)), seal);
+        node.peer_ip = ip;
+        node.start(Some(token(&client).await));
+        self.nodes.push(node);
+        index
+    }
+
+    /// Starts one more node, which asks for no vote, and returns its index; it is not waited for.
+    pub(crate) async fn add_learner(&mut self) -> usize {
+        self.add_learner_sealed(SealKind::File).await
+    }
+
+    /// The same with another seal.
+    pub(crate) async fn add_learner_sealed(&mut self, seal: SealKind) -> usize {
+        let client = self.client().await;
+        let index = self.nodes.len();
+        let mut node = Node::new(self.folder.path().join(format!("node-{}", index + 1)), seal);
         node.learner = true;
         node.start(Some(token(&client).await));
         self.nodes.push(node);
@@ -257,12 +278,50 @@ impl Cluster {
 
     /// A connection to one node as the first operator, without the client's retries and fail-over.
     pub(crate) fn channel(&self, index: usize) -> Channel {
-        let key = std::fs::read(self.nodes[index].dir.join("identity.key")).expect("reads");
-        let signer = P256Signer::from_pkcs8(&key).expect("a key");
-        let pinned = PinSet::new([ca::spki_hash(&signer.spki_der())]);
+        let pinned = PinSet::new([ca::spki_hash(&self.identity_key(index).spki_der())]);
         let tls = tls::client_config(&self.operator, PinnedServers::new(pinned)).expect("a configuration");
         let address = Address::parse(&format!("127.0.0.1:{}", self.nodes[index].ports[0])).expect("an address");
         tls::channel(Connector::new(address, Arc::new(tls))).expect("a channel")
+    }
+
+    /// A caller of a node's peer port that has nothing but another node's disk: its identity key.
+    pub(crate) fn peer_client(
+        &self,
+        from: usize,
+        to: usize,
+    ) -> MemberServiceClient<InterceptedService<Channel, raft::Names>> {
+        let identity = Identity::self_signed(&self.identity_key(from), "chancery node", now()).expect("an identity");
+        let pinned = PinSet::new([ca::spki_hash(&self.identity_key(to).spki_der())]);
+        let tls = tls::client_config(&identity, PinnedServers::new(pinned)).expect("a configuration");
+        let [a, b, c, d] = self.nodes[to].peer_ip;
+        let address = Address::parse(&format!("{a}.{b}.{c}.{d}:{}", self.nodes[to].ports[1])).expect("an address");
+        let channel = tls::channel(Connector::new(address, Arc::new(tls))).expect("a channel");
+        let cluster =
+            self.json(from, "node.json")["cluster"].as_str().and_then(ClusterId::from_hex).expect("a cluster");
+        let number = |index: usize| NodeId(index as u64 + 1);
+        let names = raft::Names { cluster, from: number(from), to: number(to) };
+        MemberServiceClient::with_interceptor(channel, names)
+    }
+
+    /// What a node asks the others for when it is sealed, with a key that nobody has drawn for it.
+    pub(crate) fn asks_for_root(&self, of: usize) -> UnsealPeerRequest {
+        let seal = self.json(of, "seal.json");
+        let roots = seal["slots"][0]["roots"].as_array().expect("root keys").iter().map(|root| RootName {
+            epoch: root["epoch"].as_u64().and_then(|epoch| u32::try_from(epoch).ok()).expect("a number"),
+            root_id: hex::decode(root["id"].as_str().expect("text")).expect("hexadecimal"),
+        });
+        let recipient = crypto::sealed_box::public_of(&crypto::entropy::secret::<32>()).expect("a key");
+        UnsealPeerRequest { recipient: recipient.to_vec(), roots: roots.collect() }
+    }
+
+    fn json(&self, index: usize, file: &str) -> serde_json::Value {
+        let bytes = std::fs::read(self.nodes[index].dir.join(file)).expect("reads");
+        serde_json::from_slice(&bytes).expect("is JSON")
+    }
+
+    fn identity_key(&self, index: usize) -> P256Signer {
+        let key = std::fs::read(self.nodes[index].dir.join("identity.key")).expect("reads");
+        P256Signer::from_pkcs8(&key).expect("a key")
     }
 
     /// Ends a node without a word to anybody, as a power cut would: its tasks are dropped where they stand.
@@ -364,7 +423,7 @@ impl Cluster {
         }
     }
 
-    async fn is_sealed(&self, index: usize) -> bool {
+    pub(crate) async fn is_sealed(&self, index: usize) -> bool {
         let status = self.local_seal(index).await.get_status(wire::GetSealStatusRequest {}).await;
         status.is_ok_and(|status| status.get_ref().sealed)
     }
@@ -395,7 +454,8 @@ impl Node {
     fn new(dir: PathBuf, seal: SealKind) -> Self {
         let ports = (0..3).map(|_| unused_port()).collect();
         let backup = BackupSettings::default();
-        Self { dir, ports, seal, backup, ledger: None, learner: false, running: None, runtime: None }
+        let (peer_ip, ledger) = ([127, 0, 0, 1], None);
+        Self { dir, ports, seal, backup, ledger, learner: false, peer_ip, running: None, runtime: None }
     }
 
     fn kill(&mut self) {
@@ -409,7 +469,7 @@ impl Node {
         let mut settings = Settings { data_dir: Some(self.dir.clone()), ..Settings::default() };
         let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
         settings.api.listen = listen(self.ports[0]);
-        settings.peer.listen = listen(self.ports[1]);
+        settings.peer.listen = Some((self.peer_ip, self.ports[1]).into());
         settings.health.listen = listen(self.ports[2]);
         settings.seal.kind = Some(self.seal);
         settings.audit.reserve_bytes = Some(1024 * 1024);

@@ -23,7 +23,7 @@ pub(crate) fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// So much of a file is given back in one step.
-const RELEASE_BYTES: u64 = 8 << 20;
+const RELEASE_BYTES: u64 = 2 << 20;
 
 /// Removes a large file from its end. A file system gives back all blocks of a removed file in one transaction of its
 /// journal, and every sync of the log that comes meanwhile waits for that to end: 70 ms for 90 MB on ext4.

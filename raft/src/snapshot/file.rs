@@ -21,7 +21,7 @@ const SEAL_BYTES_MAX: usize = 4_096;
 
 /// So much is handed to the disk at once. A file of hundreds of megabytes that is synced only at its end makes every sync
 /// of the log wait behind it meanwhile, because the file system orders data before the journal.
-const SYNC_BYTES: usize = 4 << 20;
+const SYNC_BYTES: usize = 1 << 20;
 
 /// How a record is marked in its additional data.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -108,6 +108,7 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
         let mut batches = entries.ready_chunks(batch_size);
         let mut replies: Vec<(ApplyResponder<TypeConfig>, Reply)> = Vec::new();
         while let Some(batch) = batches.next().await {
+            let full = batch.len() >= batch_size;
             for entry in batch {
                 let (entry, responder) = entry?;
                 let reply = match entry.payload {
@@ -129,6 +130,10 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
             self.publish();
             for (responder, reply) in replies.drain(..) {
                 responder.send(reply);
+            }
+            // Much is behind it, and heartbeats are to be answered meanwhile.
+            if full {
+                tokio::task::yield_now().await;
             }
         }
         Ok(())

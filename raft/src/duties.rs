@@ -43,6 +43,8 @@ pub(crate) struct Duties<M: Machine> {
 struct Growth {
     since: u64,
     wait_for: u64,
+    /// Where the log ended when this member started.
+    held: u64,
 }
 
 impl<M: Machine> Duties<M> {
@@ -55,7 +57,7 @@ impl<M: Machine> Duties<M> {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut handing_over = None;
         // What is on the disk at the start was not covered by a snapshot in this process: count it as growth.
-        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min };
+        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min, held: self.log.last_index() };
         let mut snapshot = None;
         loop {
             self.publish();
@@ -77,7 +79,7 @@ impl<M: Machine> Duties<M> {
             let newest = metrics.borrow_watched().snapshot;
             if newest != snapshot {
                 snapshot = newest;
-                growth = self.grown_from_here().await;
+                growth = self.grown_from_here(growth.held).await;
                 self.purge().await;
             }
         }
@@ -86,6 +88,7 @@ impl<M: Machine> Duties<M> {
     /// However it ended, the witness sees the end of the log: one that is cut while the node is down is noticed.
     async fn last_word(&self) {
         self.follow().await;
+        self.log.write_out();
         self.publish();
     }
 
@@ -138,9 +141,13 @@ impl<M: Machine> Duties<M> {
 
     /// Also when one was found damaged: two have to be there.
     async fn snapshot_if_grown(&self, growth: &mut Growth) {
-        // What a snapshot costs the disk is not taken from an election: this node may have just started, with much log.
-        if self.status.borrow().leader.is_none() {
-            return;
+        // What a snapshot costs the disk is not taken from an election: this node may have just started, with much log. That
+        // somebody leads shows in what has been committed since; the leader of the stored vote may be gone.
+        {
+            let status = self.status.borrow();
+            if status.role != Role::Leader && status.committed <= Some(growth.held) {
+                return;
+            }
         }
         let appended = self.log.appended_bytes();
         if appended.saturating_sub(growth.since) < growth.wait_for && !self.shelf.has_lost_one() {
@@ -160,10 +167,10 @@ impl<M: Machine> Duties<M> {
     }
 
     /// The next snapshot waits until the log has grown by the size of this one, so that its cost is amortised.
-    async fn grown_from_here(&self) -> Growth {
+    async fn grown_from_here(&self, held: u64) -> Growth {
         let shelf = self.shelf.clone();
         let size = blocking(move || shelf.newest()?.map_or(Ok(0), |file| file.bytes())).await.unwrap_or(0);
-        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min) }
+        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min), held }
     }
 
     /// Two steps: the file that holds what is to go is closed, and once the log is purged past its end it is gone, as are

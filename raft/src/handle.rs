@@ -11,6 +11,7 @@ use std::time::Duration;
 use openraft::errors::{ClientWriteError, ForwardReason, LinearizableReadError, RaftError};
 use openraft::{Raft, ReadPolicy};
 use proto::raft::v1 as wire;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -101,7 +102,8 @@ impl<M: Machine> RaftHandle<M> {
     ) -> Result<Self, OpenError> {
         let failed = |error: std::io::Error| OpenError::Fatal(error.to_string());
         let threads = Threads::start("raft").map_err(failed)?;
-        let inner = threads.run(Self::start(config, machine, envelope, peering)).await.map_err(failed)??;
+        let inner =
+            threads.run(Self::start(config, machine, envelope, peering, Handle::current())).await.map_err(failed)??;
         Ok(Self { inner: Arc::new(inner), threads: Arc::new(threads) })
     }
 
@@ -110,6 +112,7 @@ impl<M: Machine> RaftHandle<M> {
         machine: M,
         envelope: Arc<dyn Envelope>,
         peering: Peering,
+        caller: Handle,
     ) -> Result<Inner<M>, OpenError> {
         let settings = config.openraft().map_err(|error| OpenError::Config(error.to_string()))?;
         let (members, _) = watch::channel(Arc::new(Members::default()));
@@ -126,7 +129,7 @@ impl<M: Machine> RaftHandle<M> {
 
         let (stop, released) = (CancellationToken::new(), log.released());
         let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));
-        let serving = tokio::spawn(serve(&raft, owner, &shelf, &gauge, peering, stop.clone()));
+        let serving = tokio::spawn(serve(&raft, owner, &shelf, &gauge, peering, caller, stop.clone()));
         let erasing = Arc::<Erasing>::default();
         let duties = Duties {
             raft: raft.clone(),
@@ -458,6 +461,7 @@ fn serve<M: Machine>(
     shelf: &Shelf,
     gauge: &Gauge,
     peering: Peering,
+    handshakes: Handle,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<M> {
     let Peering { listener, server_tls, client_tls: _, key_of, trust, seed: _, routes } = peering;
@@ -466,7 +470,7 @@ fn serve<M: Machine>(
     let service = PeerService { raft: raft.clone(), gate, inbox: Inbox::new(shelf.clone()), shelf, gauge };
     let routes = routes.add_service(service.into_server());
     async move {
-        let served = serve_peers(listener, server_tls, key_of, routes, stop.cancelled_owned()).await;
+        let served = serve_peers(listener, server_tls, key_of, routes, handshakes, stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the peer port stopped serving");
         }

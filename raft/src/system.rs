@@ -1,7 +1,7 @@
 //! What this crate takes from the system it runs on: sockets, files, threads for work that blocks, and chance.
 //!
 //! The rest of the crate reaches them through here only, so that the simulation (`--cfg chancery_sim`, tests/sim-raft)
-//! runs the same code over a network, disks and a scheduler of its own. There is no logic here.
+//! runs the same code over a network, disks and a scheduler of its own. Nothing here knows of Raft.
 
 #[cfg(not(chancery_sim))]
 mod real {
@@ -14,6 +14,7 @@ mod real {
     pub(crate) use tokio::net::{TcpListener, TcpStream};
     use tokio::runtime::RuntimeFlavor;
     use tokio_util::sync::CancellationToken;
+    use tokio_util::task::AbortOnDropHandle;
 
     /// A scheduler of a member's own, so that whatever else the process does keeps no heartbeat waiting. It ends with this,
     /// or with the scheduler that it was made on.
@@ -45,7 +46,7 @@ mod real {
             &self,
             work: impl Future<Output = T> + Send + 'static,
         ) -> io::Result<T> {
-            self.handle.spawn(work).await.map_err(io::Error::other)
+            AbortOnDropHandle::new(self.handle.spawn(work)).await.map_err(io::Error::other)
         }
     }
 

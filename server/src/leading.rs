@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms::RotationCause;
-use raft::{Member, Members};
+use raft::{ChangeError, Member, Members};
 use state::command::AuthorityStep;
 use state::{Command, State};
-use types::{NodeId, Reason, Refusal};
+use types::{Reason, Refusal};
 
 use crate::api::{close_audit, hand_over, next_version};
 use crate::core::{Core, own_proposal};
@@ -20,8 +20,6 @@ use crate::node::Node;
 const TICK: Duration = Duration::from_millis(250);
 /// Rotations proposed in one tick: a storm must not starve everything else.
 const ROTATIONS_PER_TICK: usize = 64;
-/// A learner that lacks fewer entries than this has caught up.
-const LAG_MAX: u64 = 64;
 /// How long one change of the membership may take.
 const MEMBERSHIP: Duration = Duration::from_secs(5);
 
@@ -92,7 +90,7 @@ impl Leading {
     async fn keep_members(&self, state: &State) {
         let members = self.core.raft.membership();
         if members.changing {
-            self.finish_change(state, &members).await;
+            self.finish_change().await;
             return;
         }
         if self.let_go(state, &members).await {
@@ -105,7 +103,7 @@ impl Leading {
                     let member = Member { address: node.info.peer_address.clone(), spki: node.info.spki };
                     self.core.raft.add_learner(id, member, MEMBERSHIP).await
                 }
-                Some(_) if node.votes && !members.is_voter(id) && self.has_caught_up(id) => {
+                Some(_) if node.votes && !members.is_voter(id) && self.core.raft.has_caught_up(id) => {
                     self.core.raft.promote(id, MEMBERSHIP).await
                 }
                 Some(_) => continue,
@@ -120,14 +118,13 @@ impl Leading {
     }
 
     /// Goes on with a change of voters that was left half way, by this leader or an earlier one.
-    async fn finish_change(&self, state: &State, members: &Members) {
-        // A leader outside of the newer set could change nothing afterwards.
-        if members.get(self.core.node).is_some_and(|member| state.is_spent(&member.spki)) {
-            self.hand_over("this node was removed and nobody takes the lead from it").await;
-            return;
-        }
+    async fn finish_change(&self) {
         match self.core.raft.finish_change(MEMBERSHIP).await {
             Ok(()) => tracing::info!("a change of the members that was left half way is finished"),
+            // This node is not among those who vote afterwards.
+            Err(ChangeError::Refused(_)) => {
+                self.hand_over("this node is on its way out and nobody takes the lead from it").await
+            }
             Err(error) => tracing::warn!(%error, "a change of the members is still half way"),
         }
     }
@@ -179,11 +176,6 @@ impl Leading {
             Ok(_) => tracing::info!(node = %old, "a node that was replaced is removed"),
             Err(refusal) => tracing::warn!(node = %old, %refusal, "a node that was replaced could not be removed"),
         }
-    }
-
-    fn has_caught_up(&self, id: NodeId) -> bool {
-        let lag = self.core.raft.status().lag.get(&id).copied().flatten();
-        lag.is_some_and(|lag| lag < LAG_MAX) && self.core.raft.hears(id)
     }
 
     /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.

@@ -38,8 +38,9 @@ impl SealedPort {
         let stop = node.stop.child_token();
         let stopped = stop.clone().cancelled_owned();
         let listener = Arc::clone(&node.peer_listener);
+        let here = tokio::runtime::Handle::current();
         let task = tokio::spawn(async move {
-            if let Err(error) = raft::serve_peers(listener, tls, Arc::new(key_of), routes, stopped).await {
+            if let Err(error) = raft::serve_peers(listener, tls, Arc::new(key_of), routes, here, stopped).await {
                 tracing::warn!(%error, "the sealed node's peer port has stopped");
             }
         });

@@ -50,9 +50,20 @@ impl<M: Machine> RaftHandle<M> {
         }
         // One that has caught up and died would take the quorum with it.
         while !self.hears(id) {
+            let status = self.status();
+            if status.role != Role::Leader {
+                return Err(ChangeError::NotLeader { leader: status.leader });
+            }
             tokio::time::timeout_at(by, tokio::time::sleep(CHANGE_RETRY)).await.map_err(|_| ChangeError::NoQuorum)?;
         }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), by).await
+    }
+
+    /// Whether this node leads, and the other lacks little and answers: it can become a voter.
+    #[must_use]
+    pub fn has_caught_up(&self, id: NodeId) -> bool {
+        let behind = self.status().lag.get(&id).copied().flatten();
+        behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES) && self.hears(id)
     }
 
     /// Whether this node leads and the other has answered it lately.
@@ -68,10 +79,22 @@ impl<M: Machine> RaftHandle<M> {
     /// more. Without it the members could not be changed again.
     ///
     /// # Errors
-    /// Only the leader can.
+    /// Only the leader can, and only if it votes afterwards: otherwise it hands leadership over first.
     pub async fn finish_change(&self, deadline: Duration) -> Result<(), ChangeError> {
         if !self.membership().changing {
             return Ok(());
+        }
+        let own = self.inner.config.node;
+        let stays = {
+            let metrics = self.inner.raft.metrics();
+            let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
+            let sets = metrics.membership_config.membership().get_joint_config();
+            sets.last().is_some_and(|newer| newer.contains(&own.0))
+        };
+        if !stays {
+            return Err(ChangeError::Refused(format!(
+                "{own} is on its way out; hand leadership to another voter first"
+            )));
         }
         // Nothing more than what is under way: openraft then goes on to the newer of the two sets.
         self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), Instant::now() + deadline).await

@@ -118,8 +118,17 @@ impl LogStore {
         Ok(Closed { covers, ends_by: self.last_index() })
     }
 
-    fn last_index(&self) -> u64 {
+    /// The last entry of the log; 0 for none.
+    pub(crate) fn last_index(&self) -> u64 {
         self.log().log_state().last().map_or(0, |place| place.index)
+    }
+
+    /// Hands what is still in memory to the system, without a sync: nobody was promised it.
+    pub(crate) fn write_out(&self) {
+        let written = self.writable().and_then(|mut log| log.flush(false, None));
+        if let Err(error) = written {
+            tracing::debug!(%error, "the hint of what is committed was not written");
+        }
     }
 
     /// Waits until the files are gone that the last purge has freed: raft-log removes them after the purge is synced, and before
@@ -324,9 +333,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if Some(&place) > state.last() || Some(&place) < state.committed() {
             return Ok(());
         }
-        log.commit(place)?;
-        // Written with whatever comes next: a hint that is late by one entry is no worse.
-        Ok(())
+        // Kept in memory until something else is written, or this member stops: whoever opens with an older one is told
+        // by the leader.
+        log.commit(place).map(drop)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -27,7 +28,8 @@ use crate::system::{TcpListener, TcpStream};
 /// Connections at once: two from each other member, and room for handshakes of strangers that will be refused.
 const PEER_CONNECTIONS_MAX: usize = 16 * limits::NODES_MAX;
 
-/// Serves `routes` to members until `stop`, then closes every connection and returns when the last one is gone.
+/// Serves `routes` to members until `stop`, then closes every connection and returns when the last one is gone. Handshakes,
+/// which strangers can ask for, are done on `handshakes`.
 ///
 /// # Errors
 /// When serving HTTP/2 fails as a whole; a single connection's failure ends that connection only.
@@ -36,12 +38,13 @@ pub async fn serve_peers(
     tls: Arc<rustls::ServerConfig>,
     key_of: KeyOf,
     routes: Routes,
+    handshakes: Handle,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     let closing = CancellationToken::new();
     let (ready, incoming) = mpsc::channel(16);
     let (tls, sessions) = (TlsAcceptor::from(tls), Sessions::default());
-    let acceptor = Acceptor { tls, key_of, closing: closing.clone(), ready, sessions };
+    let acceptor = Acceptor { tls, key_of, closing: closing.clone(), ready, sessions, handshakes };
     let accepting = acceptor.run(&listener);
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(Some(limits::STREAMS_PER_CONNECTION_MAX))
@@ -69,11 +72,13 @@ struct Acceptor {
     closing: CancellationToken,
     ready: mpsc::Sender<io::Result<PeerStream>>,
     sessions: Sessions,
+    handshakes: Handle,
 }
 
 impl Acceptor {
     /// Accepts for ever. Running out of files or connections slows it down and never ends it.
     async fn run(self, listener: &TcpListener) {
+        let home = self.handshakes.clone();
         let this = Arc::new(self);
         let slots = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
         let mut handshakes = JoinSet::new();
@@ -91,7 +96,7 @@ impl Acceptor {
                 Some(_) = handshakes.join_next() => continue,
             };
             let this = Arc::clone(&this);
-            handshakes.spawn(async move {
+            let shaking = async move {
                 let deadline = Duration::from_millis(limits::HANDSHAKE_TIMEOUT.0);
                 match tokio::time::timeout(deadline, this.handshake(tcp, slot)).await {
                     Ok(Ok(stream)) => {
@@ -101,7 +106,8 @@ impl Acceptor {
                     Ok(Err(error)) => tracing::debug!(%error, "a handshake on the peer port failed"),
                     Err(_) => tracing::debug!("a handshake on the peer port took too long"),
                 }
-            });
+            };
+            handshakes.spawn_on(shaking, &home);
         }
     }
 

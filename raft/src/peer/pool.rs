@@ -32,6 +32,8 @@ pub(crate) struct Pool {
 
 struct Shared {
     owner: Owner,
+    /// Where connections live, whoever asks for one first.
+    home: tokio::runtime::Handle,
     client_tls: ClientTls,
     channels: Mutex<BTreeMap<NodeId, Lanes>>,
 }
@@ -47,9 +49,10 @@ pub(crate) struct Lanes {
 }
 
 impl Pool {
+    /// Connections of the scheduler that this is called on.
     pub(crate) fn new(owner: Owner, client_tls: ClientTls) -> Self {
-        let channels = Mutex::default();
-        Self { shared: Arc::new(Shared { owner, client_tls, channels }) }
+        let (channels, home) = (Mutex::default(), tokio::runtime::Handle::current());
+        Self { shared: Arc::new(Shared { owner, home, client_tls, channels }) }
     }
 
     pub(crate) fn owner(&self) -> &Owner {
@@ -81,6 +84,7 @@ impl Pool {
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         });
+        let _home = self.shared.home.enter();
         // `http`: TLS is the connector's; with `https` tonic would want its own.
         Endpoint::from_static("http://peer")
             .http2_keep_alive_interval(Duration::from_secs(1))

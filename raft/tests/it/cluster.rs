@@ -199,3 +199,42 @@ async fn a_learner_that_is_gone_does_not_become_a_voter() {
     leader.shutdown().await;
     learner.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_on_its_way_out_does_not_finish_the_change() {
+    let seats = [Seat::new(1).await, Seat::new(2).await, Seat::new(3).await];
+    let known = Known::of(&seats);
+    let mut handles = Vec::new();
+    for seat in &seats {
+        handles.push(seat.open(&known).await);
+    }
+    let proxy = Proxy::to(seats[2].listener.local_addr().unwrap()).await;
+    let third = Member { address: proxy.address.to_string(), ..seats[2].member() };
+    handles[0].initialize(seats[0].member(), SOON).await.unwrap();
+    leads(&handles[0]).await;
+    for (id, member) in [(NodeId(2), seats[1].member()), (NodeId(3), third)] {
+        handles[0].add_learner(id, member, SOON).await.unwrap();
+        handles[0].promote(id, SOON).await.unwrap();
+    }
+    // The second is to go; without the third the first step is not committed.
+    proxy.cut_after(0);
+    let removed = handles[0].remove(NodeId(2), Duration::from_millis(700)).await;
+    assert_eq!(removed, Err(ChangeError::NoQuorum));
+    assert!(handles[0].membership().changing);
+    proxy.heal();
+    let leader = any_leader(&handles).await;
+    if leader.status().node != NodeId(2) {
+        leader.transfer_leader(NodeId(2), SOON).await.unwrap();
+        leads(&handles[1]).await;
+    }
+    let finished = handles[1].finish_change(SOON).await;
+    assert!(matches!(finished, Err(ChangeError::Refused(_))), "{finished:?}");
+
+    handles[1].transfer_leader(NodeId(1), SOON).await.unwrap();
+    leads(&handles[0]).await;
+    handles[0].finish_change(SOON).await.unwrap();
+    assert_eq!(handles[0].membership().voters.iter().copied().collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
+    for handle in &handles {
+        handle.shutdown().await;
+    }
+}

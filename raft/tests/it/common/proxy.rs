@@ -107,8 +107,11 @@ async fn forward(inward: TcpStream, outward: TcpStream, delay: Duration, counter
     };
     let back = async {
         member.readable().await.unwrap();
-        // What a busy member does.
-        let _ = tokio::time::timeout(delay, std::future::pending::<()>()).await;
+        // Time that passes is what is injected here.
+        let by = tokio::time::Instant::now() + delay;
+        while tokio::time::Instant::now() < by {
+            tokio::time::sleep_until(by).await;
+        }
         tokio::io::copy(&mut member, &mut to_client).await.map(drop)
     };
     tokio::select! {

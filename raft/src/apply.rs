@@ -35,7 +35,8 @@ pub(crate) struct Applier<M: Machine> {
 
 /// Writes one snapshot.
 pub(crate) struct Builder<M: Machine> {
-    state: Arc<M::Snapshot>,
+    /// Until it is written: what was changed meanwhile is let go where it is written, because that takes a while.
+    state: Option<M::Snapshot>,
     meta: SnapshotMeta,
     shelf: Shelf,
 }
@@ -140,7 +141,7 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<M> {
-        Builder { state: Arc::new(self.machine.snapshot()), meta: self.meta(), shelf: self.shelf.clone() }
+        Builder { state: Some(self.machine.snapshot()), meta: self.meta(), shelf: self.shelf.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
@@ -165,8 +166,9 @@ impl<M: Machine> RaftSnapshotBuilder<TypeConfig> for Builder<M> {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<SnapshotFile>> {
-        let (state, meta, shelf) = (Arc::clone(&self.state), self.meta.clone(), self.shelf.clone());
+        let (state, meta, shelf) = (self.state.take(), self.meta.clone(), self.shelf.clone());
         let built = blocking(move || {
+            let state = state.ok_or_else(|| io::Error::other("this snapshot was written before"))?;
             let (mut writer, file) = shelf.begin(&meta)?;
             let written = M::write_snapshot(&state, &mut |bytes| writer.write(bytes))
                 .and_then(|()| writer.finish())

@@ -117,7 +117,7 @@ impl<M: Machine> RaftHandle<M> {
         let settings = config.openraft().map_err(|error| OpenError::Config(error.to_string()))?;
         let (members, _) = watch::channel(Arc::new(Members::default()));
         let owner = Owner { cluster: config.cluster, node: config.node };
-        let pool = Pool::new(owner, Arc::clone(&peering.client_tls));
+        let pool = Pool::new(owner, Arc::clone(&peering.client_tls), Arc::clone(&peering.vouch));
         let opened = opening::open(&config, machine, envelope, members.clone(), &pool, &peering.seed);
         let Disk { log, shelf, gauge, applier } = opened.await?;
         let views = applier.views();
@@ -446,7 +446,7 @@ impl<M: Machine> RaftHandle<M> {
         let leader = NodeId(leader);
         let channel = self.inner.pool.lanes(leader, &member).control;
         let request = peer::stamp(self.inner.pool.owner(), leader, wire::ReadIndexRequest {});
-        let answered = peer::client(channel).read_index(request).await;
+        let answered = self.inner.pool.client(leader, channel).read_index(request).await;
         let reply = answered.map_err(|status| {
             tracing::debug!(%leader, %status, "the leader did not answer a read index");
             ReadError::NoLeader
@@ -464,8 +464,8 @@ fn serve<M: Machine>(
     handshakes: Handle,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<M> {
-    let Peering { listener, server_tls, client_tls: _, key_of, trust, seed: _, routes } = peering;
-    let gate = Gate::new(owner, raft.metrics(), trust);
+    let Peering { listener, server_tls, client_tls: _, key_of, trust, vouch, seed: _, routes } = peering;
+    let gate = Gate::new(owner, raft.metrics(), trust, vouch);
     let (shelf, gauge) = (shelf.clone(), gauge.clone());
     let service = PeerService { raft: raft.clone(), gate, inbox: Inbox::new(shelf.clone()), shelf, gauge };
     let routes = routes.add_service(service.into_server());

@@ -41,7 +41,7 @@ pub(crate) async fn hand_over<M: Machine>(raft: &Raft<TypeConfig, Applier<M>>, p
 }
 
 async fn has_room(pool: &Pool, id: NodeId, member: &crate::member::Member) -> bool {
-    let mut client = peer::client(pool.lanes(id, member).control);
+    let mut client = pool.client(id, pool.lanes(id, member).control);
     let asked = client.room(peer::stamp(pool.owner(), id, wire::RoomRequest {}));
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(reply)) if !reply.get_ref().low)
 }

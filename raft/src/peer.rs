@@ -16,6 +16,7 @@ mod pool;
 mod service;
 mod session;
 mod snapshots;
+mod vouch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +32,11 @@ pub(crate) use gate::{Gate, stamp};
 pub use gate::{Names, check_names};
 pub(crate) use inbox::Inbox;
 pub use listener::serve_peers;
-pub(crate) use network::{NetworkFactory, client};
+pub(crate) use network::NetworkFactory;
 pub(crate) use pool::Pool;
 pub(crate) use service::PeerService;
 pub use session::Session;
+pub use vouch::Vouch;
 
 /// The TLS client configuration to reach a member with: it presents this node's key and accepts only that member's.
 pub type ClientTls = Arc<dyn Fn(NodeId, &Member) -> Arc<rustls::ClientConfig> + Send + Sync>;
@@ -57,6 +59,8 @@ pub struct Peering {
     pub key_of: KeyOf,
     /// Members that the log has not named yet.
     pub trust: Trust,
+    /// What members show one another beside their keys.
+    pub vouch: Arc<dyn Vouch>,
     /// Members as this node last knew them: whom it asks for a snapshot when none of its own reads, before its log can
     /// tell it.
     pub seed: Members,

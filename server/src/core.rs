@@ -51,7 +51,7 @@ pub(crate) struct Core {
     /// Order and durability.
     pub raft: RaftHandle<StateMachine>,
     /// The keys in memory.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     /// The right to serve and sign.
     pub lease: Lease,
     /// What it knows of the others' leases while it leads.

@@ -33,6 +33,7 @@ use crate::rekey::Rekeying;
 use crate::root::Root;
 use crate::seal::{SealDesk, SealError, SealRecord};
 use crate::trust::TrustDesk;
+use crate::vouched::RootProof;
 
 /// Why a node could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub(crate) enum OpeningError {
 /// Raft opened, nothing else yet: a node that forms a cluster commits its first entry at this point.
 pub(crate) struct Opened {
     pub(crate) raft: RaftHandle<StateMachine>,
-    pub(crate) keyring: Keyring,
+    pub(crate) keyring: Arc<Keyring>,
     envelope: Arc<StorageEnvelope>,
     record: SealRecord,
     membership: Membership,
@@ -91,12 +92,13 @@ pub(crate) async fn open_raft(
     let writes = roots.iter().find(|root| root.epoch == active).ok_or(SealError::DoesNotOpen)?;
     let others: Vec<&Root> = roots.iter().filter(|root| root.epoch != active).collect();
     let envelope = Arc::new(StorageEnvelope::new(&others, writes, id)?);
-    let keyring = Keyring::new(cluster, roots);
+    let keyring = Arc::new(Keyring::new(cluster, roots));
     let (machine, ends) = StateMachine::new(node.config.state_version, keyring.unwrapped());
     let seed_members = read_members(&node.folder)?;
     node.pins.replace(seed_members.all.values().map(|member| member.spki));
     let config = Config::new(cluster, id, node.folder.path());
-    let peering = peering(node, seed_members)?;
+    let vouch = Arc::new(RootProof { own: id, keyring: Arc::clone(&keyring) });
+    let peering = peering(node, seed_members, vouch)?;
     let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering).await?;
     Ok(Opened { raft, keyring, envelope, record, membership, ends })
 }
@@ -193,13 +195,13 @@ async fn open_audit(node: &Arc<Node>, raft: &RaftHandle<StateMachine>, id: NodeI
 }
 
 /// What the peer port is made of: this node's key, and the members' keys pinned on both sides.
-fn peering(node: &Arc<Node>, seed: Members) -> Result<Peering, OpeningError> {
+fn peering(node: &Arc<Node>, seed: Members, vouch: Arc<RootProof>) -> Result<Peering, OpeningError> {
     let slot = chancery_client::tls::CertificateSlot::new(&node.identity);
     let server_tls = tls::server_config(slot, PinnedClients::new(node.pins.clone()))?;
     let member = MemberServiceServer::new(Member { node: Arc::clone(node) })
         .max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(2 * limits::MESSAGE_BYTES_MAX);
-    let identity = node.identity.clone();
+    let (identity, pins) = (node.identity.clone(), node.pins.clone());
     // A configuration is made for each member, since each has one key. It was made once already, so it can be made.
     let fallback = Arc::new(tls::client_config(&identity, PinnedServers::new(PinSet::new([])))?);
     let client_tls = move |_: NodeId, member: &raft::Member| {
@@ -212,7 +214,9 @@ fn peering(node: &Arc<Node>, seed: Members) -> Result<Peering, OpeningError> {
         client_tls: Arc::new(client_tls),
         key_of: Arc::new(key_of),
         seed: seed.clone(),
-        trust: Arc::new(move |id, spki| seed.get(id).is_some_and(|member| member.spki == *spki)),
+        // Whom this node knew when it started, unless it has learnt since that they are gone.
+        trust: Arc::new(move |id, spki| pins.contains(spki) && seed.get(id).is_some_and(|member| member.spki == *spki)),
+        vouch,
         routes: answered_here(tonic::service::Routes::new(member)),
     })
 }

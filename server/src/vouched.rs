@@ -4,15 +4,34 @@
 //! copied that disk therefore passes the peer port's TLS; without the root key it may say hello and nothing else
 //! (docs/spec/seal.md).
 
-use raft::Names;
+use std::sync::Arc;
+
+use raft::{Names, Vouch};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
+use types::NodeId;
 
 use crate::keyring::Keyring;
 
 /// Where the evidence stands.
 const PROOF: &str = "chancery-root-proof";
+
+/// What members show one another with Raft's own messages, and with the answers to them.
+pub(crate) struct RootProof {
+    pub(crate) own: NodeId,
+    pub(crate) keyring: Arc<Keyring>,
+}
+
+impl Vouch for RootProof {
+    fn prove(&self, to: NodeId) -> String {
+        self.keyring.member_proof(self.own, to)
+    }
+
+    fn check(&self, from: NodeId, proof: &str) -> bool {
+        self.keyring.is_member_proof(from, self.own, proof)
+    }
+}
 
 /// Writes names and evidence into each request.
 #[derive(Clone, Debug)]

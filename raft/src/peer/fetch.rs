@@ -13,7 +13,6 @@ use types::NodeId;
 use super::convert;
 use super::gate::stamp;
 use super::inbox::{Inbox, Received};
-use super::network::client;
 use super::pool::Pool;
 use crate::config::PEER_CALL_TIMEOUT;
 use crate::member::{Member, Members};
@@ -66,7 +65,7 @@ async fn from(
         partly: partly.and_then(|(last, _)| last).as_ref().map(convert::to_log_id),
         held,
     };
-    let mut client = client(pool.lanes(id, member).bulk);
+    let mut client = pool.client(id, pool.lanes(id, member).bulk);
     let request = stamp(pool.owner(), id, query);
     let asked = tokio::time::timeout(PEER_CALL_TIMEOUT, client.fetch_snapshot(request)).await;
     let mut parts = asked.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner();

@@ -3,13 +3,16 @@
 //!
 //! It does not check keys against a certificate: the TLS handshake did, and left the key's hash in [`PeerInfo`].
 
+use std::sync::Arc;
+
 use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use types::{ClusterId, NodeId};
 
+use super::vouch::{Vouch, is_vouched, write};
 use super::{PeerInfo, Trust};
 use crate::envelope::Owner;
 use crate::type_config::TypeConfig;
@@ -29,11 +32,12 @@ pub(crate) struct Gate {
     owner: Owner,
     metrics: Metrics,
     trust: Trust,
+    vouch: Arc<dyn Vouch>,
 }
 
 impl Gate {
-    pub(crate) fn new(owner: Owner, metrics: Metrics, trust: Trust) -> Self {
-        Self { owner, metrics, trust }
+    pub(crate) fn new(owner: Owner, metrics: Metrics, trust: Trust, vouch: Arc<dyn Vouch>) -> Self {
+        Self { owner, metrics, trust, vouch }
     }
 
     /// The member that calls, or why it may not.
@@ -51,11 +55,24 @@ impl Gate {
             Some(spki) => spki == peer.spki,
             None => (self.trust)(NodeId(from), &peer.spki),
         };
-        if known {
+        if known && is_vouched(request.metadata().as_ref(), &*self.vouch, NodeId(from)) {
             return Ok(NodeId(from));
+        }
+        if known {
+            tracing::warn!(peer = %peer.address, claims = from, "a peer call was refused: that member's key, and no proof of the root key");
+            return Err(Status::permission_denied("no proof of the root key"));
         }
         tracing::warn!(peer = %peer.address, spki = %peer.spki, claims = from, "a peer call was refused: not a member with that key");
         Err(Status::permission_denied("no member of that number has that key"))
+    }
+}
+
+impl Gate {
+    /// An answer to a member, with what shows it that this node may give one.
+    pub(crate) fn answer<T>(&self, to: NodeId, message: T) -> Response<T> {
+        let mut answer = Response::new(message);
+        write(answer.metadata_mut().as_mut(), &*self.vouch, to);
+        answer
     }
 }
 

@@ -23,7 +23,7 @@ use wire::peer_service_client::PeerServiceClient;
 use super::convert;
 use super::gate::stamp;
 use super::pool::Pool;
-use crate::config::PEER_MESSAGE_BYTES_MAX;
+use super::vouch::Vouched;
 use crate::member::Member;
 use crate::snapshot::Shelf;
 use crate::type_config::TypeConfig;
@@ -40,7 +40,7 @@ pub(crate) struct NetworkFactory {
 /// One member, reached over one connection.
 pub(crate) struct Network {
     pub(super) target: NodeId,
-    pub(super) channel: Channel,
+    channel: Channel,
     /// Votes, reads and hand-overs never queue behind entries.
     control: Channel,
     pub(super) factory: NetworkFactory,
@@ -66,8 +66,12 @@ impl Network {
         stamp(self.factory.pool.owner(), self.target, message)
     }
 
-    fn control(&self) -> PeerServiceClient<Channel> {
-        client(self.control.clone())
+    fn control(&self) -> PeerServiceClient<Vouched> {
+        self.factory.pool.client(self.target, self.control.clone())
+    }
+
+    pub(super) fn bulk(&self) -> PeerServiceClient<Vouched> {
+        self.factory.pool.client(self.target, self.channel.clone())
     }
 
     /// Runs a call within all of openraft's time for it: an answer may have cost the other side two syncs, and one that
@@ -128,7 +132,7 @@ impl NetStreamAppend<TypeConfig> for Network {
                 futures::future::ready(request.is_ok())
             });
             let request = self.stamp(requests.filter_map(|request| futures::future::ready(request.ok())));
-            let mut client = client(self.channel.clone());
+            let mut client = self.bulk();
             let timeout = self.factory.open_timeout.max(option.soft_ttl());
             let replies = match tokio::time::timeout(timeout, client.append(request)).await {
                 Ok(Ok(response)) => response.into_inner(),
@@ -184,12 +188,6 @@ impl NetTransferLeader<TypeConfig> for Network {
         convert::from_transfer_reply(reply)
             .map_err(|status| self.failed(RPCTypes::TransferLeader, option.hard_ttl(), &status))
     }
-}
-
-pub(crate) fn client(channel: Channel) -> PeerServiceClient<Channel> {
-    PeerServiceClient::new(channel)
-        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
 }
 
 /// A status with what lies under it: tonic says only "transport error" at the top.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use proto::raft::v1::peer_service_client::PeerServiceClient;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,6 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use types::{NodeId, limits};
 
 use super::ClientTls;
+use super::vouch::{Vouch, Vouched};
+use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::envelope::Owner;
 use crate::member::Member;
 use crate::system::TcpStream;
@@ -35,6 +38,7 @@ struct Shared {
     /// Where connections live, whoever asks for one first.
     home: tokio::runtime::Handle,
     client_tls: ClientTls,
+    vouch: Arc<dyn Vouch>,
     channels: Mutex<BTreeMap<NodeId, Lanes>>,
 }
 
@@ -50,13 +54,20 @@ pub(crate) struct Lanes {
 
 impl Pool {
     /// Connections of the scheduler that this is called on.
-    pub(crate) fn new(owner: Owner, client_tls: ClientTls) -> Self {
+    pub(crate) fn new(owner: Owner, client_tls: ClientTls, vouch: Arc<dyn Vouch>) -> Self {
         let (channels, home) = (Mutex::default(), tokio::runtime::Handle::current());
-        Self { shared: Arc::new(Shared { owner, home, client_tls, channels }) }
+        Self { shared: Arc::new(Shared { owner, home, client_tls, vouch, channels }) }
     }
 
     pub(crate) fn owner(&self) -> &Owner {
         &self.shared.owner
+    }
+
+    /// A client of that member over one of its connections: both sides show that they may speak.
+    pub(crate) fn client(&self, to: NodeId, channel: Channel) -> PeerServiceClient<Vouched> {
+        PeerServiceClient::new(Vouched::new(channel, Arc::clone(&self.shared.vouch), to))
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
 
     /// The connections to a member, made anew when its address or key has changed.

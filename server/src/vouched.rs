@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use raft::{Names, Vouch};
+use raft::{Names, ROOT_PROOF, Vouch};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 use types::NodeId;
 
 use crate::keyring::Keyring;
-
-/// Where the evidence stands.
-const PROOF: &str = "chancery-root-proof";
 
 /// What members show one another with Raft's own messages, and with the answers to them.
 pub(crate) struct RootProof {
@@ -53,7 +50,7 @@ impl Interceptor for Vouched {
         // Hexadecimal digits and commas are always valid metadata.
         if let Ok(mut proof) = MetadataValue::try_from(&self.proof) {
             proof.set_sensitive(true);
-            request.metadata_mut().insert(PROOF, proof);
+            request.metadata_mut().insert(ROOT_PROOF, proof);
         }
         Ok(request)
     }
@@ -61,7 +58,7 @@ impl Interceptor for Vouched {
 
 /// Whether a request under these names was made by a holder of one of these root keys.
 pub(crate) fn is_by_a_holder<T>(request: &Request<T>, names: Names, keyring: &Keyring) -> bool {
-    let proof = request.metadata().get(PROOF).and_then(|value| value.to_str().ok());
+    let proof = request.metadata().get(ROOT_PROOF).and_then(|value| value.to_str().ok());
     proof.is_some_and(|proof| keyring.is_member_proof(names.from, names.to, proof))
 }
 

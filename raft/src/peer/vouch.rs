@@ -13,7 +13,8 @@ use tower::Service;
 use types::NodeId;
 
 /// Where the evidence stands, in requests and in answers.
-pub(super) const PROOF: HeaderName = HeaderName::from_static("chancery-root-proof");
+pub const ROOT_PROOF: &str = "chancery-root-proof";
+const PROOF: HeaderName = HeaderName::from_static(ROOT_PROOF);
 const GRPC_STATUS: &str = "grpc-status";
 
 /// What members show one another with every call and every answer.

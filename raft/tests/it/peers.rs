@@ -188,8 +188,7 @@ async fn a_copied_identity_key_speaks_no_raft() {
         let ballot = Some(wire::Ballot { term: before.term + 1, node: 2, committed: true });
         let vote = wire::VoteRequest { ballot, last: None, leadership_transfer: true };
         let append = wire::AppendRequest { ballot, ..Default::default() };
-        let (append, names) = (futures::stream::iter([append]), (crate::common::CLUSTER, 2, 1));
-        let (cluster, from, to) = names;
+        let (append, cluster, from, to) = (futures::stream::iter([append]), crate::common::CLUSTER, 2, 1);
         let refused = [
             thief.vote(named(vote, cluster, from, to, proof)).await.map(drop),
             thief.pre_vote(named(vote, cluster, from, to, proof)).await.map(drop),

@@ -361,20 +361,23 @@ pub(crate) struct RecoveryView {
     node: u64,
     slot: u32,
     opened_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    through: String,
 }
 
 impl From<cluster::Recovery> for RecoveryView {
     fn from(wire: cluster::Recovery) -> Self {
-        let cluster::Recovery { recover_time, node, slot, opened_by } = wire;
-        Self { recover_time: rfc3339(recover_time.as_ref()), node, slot, opened_by }
+        let cluster::Recovery { recover_time, node, slot, opened_by, through } = wire;
+        Self { recover_time: rfc3339(recover_time.as_ref()), node, slot, opened_by, through }
     }
 }
 
 impl RecoveryView {
     /// By what, and when.
     pub(crate) fn words(&self) -> String {
-        let Self { recover_time, node, slot, opened_by } = self;
-        format!("seal {slot} of node-{node} ({opened_by}) at {}", recover_time.as_deref().unwrap_or("-"))
+        let Self { recover_time, node, slot, opened_by, through } = self;
+        let through = if through.is_empty() { String::new() } else { format!("{through}, who is one by ") };
+        format!("{through}seal {slot} of node-{node} ({opened_by}) at {}", recover_time.as_deref().unwrap_or("-"))
     }
 }
 

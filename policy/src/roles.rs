@@ -55,6 +55,7 @@ const ADMIN: &[Action] = &[
     Action::GetRootKey,
     Action::SetPeerUnseal,
     Action::ApproveUnseal,
+    Action::CancelApproval,
     Action::AddSeal,
     Action::DropSeal,
     Action::ListRecords,
@@ -129,6 +130,7 @@ pub const NODE: &[Action] = &[
     Action::SettleDeparture,
     Action::AdvanceRootKey,
     Action::ReleaseRoot,
+    Action::CancelApproval,
 ];
 
 /// What an agent does for its own entries.

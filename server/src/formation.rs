@@ -28,6 +28,7 @@ use crate::machine::decode_reply;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
 use crate::opening::{Opened, OpeningError, open_raft};
+use crate::peer_unseal::by_hand;
 use crate::root::{FIRST_EPOCH, Root};
 use crate::seal::{self, NewSeal, Offer, SealError};
 use crate::wire::{name, time};
@@ -300,6 +301,8 @@ async fn turn_open(node: &Arc<Node>, membership: Membership, roots: Vec<Root>, o
     match open_up(node, membership, roots, opener).await {
         Ok(core) => {
             node.ask_no_peers();
+            // Another member opens none that has it.
+            by_hand::unmark(&node.folder);
             node.turn(Phase::Open(core));
         }
         Err(refusal) => {

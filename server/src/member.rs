@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audit::{Detail, Event, LogName, Text};
 use chancery_client::ledger::{LEDGER, LEDGER_NONE};
@@ -27,6 +27,7 @@ use crate::peer_unseal;
 use crate::release::{self, Transfer};
 use crate::request::authn::Proof;
 use crate::request::mutation::NotCarriedOut;
+use crate::request::record::outcome;
 use crate::vouched;
 use crate::wire::status::status;
 
@@ -177,9 +178,13 @@ impl Member {
 
     /// Hands the root keys to a voter that has restarted, which cannot prove that it had them.
     async fn opened(&self, request: &Request<wire::UnsealPeerRequest>) -> Result<wire::UnsealPeerResponse, Refusal> {
+        let started = Instant::now();
         let (core, member) = self.known(request)?;
         let peer = request.extensions().get::<PeerInfo>().ok_or_else(not_a_member)?;
-        peer_unseal::release(&self.node, &core, member, peer, request.get_ref()).await
+        let released = peer_unseal::release(&self.node, &core, member, peer, request.get_ref()).await;
+        let outcome = released.as_ref().map_or_else(|refusal| outcome(refusal.reason).as_str(), |_| "allow");
+        self.node.metrics.answered(Action::ReleaseRoot, outcome, started.elapsed());
+        released
     }
 
     /// Grants a lease while this node leads and a quorum confirms that it does, or takes one back.
@@ -220,7 +225,8 @@ impl Member {
             Command::ReportNode(report) => Some(report.node),
             Command::PublishAuthority { node, .. }
             | Command::ReportErasure { node, .. }
-            | Command::ConfirmRoot { node, .. } => Some(*node),
+            | Command::ConfirmRoot { node, .. }
+            | Command::CancelApproval { node } => Some(*node),
             // Its own seal was opened; it is believed, for it has the root key.
             Command::RecoverOperator { opened, .. } => Some(opened.node),
             _ => None,

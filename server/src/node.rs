@@ -22,6 +22,7 @@ use crate::folder::Folder;
 use crate::lease::Clocks;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
+use crate::peer_unseal::{Releasing, by_hand};
 use crate::request::strangers::Strangers;
 use crate::seal::{Place, Shares};
 use crate::sealed_port::SealedPort;
@@ -75,8 +76,10 @@ pub(crate) struct Node {
     draining: Mutex<CancellationToken>,
     /// From the start until the node has opened, when its seal lets it do so by itself.
     starting: AtomicBool,
-    /// From the start until the node has opened or an operator has sealed it: other members may open it.
+    /// From the start until the node has opened, unless an operator had sealed it: other members may open it.
     asks_peers: AtomicBool,
+    /// The members that it is just handing the root key to.
+    pub(crate) releasing: Releasing,
 }
 
 /// How far a node has come.
@@ -98,6 +101,7 @@ impl Node {
     pub(crate) fn new(parts: Parts, phase: Phase) -> Arc<Self> {
         let Parts { opens_by_itself, config, folder, signer, identity, api_address, peer_address, peer_listener, stop } =
             parts;
+        let asks_peers = AtomicBool::new(!by_hand::is_marked(&folder));
         Arc::new(Self {
             certificate: CertificateSlot::new(&identity),
             config,
@@ -123,7 +127,8 @@ impl Node {
             retired: AtomicBool::new(false),
             draining: Mutex::default(),
             starting: AtomicBool::new(opens_by_itself),
-            asks_peers: AtomicBool::new(true),
+            asks_peers,
+            releasing: Releasing::default(),
         })
     }
 

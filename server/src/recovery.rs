@@ -78,10 +78,11 @@ async fn carry_out(
     let name = OperatorName::parse(&request.operator_id).map_err(name::refused)?;
     let key = request_key(request)?;
     let state = core.fresh_state().await?;
-    let opened = prove(node, core, &state, brought).await?;
+    let root_epoch = state.root_epoch();
+    let opened = prove(node, core, root_epoch, brought).await?;
     decide(&state, &Principal::Seal, Action::RecoverOperator, &Target::Operator(name.clone()))?;
     let (spki, expires) = enrolment(&state, request)?;
-    let command = Command::RecoverOperator { name: name.clone(), spki, expires, opened };
+    let command = Command::RecoverOperator { name: name.clone(), spki, expires, opened, root_epoch };
     let applied = propose(core, &command, key).await?;
     applied.reply.map_err(NotDone::Recorded)?;
     core.raft.await_applied(applied.index, types::limits::CALL_TIMEOUT.to_std()).await.map_err(|e| internal(&e))?;
@@ -111,8 +112,8 @@ impl Brought {
 }
 
 /// Opens a seal of this node with what was brought, and compares what it gives with the root key in use.
-async fn prove(node: &Arc<Node>, core: &Arc<Core>, state: &StateView, brought: Brought) -> Result<OpenedSeal, Refusal> {
-    let active = core.keyring.root(state.root_epoch())?;
+async fn prove(node: &Arc<Node>, core: &Arc<Core>, root_epoch: u32, brought: Brought) -> Result<OpenedSeal, Refusal> {
+    let active = core.keyring.root(root_epoch)?;
     let record = core.seals.look(SealRecord::clone).await;
     let (holder, cluster) = (Arc::clone(node), core.cluster);
     // argon2id takes its time and its memory, and a token its time: not on a thread that answers others.

@@ -12,6 +12,8 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         Command::Init { .. } | Command::OpenGeneration { .. } => *actor == Principal::LocalAdmin,
         Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => *actor == Principal::JoinToken,
         Command::ReleaseRoot(release) => *actor == Principal::Node(release.by),
+        // Sealed by hand, a node drops what would open it again.
+        Command::CancelApproval { node } if matches!(actor, Principal::Node(_)) => *actor == Principal::Node(*node),
         // A request id, for the proof is brought again with each retry and must enrol nobody else.
         Command::RecoverOperator { .. } => *actor == Principal::Seal && proposal.request.is_some(),
         Command::ReportNode(report) => *actor == Principal::Node(report.node),

@@ -168,7 +168,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::DestroyKey { namespace: ns, name, version, urgent } => destroy::destroy(turn, ns, name, *version, *urgent),
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
-        C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::ReleaseRoot(_) => {
+        C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::CancelApproval { .. } | C::ReleaseRoot(_) => {
             peer_unseal::handle(turn, &proposal.command)
         }
         C::BeginRekey { .. }

@@ -443,6 +443,8 @@ pub enum Command {
         expires: Time,
         /// Whose seal was opened.
         opened: OpenedSeal,
+        /// The root key that it gave: the active one of that moment, or the proof is of what was replaced since.
+        root_epoch: u32,
     },
     /// Switches on or off that members open one another (docs/spec/seal.md).
     SetPeerUnseal {
@@ -453,9 +455,16 @@ pub enum Command {
     ApproveUnseal {
         /// Which.
         node: NodeId,
+        /// The leader's clock.
+        clock: Time,
     },
     /// The leader hands the root key to a voter: the record comes first.
     ReleaseRoot(Release),
+    /// Takes an admin's word for a voter back; a node that is sealed by hand does it for itself.
+    CancelApproval {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// A root key on its way to a member that has restarted, as the leader that hands it out saw it.
@@ -469,6 +478,8 @@ pub struct Release {
     pub address: String,
     /// That is where it is registered, and a sealed node of that number answers there.
     pub at_home: bool,
+    /// The leader's clock: state time stands still while half of the members are away.
+    pub clock: Time,
 }
 
 /// The seal of a node that was opened as a proof, and what opened it.

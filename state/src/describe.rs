@@ -48,6 +48,7 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::SetPeerUnseal { .. } => Action::SetPeerUnseal,
         C::ApproveUnseal { .. } => Action::ApproveUnseal,
         C::ReleaseRoot(_) => Action::ReleaseRoot,
+        C::CancelApproval { .. } => Action::CancelApproval,
     }
 }
 
@@ -82,7 +83,8 @@ pub(crate) fn resource(command: &Command) -> String {
         | C::RemoveNode { node, .. }
         | C::SettleDeparture { node }
         | C::ReportErasure { node, .. }
-        | C::ApproveUnseal { node }
+        | C::ApproveUnseal { node, .. }
+        | C::CancelApproval { node }
         | C::ReleaseRoot(Release { node, .. })
         | C::PromoteNode { node } => {
             format!("nodes/{}", node.0)

@@ -35,6 +35,7 @@ impl Command {
             // A release is an entry too: whatever is switched off before it refuses it.
             | Self::SetPeerUnseal { .. }
             | Self::ApproveUnseal { .. }
+            | Self::CancelApproval { .. }
             | Self::ReleaseRoot(_)
             | Self::CreateJoinToken { .. }
             | Self::CreateKey { .. }
@@ -71,8 +72,7 @@ impl Command {
                 step: AuthorityStep::Activate | AuthorityStep::Drain | AuthorityStep::Retire,
                 ..
             }
-            // An agent's new key replaces its old one. The agent is waiting for an identity, and no admin for an end: an
-            // admin who wants one bans the agent.
+            // An agent's new key replaces its old one. The agent waits for an identity, and who wants an end bans it.
             | Self::RedeemAgentToken { .. } => false,
         }
     }

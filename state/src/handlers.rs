@@ -18,3 +18,4 @@ pub(crate) mod roles;
 pub(crate) mod root_keys;
 pub(crate) mod settings;
 pub(crate) mod tokens;
+mod vouching;

@@ -43,7 +43,9 @@ impl State {
             C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
             C::SetLease { .. } => Some(self.settings().revision),
             C::BeginRekey { .. } | C::CancelRekey => self.root_keys().map(|row| row.revision),
-            C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } => self.peer_unseal().map(|row| row.revision),
+            C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::CancelApproval { .. } => {
+                self.peer_unseal().map(|row| row.revision)
+            }
             C::Init { .. }
             | C::SettleLease { .. }
             | C::ResetTime
@@ -132,6 +134,7 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::RecoverOperator { .. }
         | C::SetPeerUnseal { .. }
         | C::ApproveUnseal { .. }
+        | C::CancelApproval { .. }
         | C::ReleaseRoot(_) => None,
     }
 }

@@ -349,13 +349,15 @@ pub struct Token {
     pub made_by: Principal,
 }
 
-/// An operator that was enrolled on proof of a seal, and that no admin has looked at since.
+/// An operator that is an admin because of a seal, and of nobody who was an admin without one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Recovery {
     /// When, in state time.
     pub at: Time,
     /// Which seal.
     pub opened: OpenedSeal,
+    /// The recovered admin that enrolled it or made it an admin; none: the seal itself did.
+    pub through: Option<OperatorName>,
     /// By which entry.
     pub revision: Revision,
 }
@@ -365,10 +367,24 @@ pub struct Recovery {
 pub struct PeerUnseal {
     /// Off at first.
     pub on: bool,
-    /// Voters that get the root key when they ask before that time, once.
-    pub approved: BTreeMap<NodeId, Time>,
+    /// Voters that get the root key when they ask, once.
+    pub approved: BTreeMap<NodeId, Approval>,
+    /// When each got it last, in state time.
+    pub released: BTreeMap<NodeId, Time>,
     /// By which entry.
     pub revision: Revision,
+}
+
+/// An admin's word for one voter. It is judged by state time and by a clock, and lasts for as long as neither says that its hour is
+/// over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Approval {
+    /// It ends at this state time.
+    pub until: Time,
+    /// The leader's clock when it was given, or state time where that was later.
+    pub given: Time,
+    /// Who gave it: it ends with them.
+    pub by: Principal,
 }
 
 /// A role that was granted.

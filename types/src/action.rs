@@ -193,6 +193,8 @@ actions! {
     ApproveUnseal = "SealService"."ApproveUnseal", Mutate;
     /// A member hands the root key to a voter that has restarted.
     ReleaseRoot = "SealService"."ReleaseRoot", Mutate;
+    /// Take back what `ApproveUnseal` has allowed.
+    CancelApproval = "SealService"."CancelApproval", Mutate;
 }
 
 #[cfg(test)]

@@ -63,8 +63,10 @@ pub const OPERATORS_MAX: usize = 10_000;
 pub const BINDINGS_MAX: usize = 100_000;
 /// A voter that left no longer ago than this may have the root key from another member.
 pub const PEER_UNSEAL_WITHIN: Millis = Millis::from_hours(1);
-/// How long an admin's approval waits for the voter to ask.
+/// How long an admin's approval waits for the voter to ask, by state time and by the leader's clock.
 pub const PEER_UNSEAL_APPROVAL: Millis = Millis::from_hours(1);
+/// Between two releases of the root key to one voter.
+pub const PEER_UNSEAL_PAUSE: Millis = Millis::from_secs(10);
 /// Operators and bindings beyond these bounds that only a recovery makes: full tables lock nobody out.
 pub const RECOVERY_ROOM: usize = 16;
 /// Longest life of an operator's or agent's enrolment.

@@ -1,6 +1,8 @@
 //! `chancery seal peer-unseal` and `chancery seal approve`: members that open one another.
 
-use chancery_client::proto::cluster::v1::{ApproveUnsealRequest, GetStatusRequest, SetPeerUnsealRequest};
+use chancery_client::proto::cluster::v1::{
+    ApproveUnsealRequest, CancelApprovalRequest, GetStatusRequest, SetPeerUnsealRequest,
+};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::Reason;
@@ -26,6 +28,9 @@ pub(crate) enum Switch {
 pub(crate) struct ApproveArgs {
     /// Number of the voter
     node: u64,
+    /// Take back an approval that the voter has not used
+    #[arg(long)]
+    cancel: bool,
 }
 
 #[derive(Serialize)]
@@ -56,6 +61,18 @@ impl Show for ApprovedView {
     }
 }
 
+#[derive(Serialize)]
+struct CancelledView {
+    node: u64,
+    approved: bool,
+}
+
+impl Show for CancelledView {
+    fn text(&self) -> String {
+        format!("node-{} waits for somebody to unseal it", self.node)
+    }
+}
+
 /// Runs a verb of `seal peer-unseal`.
 pub(crate) async fn switch(switch: Switch, context: &Context) -> Result<(), Failure> {
     let client = context.client().await?;
@@ -73,11 +90,22 @@ pub(crate) async fn switch(switch: Switch, context: &Context) -> Result<(), Fail
 
 /// Runs `seal approve`.
 pub(crate) async fn approve(args: ApproveArgs, context: &Context) -> Result<(), Failure> {
+    if args.cancel {
+        return cancel(args.node, context).await;
+    }
     let request = ApproveUnsealRequest { node: args.node, ..ApproveUnsealRequest::default() };
-    let approved = context.client().await?.seal().approve_unseal(request).await.map_err(|error| {
-        Failure::from(error)
-            .hint_for(Reason::NotFound, "chancery cluster status")
-            .hint_for(Reason::PreconditionFailed, "chancery seal peer-unseal on")
-    })?;
+    let approved = context
+        .client()
+        .await?
+        .seal()
+        .approve_unseal(request)
+        .await
+        .map_err(|error| Failure::from(error).hint_for(Reason::NotFound, "chancery cluster status"))?;
     context.print(&ApprovedView { node: args.node, expire_time: rfc3339(approved.expire_time.as_ref()) })
+}
+
+async fn cancel(node: u64, context: &Context) -> Result<(), Failure> {
+    let request = CancelApprovalRequest { node, ..CancelApprovalRequest::default() };
+    context.client().await?.seal().cancel_approval(request).await?;
+    context.print(&CancelledView { node, approved: false })
 }

@@ -82,7 +82,9 @@ pub(crate) async fn run(args: RecoverArgs, context: &Context) -> Result<(), Fail
         return context.print(&view);
     }
     line(&format!("enrolled {} as admin until {} → {}", view.name, view.until(), folder.path().display()))?;
-    note("every node has written it down and `chancery cluster status` says it until an admin enrols or revokes it;");
+    note(
+        "every node has written it down and `chancery cluster status` says it until an admin who is none by a seal enrols it again, or it is revoked;",
+    );
     note("whoever has seen enough shares to do this could open a node: make new ones, `chancery seal reshare`");
     Ok(())
 }

@@ -96,7 +96,8 @@ fn not_vouched_for(operator: &EnrolledView) -> Option<String> {
     let recovery = operator.recovered.as_ref()?;
     let name = &operator.name;
     Some(format!(
-        "{name} is admin by {}: `chancery operator revoke` it if nobody knows why, `chancery operator enroll` it again if all do",
+        "{name} is admin by {}: `chancery operator revoke` it if nobody knows why; if all do, an admin who is none by a seal enrols it again, \
+         `chancery operator enroll`",
         recovery.words()
     ))
 }
@@ -174,20 +175,29 @@ mod tests {
         assert_eq!(SettingsView::of(&usual).warnings(), Vec::<String>::new());
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let held = WireHeld { from: time(0), to: time(172_800), agreed: seconds(60), needed: seconds(600) };
-        let recovery =
-            Recovery { recover_time: time(0), node: 1, slot: 2, opened_by: "shamir, shares 1, 3".to_owned() };
-        let operator = Operator { name: "operators/eve".to_owned(), recovery: Some(recovery), ..Operator::default() };
+        let recovered = |name: &str, through: &str| Operator {
+            name: name.to_owned(),
+            recovery: Some(Recovery {
+                recover_time: time(0),
+                node: 1,
+                slot: 2,
+                opened_by: "shamir, shares 1, 3".to_owned(),
+                through: through.to_owned(),
+            }),
+            ..Operator::default()
+        };
         let trouble = ClusterStatus {
             lease: seconds(30),
             lease_before: seconds(86_400),
             time_held: Some(held),
-            recovered_operators: vec![operator],
+            recovered_operators: vec![recovered("operators/eve", ""), recovered("operators/mal", "operators/eve")],
             ..usual
         };
         expect_test::expect![[r#"
             node lease: 30s (a node that is away may still hold one of 1d)
             time is held: it went from 1970-01-01T00:00Z to 1970-01-03T00:00Z at once, nothing is rotated by schedule or cleaned up until a majority of the clocks has agreed for 10m (1m so far)
-            operators/eve is admin by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why, `chancery operator enroll` it again if all do"#]]
+            operators/eve is admin by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why; if all do, an admin who is none by a seal enrols it again, `chancery operator enroll`
+            operators/mal is admin by operators/eve, who is one by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why; if all do, an admin who is none by a seal enrols it again, `chancery operator enroll`"#]]
         .assert_eq(&SettingsView::of(&trouble).warnings().join("\n"));
     }
 }

@@ -11,17 +11,17 @@ use proto::cluster::v1::namespace_service_client::NamespaceServiceClient;
 use proto::cluster::v1::operator_service_client::OperatorServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use proto::cluster::v1::{
-    AddSealRequest, ApproveUnsealRequest, ApproveUnsealResponse, Binding, CancelRekeyRequest, ClusterStatus,
-    CreateBackupRequest, CreateBackupResponse, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest,
-    DrainNodeRequest, DrainNodeResponse, DropSealRequest, EnrolOperatorRequest, GetNamespaceRequest, GetRootKeyRequest,
-    GetSealStatusRequest, GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse,
-    ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest,
-    ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest,
-    RedeemNodeTokenResponse, RekeyRequest, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse,
-    ResetTimeRequest, ResetTimeResponse, RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, RootKey,
-    SealRequest, SealStatus, SetLeaseRequest, SetLeaseResponse, SetPeerUnsealRequest, SetPeerUnsealResponse,
-    TransferLeaderRequest, TransferLeaderResponse, UnsealRequest, UpdateNamespaceRequest, UpgradeRequest,
-    UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
+    AddSealRequest, ApproveUnsealRequest, ApproveUnsealResponse, Binding, CancelApprovalRequest,
+    CancelApprovalResponse, CancelRekeyRequest, ClusterStatus, CreateBackupRequest, CreateBackupResponse,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest, DrainNodeResponse,
+    DropSealRequest, EnrolOperatorRequest, GetNamespaceRequest, GetRootKeyRequest, GetSealStatusRequest,
+    GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse, ListBindingsRequest,
+    ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest, ListOperatorsResponse,
+    Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest, RedeemNodeTokenResponse,
+    RekeyRequest, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest, ResetTimeResponse,
+    RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, RootKey, SealRequest, SealStatus, SetLeaseRequest,
+    SetLeaseResponse, SetPeerUnsealRequest, SetPeerUnsealResponse, TransferLeaderRequest, TransferLeaderResponse,
+    UnsealRequest, UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
 };
 
 use super::service;
@@ -74,6 +74,8 @@ service! {
     mutate set_peer_unseal(SetPeerUnsealRequest) -> SetPeerUnsealResponse = set_peer_unseal;
     /// Lets a voter have the root key from another member once.
     mutate approve_unseal(ApproveUnsealRequest) -> ApproveUnsealResponse = approve_unseal;
+    /// Takes that back.
+    mutate cancel_approval(CancelApprovalRequest) -> CancelApprovalResponse = cancel_approval;
     /// Which root key is active, and what one on its way waits for.
     read root_key(GetRootKeyRequest) -> RootKey = get_root_key;
 }

@@ -464,7 +464,7 @@ pub struct Operator {
     pub revoked: bool,
     #[prost(string, tag = "6")]
     pub etag: ::prost::alloc::string::String,
-    /// It was enrolled on proof of a seal, and no admin has enrolled it again since. Absent for others.
+    /// It is an admin because of a seal, and no admin that is none because of one has enrolled it again since. Absent for others.
     #[prost(message, optional, tag = "7")]
     pub recovery: ::core::option::Option<Recovery>,
 }
@@ -480,6 +480,9 @@ pub struct Recovery {
     /// Its kind, and the numbers of the shares that met.
     #[prost(string, tag = "4")]
     pub opened_by: ::prost::alloc::string::String,
+    /// operators/{name}: the recovered admin that enrolled it or made it an admin; empty when the seal itself did.
+    #[prost(string, tag = "5")]
+    pub through: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnrolOperatorRequest {
@@ -1719,6 +1722,15 @@ pub struct ApproveUnsealResponse {
     #[prost(message, optional, tag = "1")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelApprovalRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelApprovalResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DropSealRequest {
     #[prost(uint32, tag = "1")]
@@ -3552,6 +3564,33 @@ pub mod seal_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes an approval back that the voter has not used.
+        pub async fn cancel_approval(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelApprovalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelApprovalResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.SealService/CancelApproval",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.SealService", "CancelApproval"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3628,6 +3667,14 @@ pub mod seal_service_server {
             request: tonic::Request<super::ApproveUnsealRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ApproveUnsealResponse>,
+            tonic::Status,
+        >;
+        /// Takes an approval back that the voter has not used.
+        async fn cancel_approval(
+            &self,
+            request: tonic::Request<super::CancelApprovalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelApprovalResponse>,
             tonic::Status,
         >;
     }
@@ -4185,6 +4232,51 @@ pub mod seal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ApproveUnsealSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.SealService/CancelApproval" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelApprovalSvc<T: SealService>(pub Arc<T>);
+                    impl<
+                        T: SealService,
+                    > tonic::server::UnaryService<super::CancelApprovalRequest>
+                    for CancelApprovalSvc<T> {
+                        type Response = super::CancelApprovalResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelApprovalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SealService>::cancel_approval(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelApprovalSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -124,6 +124,9 @@ pub struct RootName {
     pub epoch: u32,
     #[prost(bytes = "vec", tag = "2")]
     pub root_id: ::prost::alloc::vec::Vec<u8>,
+    /// It is on its way, and the caller opens without it too.
+    #[prost(bool, tag = "3")]
+    pub optional: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UnsealPeerResponse {

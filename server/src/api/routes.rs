@@ -119,7 +119,8 @@ pub(crate) async fn forwarded(
         cluster::RekeyRequest,
         cluster::CancelRekeyRequest,
         cluster::SetPeerUnsealRequest,
-        cluster::ApproveUnsealRequest;
+        cluster::ApproveUnsealRequest,
+        cluster::CancelApprovalRequest;
         queries:
         ca::IssueX509SvidRequest,
         cluster::TransferLeaderRequest,

@@ -18,6 +18,7 @@ use crate::core::StateView;
 use crate::formation::{self, Brought};
 use crate::net::ApiConnection;
 use crate::node::{Node, Phase};
+use crate::peer_unseal::by_hand;
 use crate::recovery;
 use crate::request::authn::Caller;
 use crate::request::mutation;
@@ -61,11 +62,13 @@ impl SealService for Api {
         // One task: a caller that goes away after the record was written does not leave the node open.
         let sealing = tokio::spawn(async move {
             let answer = query::serve(&node, request).await?;
+            let stays = by_hand::about_to_seal(&node).await;
             tokio::spawn(async move {
                 if let Err(refusal) = formation::seal_node(&node).await {
                     tracing::error!(%refusal, "the node could not be sealed");
                 }
             });
+            stays.map_err(|refusal| status(&refusal))?;
             Ok(answer)
         });
         sealing.await.unwrap_or_else(|error| Err(status(&formation::internal(&error))))
@@ -124,6 +127,13 @@ impl SealService for Api {
         &self,
         request: Request<wire::ApproveUnsealRequest>,
     ) -> Result<Response<wire::ApproveUnsealResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn cancel_approval(
+        &self,
+        request: Request<wire::CancelApprovalRequest>,
+    ) -> Result<Response<wire::CancelApprovalResponse>, Status> {
         mutation::serve(&self.node, request).await
     }
 

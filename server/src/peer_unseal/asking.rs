@@ -79,8 +79,12 @@ async fn open_by(node: &Arc<Node>, own: &Membership, peer: &mut Peer) -> Result<
     let record =
         record.ok_or_else(|| Refusal::new(Reason::UnsealFailed, "seal.json is missing from the data folder"))?;
     let recipient = Recipient::draw()?;
-    let names = record.root_names();
-    let roots = names.iter().map(|(epoch, id)| RootName { epoch: *epoch, root_id: id.0.to_vec() }).collect();
+    let (names, staged) = (record.root_names(), record.staged());
+    let named = |(epoch, id): &(u32, RootId)| {
+        let optional = staged == Some((*epoch, *id));
+        RootName { epoch: *epoch, root_id: id.0.to_vec(), optional }
+    };
+    let roots = names.iter().map(named).collect();
     let mut request = tonic::Request::new(UnsealPeerRequest { recipient: recipient.public().to_vec(), roots });
     request.set_timeout(limits::CALL_TIMEOUT.to_std());
     let answer = peer.client.unseal_peer(request).await;

@@ -5,36 +5,51 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
-use audit::{Detail, Event, Outcome};
-use types::{Action, Principal, Reason, Time};
+use audit::{Detail, Event, Outcome, Text};
+use types::{Action, NodeId, Principal, Reason, Time};
 
 /// Sources told apart within a minute; what is more is counted without its source.
 const SOURCES_MAX: usize = 1_024;
 
+/// Which call, from where, and the member that it was made in the name of.
+type Kind = (Action, Option<IpAddr>, Option<NodeId>);
+
 /// The calls since they were last taken.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(Mutex<BTreeMap<(Action, Option<IpAddr>), u64>>);
+pub(crate) struct Strangers(Mutex<BTreeMap<Kind, u64>>);
 
 impl Strangers {
     /// Counts a call that was refused for its credential.
     pub(crate) fn count(&self, action: Action, source: Option<SocketAddr>) {
+        self.count_kind((action, source.map(|source| source.ip()), None));
+    }
+
+    /// Counts a call of whoever has that member's identity key, and proved no more.
+    pub(crate) fn count_member(&self, action: Action, source: SocketAddr, member: NodeId) {
+        self.count_kind((action, Some(source.ip()), Some(member)));
+    }
+
+    fn count_kind(&self, mut key: Kind) {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (action, source.map(|source| source.ip()));
         if calls.len() >= SOURCES_MAX && !calls.contains_key(&key) {
-            key = (action, None);
+            key = (key.0, None, None);
         }
         let count = calls.entry(key).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// One event for each source and action, and none are counted any more.
+    /// One event for each source, action and member, and none are counted any more.
     pub(crate) fn take(&self, now: Time) -> Vec<Event> {
         let calls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let event = |((action, source), count): ((Action, Option<IpAddr>), u64)| {
+        let event = |((action, source, member), count): (Kind, u64)| {
             let mut event = Event::allowed(now, Principal::Unauthenticated, action);
             event.outcome = Outcome::Deny(Reason::CredentialRejected);
             let from = source.map_or_else(|| "others".to_owned(), |source| source.to_string());
             event.detail = Detail::new().count("calls", count).text("from", &from);
+            if let Some(NodeId(number)) = member {
+                event.resource = Text::clipped(&format!("nodes/{number}"));
+                event.detail = event.detail.count("node", number);
+            }
             event
         };
         calls.into_iter().map(event).collect()
@@ -61,6 +76,19 @@ mod tests {
         assert_eq!(events.len(), 3);
         assert!(events.iter().all(|event| event.principal == Principal::Unauthenticated));
         assert!(strangers.take(Time(1)).is_empty());
+    }
+
+    #[test]
+    fn a_member_is_named_by_its_number() {
+        let strangers = Strangers::default();
+        for member in [NodeId(2), NodeId(3), NodeId(2)] {
+            strangers.count_member(Action::ReleaseRoot, (std::net::Ipv4Addr::LOCALHOST, 1).into(), member);
+        }
+        let events = strangers.take(Time(1));
+        let said: Vec<_> =
+            events.iter().map(|event| (event.resource.as_str(), format!("{:?}", event.detail))).collect();
+        assert_eq!(said.iter().map(|(resource, _)| *resource).collect::<Vec<_>>(), ["nodes/2", "nodes/3"]);
+        assert!(said.iter().all(|(_, detail)| detail.contains("node")));
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub(crate) fn operator(state: &State, name: &OperatorName, row: &rows::Operator)
             node: recovery.opened.node.0,
             slot: recovery.opened.slot,
             opened_by: recovery.opened.by.clone(),
+            through: recovery.through.as_ref().map(|name| format!("operators/{name}")).unwrap_or_default(),
         }),
     }
 }

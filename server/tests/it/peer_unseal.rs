@@ -96,6 +96,10 @@ async fn a_copied_disk_gets_nothing_while_its_node_is_there_nor_does_one_that_do
     assert_eq!(reason, Some(Reason::PermissionDenied));
     assert!(text.contains("another connection is open"), "{text}");
 
+    let refused = approve(&cluster, copied).await.expect_err("is open");
+    assert_eq!(refused.reason(), Some(Reason::PreconditionFailed));
+    assert!(refused.to_string().contains("is open"), "{refused}");
+
     // Nor anything else: the identity key is no proof of the root key.
     let leader = cluster.leader().await;
     let mut caller = cluster.peer_client(copied, leader);
@@ -151,10 +155,22 @@ async fn from_elsewhere_an_admin_lets_a_voter_in_once() {
         let (reason, text) = told(thief(&cluster, moved).await);
         assert_eq!(reason, Some(Reason::PermissionDenied));
         assert!(text.contains("does not ask from the address"), "{text}");
+        approve(&cluster, moved).await.expect("an admin lets it in");
+        // What cannot be answered uses nothing up.
+        let asked = cluster.asks_for_root(moved);
+        let mut elsewhere = asked.clone();
+        elsewhere.roots[0].root_id[0] ^= 1;
+        for (request, reason) in [
+            (member::UnsealPeerRequest { recipient: vec![9; 31], ..asked.clone() }, Reason::InvalidArgument),
+            (member::UnsealPeerRequest { roots: Vec::new(), ..asked.clone() }, Reason::InvalidArgument),
+            (elsewhere, Reason::PreconditionFailed),
+        ] {
+            let leader = cluster.leader().await;
+            let answer = cluster.peer_client(moved, leader).unseal_peer(request).await.map(tonic::Response::into_inner);
+            assert_eq!(told(answer).0, Some(reason));
+        }
         cluster.start(moved).await;
         until("the node to answer", SOON, || cluster.answers(moved)).await;
-        assert!(cluster.is_sealed(moved).await);
-        approve(&cluster, moved).await.expect("an admin lets it in");
         opens(&cluster, moved).await;
         cluster.caught_up(moved).await;
         // Good once.
@@ -168,5 +184,45 @@ async fn from_elsewhere_an_admin_lets_a_voter_in_once() {
         found.iter().filter(because).count() == 2
     })
     .await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_that_was_sealed_by_hand_waits_for_a_seal_of_its_own_over_a_restart() {
+    let mut cluster = Cluster::form_sealed(3, SealKind::Shamir).await;
+    switch(&cluster, true).await;
+    let sealed = follower(&cluster).await;
+    let said = cluster.client_of_one(sealed).await.seal().seal(wire::SealRequest {}).await.expect("seals");
+    assert!(said.sealed);
+    assert!(cluster.dir(sealed).join("sealed-by-hand").exists(), "before it says so");
+    let others = cluster.client().await;
+    until("the others to see that it has sealed", SOON, || async {
+        let Ok(status) = others.cluster().status(wire::GetStatusRequest {}).await else { return false };
+        let node = status.nodes.iter().find(|node| node.node == sealed as u64 + 1);
+        node.is_some_and(|node| node.reachable && node.sealed)
+    })
+    .await;
+
+    restarts_sealed(&mut cluster, sealed).await;
+    // An admin lets it in and takes that back; neither makes it ask.
+    approve(&cluster, sealed).await.expect("it is not open");
+    let request = wire::CancelApprovalRequest { node: sealed as u64 + 1, ..Default::default() };
+    others.seal().cancel_approval(request.clone()).await.expect("takes it back");
+    let nothing = others.seal().cancel_approval(request).await.expect_err("there is none");
+    assert_eq!(nothing.reason(), Some(Reason::NotFound));
+    approve(&cluster, sealed).await.expect("lets it in");
+    // The others would open it within a second.
+    let asked = tokio::time::timeout(Duration::from_secs(4), opens(&cluster, sealed)).await;
+    asked.expect_err("it asks nobody");
+
+    for share in &cluster.shares[..3] {
+        let share = wire::UnsealRequest { share: share.clone(), ..Default::default() };
+        cluster.local_seal(sealed).await.unseal(share).await.expect("takes a share");
+    }
+    opens(&cluster, sealed).await;
+    assert!(!cluster.dir(sealed).join("sealed-by-hand").exists());
+    cluster.caught_up(sealed).await;
+    restarts_sealed(&mut cluster, sealed).await;
+    opens(&cluster, sealed).await;
     cluster.stop_all().await;
 }

@@ -106,6 +106,10 @@ async fn enough_shares_make_an_admin_when_none_is_left() {
     assert_eq!((recovery.node, recovery.opened_by.as_str()), (2, "shamir, shares 2, 3, 4"));
     let status = client.cluster().status(wire::GetStatusRequest {}).await.expect("a status");
     assert_eq!(status.recovered_operators.len(), 1);
+    // Its own word for itself says nothing.
+    let again =
+        wire::EnrolOperatorRequest { operator_id: "rescue".into(), spki: signer.spki_der(), ..Default::default() };
+    assert!(client.operators().enrol(again).await.expect("prolongs").recovery.is_some());
     // It administers.
     let create = wire::CreateNamespaceRequest { namespace_id: "later".into(), ..Default::default() };
     client.namespaces().create(create).await.expect("creates");

@@ -5,7 +5,7 @@ use types::limits::VOTERS_MAX;
 use types::{NodeId, Principal, Reason, Refusal};
 
 use super::authorities::{self, Ending};
-use super::checks;
+use super::{checks, peer_unseal};
 use crate::command::{Command, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Departed, Node, Version};
@@ -42,6 +42,7 @@ pub(crate) fn remove(turn: &mut Turn<'_>, command: &Command) -> Handled {
 
     turn.state.put_spent(row.info.spki, Principal::Node(node));
     turn.state.remove_node(node);
+    peer_unseal::forget(turn, node);
     // It may hold a lease until that has run out, whoever leads then.
     turn.state.put_departed(node, Departed { at: turn.now, revision: turn.revision });
     let ending = if compromised { Ending::Compromised } else { Ending::Lost };

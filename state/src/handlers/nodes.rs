@@ -3,7 +3,7 @@
 use types::limits::{NODES_MAX, VOTERS_MAX};
 use types::{NodeId, Principal, Reason, Refusal, TokenId};
 
-use super::{checks, tokens};
+use super::{checks, peer_unseal, tokens};
 use crate::clock;
 use crate::command::{JoinKind, NodeInfo, NodeReport, Reply};
 use crate::outcome::Effect;
@@ -97,6 +97,8 @@ pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
         revision: turn.revision,
     };
     turn.state.put_report(*node, anchored);
+    // It is open: nobody has to let it in any more.
+    peer_unseal::end_that_for(turn, *node);
     if row.info.api_address != *api_address {
         let info = NodeInfo { api_address: api_address.clone(), ..row.info.clone() };
         turn.state.put_node(*node, Node { info, revision: turn.revision, ..row });

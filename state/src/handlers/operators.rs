@@ -3,7 +3,7 @@
 use types::limits::{BINDINGS_MAX, OPERATORS_MAX, RECOVERY_ROOM};
 use types::{Binding, OperatorName, Principal, Reason, Refusal, Role, Scope, SpkiHash, Time};
 
-use super::{checks, roles};
+use super::{checks, peer_unseal, roles, vouching};
 use crate::command::{Command, Reply};
 use crate::outcome::Effect;
 use crate::rows::{Granted, Operator, Recovery, Withdrawn};
@@ -25,18 +25,20 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
         }
         Some(_) => {}
     }
+    // Whoever counts and stays who it was is made nothing by this.
+    let stands = old.as_ref().is_some_and(|old| old.spki == spki && old.revoked.is_none() && old.expires > turn.now);
     match old {
         Some(old) if old.spki != spki => {
             turn.state.put_spent(old.spki, principal.clone());
             turn.withdraw(Withdrawn::Operator(name.clone(), old.spki));
+            peer_unseal::end_those_of(turn, &principal);
         }
         Some(old) if expires < old.expires => turn.withdraw(Withdrawn::OperatorLimited(name.clone(), spki, expires)),
         _ => {}
     }
     let row = Operator { spki, enrolled: turn.now, expires, revoked: None, revision: turn.revision };
     turn.state.put_operator(name.clone(), row);
-    // An admin vouches for it from now on.
-    turn.state.remove_recovery(name);
+    vouching::enrolled(turn, name, stands);
     turn.bump_global();
     turn.effect(Effect::PrincipalChanged(principal));
     turn.fact_text("spki_sha256", &spki.to_hex());
@@ -47,13 +49,19 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
 /// Enrols an admin whom no admin vouches for: somebody has opened the seal of a node. Nothing that there is changes: the name
 /// must be one that nobody has had, and so must the key.
 pub(crate) fn recover(turn: &mut Turn<'_>, command: &Command) -> Handled {
-    let Command::RecoverOperator { name, spki, expires, opened } = command else {
+    let Command::RecoverOperator { name, spki, expires, opened, root_epoch } = command else {
         return refuse(Reason::Internal, "not a recovery");
     };
     let (spki, expires) = (*spki, *expires);
     let principal = Principal::Operator(name.clone());
     let binding = Binding { principal: principal.clone(), role: Role::Admin, scope: Scope::Cluster };
     turn.fact_text("seal", &format!("seal {} of nodes/{}: {}", opened.slot, opened.node.0, opened.by));
+    turn.fact_count("root_epoch", u64::from(*root_epoch));
+    if *root_epoch != turn.state.root_epoch() {
+        // What opened it may be what was just replaced.
+        let text = format!("root key {root_epoch} is not the active one any more: bring what opens the seal again");
+        return refuse(Reason::PreconditionFailed, text);
+    }
     if let Some(row) = turn.state.operator_table().get(name) {
         // Asked again with the key that it was enrolled with: whoever asks may not have had the answer.
         let again = row.spki == spki && row.revoked.is_none() && turn.state.recovery(name).is_some();
@@ -73,7 +81,7 @@ pub(crate) fn recover(turn: &mut Turn<'_>, command: &Command) -> Handled {
     let (now, revision) = (turn.now, turn.revision);
     turn.state.put_operator(name.clone(), Operator { spki, enrolled: now, expires, revoked: None, revision });
     turn.state.put_binding(binding, Granted { at: now, revision });
-    turn.state.put_recovery(name.clone(), Recovery { at: now, opened: opened.clone(), revision });
+    turn.state.put_recovery(name.clone(), Recovery { at: now, opened: opened.clone(), through: None, revision });
     turn.bump_global();
     turn.effect(Effect::PrincipalChanged(principal));
     turn.effect(Effect::OperatorRecovered { name: name.clone(), opened: opened.clone() });
@@ -98,6 +106,7 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, name: &OperatorName) -> Handled {
     let now = turn.now;
     turn.state.put_operator(name.clone(), Operator { revoked: Some(now), revision: turn.revision, ..row });
     turn.state.remove_recovery(name);
+    peer_unseal::end_those_of(turn, &principal);
     let bindings: Vec<_> = turn.state.bindings_of(&principal).cloned().collect();
     for binding in &bindings {
         roles::remove(turn, binding);

@@ -1,19 +1,22 @@
 //! A root key that a member hands to another which has restarted (`docs/spec/seal.md`): whether the cluster does that at all,
 //! whom an admin has let in, and the release itself, an entry before the key leaves.
 
-use types::limits::{PEER_UNSEAL_APPROVAL, PEER_UNSEAL_WITHIN};
-use types::{Millis, NodeId, Reason, Refusal, Revision};
+use std::collections::BTreeMap;
+
+use types::limits::{PEER_UNSEAL_APPROVAL, PEER_UNSEAL_PAUSE, PEER_UNSEAL_WITHIN};
+use types::{Millis, NodeId, Principal, Reason, Refusal, Revision, Time};
 
 use crate::State;
 use crate::command::{Command, Release, Reply};
-use crate::rows::PeerUnseal;
+use crate::rows::{Approval, PeerUnseal};
 use crate::turn::{Handled, Turn, refuse};
 
 /// What concerns it, one command each.
 pub(crate) fn handle(turn: &mut Turn<'_>, command: &Command) -> Handled {
     match command {
         Command::SetPeerUnseal { on } => switch(turn, *on),
-        Command::ApproveUnseal { node } => approve(turn, *node),
+        Command::ApproveUnseal { node, clock } => approve(turn, *node, *clock),
+        Command::CancelApproval { node } => cancel(turn, *node),
         Command::ReleaseRoot(wanted) => release(turn, wanted),
         _ => refuse(Reason::Internal, "nothing that opens a member"),
     }
@@ -29,40 +32,59 @@ fn switch(turn: &mut Turn<'_>, on: bool) -> Handled {
 }
 
 /// The next time that voter asks, within an hour, it gets the root key, however long it was away and from wherever it asks.
-fn approve(turn: &mut Turn<'_>, node: NodeId) -> Handled {
+fn approve(turn: &mut Turn<'_>, node: NodeId, clock: Time) -> Handled {
     let mut row = current(turn);
     check_on(&row)?;
     check_voter(turn.state, node)?;
-    let until = turn.now.after(PEER_UNSEAL_APPROVAL);
-    let now = turn.now;
-    row.approved.retain(|id, until| *until > now && turn.state.node(*id).is_some());
-    row.approved.insert(node, until);
+    if turn.state.time_held().is_some() {
+        // Once it goes on, it may go on a day later: the hour would be over at once.
+        let text = "state time is held, so nobody knows when an hour is over: approve it once time is believed again, \
+                    `chancery cluster status`";
+        return refuse(Reason::PreconditionFailed, text);
+    }
+    let (now, by) = (turn.now, turn.actor.clone());
+    let until = now.after(PEER_UNSEAL_APPROVAL);
+    row.approved.retain(|_, approval| approval.until > now);
+    row.approved.insert(node, Approval { until, given: now.max(clock), by });
     put(turn, row);
     turn.fact_text("until", &until.to_rfc3339());
+    Ok(Reply::Done)
+}
+
+/// That voter waits for somebody again.
+fn cancel(turn: &mut Turn<'_>, node: NodeId) -> Handled {
+    match drop_where(turn, |other, _| other == node).pop() {
+        Some(approval) => turn.fact_text("approved_by", &approval.by.to_string()),
+        None => return refuse(Reason::NotFound, format!("{node} has no approval, or has used it")),
+    }
     Ok(Reply::Done)
 }
 
 /// The leader is about to hand the root key out. What it has looked at itself, the connection, is in the command; the rest is
 /// judged here, so that a release after `off`, or a second one on one approval, is refused whoever leads.
 fn release(turn: &mut Turn<'_>, release: &Release) -> Handled {
+    turn.fact_count("node", release.node.0);
     turn.fact_text("address", &release.address);
     turn.fact_count("released_by", release.by.0);
-    match judge(turn.state, release)? {
-        Because::Approved => {
-            let mut row = current(turn);
+    let because = judge(turn.state, release)?;
+    let mut row = current(turn);
+    match because {
+        Because::Approved(by) => {
             row.approved.remove(&release.node);
-            put(turn, row);
             turn.fact_text("because", "an admin approved it");
+            turn.fact_text("approved_by", &by.to_string());
         }
         Because::JustLeft(away) => turn.fact_count("away_ms", away.0),
     }
+    row.released.insert(release.node, turn.now);
+    put(turn, row);
     Ok(Reply::Done)
 }
 
 /// Why a root key may be handed out.
 enum Because {
-    /// An admin has let the voter in.
-    Approved,
+    /// That admin has let the voter in.
+    Approved(Principal),
     /// It was there so long ago.
     JustLeft(Millis),
 }
@@ -78,30 +100,84 @@ impl State {
 }
 
 fn judge(state: &State, release: &Release) -> Result<Because, Refusal> {
-    let Release { node, by, address: _, at_home } = release;
+    let Release { node, by, address: _, at_home, clock } = release;
     let (now, row) = (state.time(), state.peer_unseal().cloned().unwrap_or_default());
     check_on(&row)?;
     check_voter(state, *node)?;
+    if node == by {
+        return refuse(Reason::PermissionDenied, format!("{node} has the root key itself"));
+    }
     let refused = |text: String| {
         let text = format!("{text}: an admin may let it in, `chancery seal approve {}`", node.0);
         refuse(Reason::PermissionDenied, text)
     };
-    if node == by {
-        return refuse(Reason::PermissionDenied, format!("{node} has the root key itself"));
-    }
-    if row.approved.get(node).is_some_and(|until| *until > now) {
-        return Ok(Because::Approved);
-    }
-    // A time that is not believed says nothing about how long anybody was away.
+    // A time that is not believed says nothing about how long anybody was away, nor about the hour of an approval.
     if state.time_held().is_some() {
         return refused(format!("state time is held, so it is not known how long {node} was away"));
     }
-    let away = state.report(*node).filter(|report| report.at <= now).map(|report| now.since(report.at));
+    // After a night in which nobody was up, state time is that of the evening.
+    let reading = now.max(*clock);
+    if let Some(approval) = row.approved.get(node).filter(|approval| holds(state, approval, reading)) {
+        return check_pause(&row, *node, now).map(|()| Because::Approved(approval.by.clone()));
+    }
+    let away = state.report(*node).filter(|report| report.at <= now).map(|report| reading.since(report.at));
     match away.filter(|away| *away < PEER_UNSEAL_WITHIN) {
-        Some(away) if *at_home => Ok(Because::JustLeft(away)),
+        Some(away) if *at_home => check_pause(&row, *node, now).map(|()| Because::JustLeft(away)),
         Some(_) => refused(format!("{node} does not ask from the address at which it is a member")),
         None => refused(format!("{node} was away for too long")),
     }
+}
+
+/// Whether neither time says that its hour is over, and who gave it still counts.
+fn holds(state: &State, approval: &Approval, reading: Time) -> bool {
+    let Approval { until, given, by } = approval;
+    *until > state.time() && reading.since(*given) < PEER_UNSEAL_APPROVAL && state.check_standing(by, reading).is_ok()
+}
+
+/// A voter that has just got it is opening, or somebody else has asked in its place.
+fn check_pause(row: &PeerUnseal, node: NodeId, now: Time) -> Result<(), Refusal> {
+    // Time that was set back says nothing about how long ago that was.
+    let last = row.released.get(&node).filter(|last| **last <= now).map(|last| now.since(*last));
+    if last.is_some_and(|last| last < PEER_UNSEAL_PAUSE) {
+        let text = format!("{node} got the root key a moment ago: once in {} s", PEER_UNSEAL_PAUSE.0 / 1_000);
+        return refuse(Reason::LimitExceeded, text);
+    }
+    Ok(())
+}
+
+/// What that operator has approved and nobody has used is taken back with its rights.
+pub(crate) fn end_those_of(turn: &mut Turn<'_>, by: &Principal) {
+    let dropped = drop_where(turn, |_, approval| approval.by == *by).len();
+    if dropped > 0 {
+        turn.fact_count("approvals_dropped", dropped as u64);
+    }
+}
+
+/// That node is open, or a member no more: nobody needs to let it in.
+pub(crate) fn end_that_for(turn: &mut Turn<'_>, node: NodeId) {
+    drop_where(turn, |other, _| other == node);
+}
+
+/// That node is a member no more.
+pub(crate) fn forget(turn: &mut Turn<'_>, node: NodeId) {
+    end_that_for(turn, node);
+    let mut row = current(turn);
+    if row.released.remove(&node).is_some() {
+        put(turn, row);
+    }
+}
+
+fn drop_where(turn: &mut Turn<'_>, goes: impl Fn(NodeId, &Approval) -> bool) -> Vec<Approval> {
+    let Some(row) = turn.state.peer_unseal() else { return Vec::new() };
+    if !row.approved.iter().any(|(node, approval)| goes(*node, approval)) {
+        return Vec::new();
+    }
+    let mut row = row.clone();
+    let (gone, left) = row.approved.into_iter().partition(|(node, approval)| goes(*node, approval));
+    let gone: BTreeMap<NodeId, Approval> = gone;
+    row.approved = left;
+    put(turn, row);
+    gone.into_values().collect()
 }
 
 /// In the next life of the cluster it is off again: whoever restores says whom to trust.

@@ -3,7 +3,7 @@
 use types::limits::BINDINGS_MAX;
 use types::{Binding, OperatorName, Principal, Reason, Refusal, Role, Scope};
 
-use super::checks;
+use super::{checks, peer_unseal, vouching};
 use crate::command::Reply;
 use crate::outcome::Effect;
 use crate::rows::{Granted, Withdrawn};
@@ -18,6 +18,7 @@ pub(crate) fn grant(turn: &mut Turn<'_>, binding: &Binding) -> Handled {
     checks::room("role bindings", turn.state.binding_table().len(), BINDINGS_MAX)?;
     let granted = Granted { at: turn.now, revision: turn.revision };
     turn.state.put_binding(binding.clone(), granted);
+    vouching::granted(turn, binding);
     changed(turn, binding);
     describe(turn, binding);
     Ok(Reply::Done)
@@ -40,6 +41,9 @@ pub(crate) fn revoke(turn: &mut Turn<'_>, binding: &Binding) -> Handled {
 pub(crate) fn remove(turn: &mut Turn<'_>, binding: &Binding) {
     if turn.state.remove_binding(binding) {
         turn.withdraw(Withdrawn::Role(binding.clone()));
+        if binding.role == Role::Admin {
+            peer_unseal::end_those_of(turn, &binding.principal);
+        }
         changed(turn, binding);
     }
 }

@@ -348,7 +348,7 @@ fn a_restore_that_nobody_administers_waits_for_a_seal() {
     let mut life = reopened(accounted, 0x44);
     let opened = OpenedSeal { node: NodeId(1_000), slot: 1, by: "file".to_owned() };
     let (name, expires) = (OperatorName::parse("rescue").expect("a name"), FORMED.after(ENROLMENT_MAX));
-    let recover = Command::RecoverOperator { name, spki: SpkiHash([0x34; 32]), expires, opened };
+    let recover = Command::RecoverOperator { name, spki: SpkiHash([0x34; 32]), expires, opened, root_epoch: 1 };
     let made = life.state.time().after(Millis::from_secs(60));
     let request = Some(RequestKey { id: request_id(made, 1), body: [1; 32] });
     let recovered = life.propose(Proposal { request, ..proposal(Principal::Seal, recover) });

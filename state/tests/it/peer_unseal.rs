@@ -2,9 +2,9 @@
 //! is on.
 #![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
 
-use state::{Command, JoinKind, NodeInfo, NodeReport, Outcome, Release, Reply};
-use types::limits::PEER_UNSEAL_WITHIN;
-use types::{Millis, NodeId, Principal, Reason, SpkiHash, Time, TokenId};
+use state::{Command, JoinKind, NodeInfo, NodeReport, Outcome, Proposal, Release, Reply};
+use types::limits::{PEER_UNSEAL_APPROVAL, PEER_UNSEAL_PAUSE, PEER_UNSEAL_WITHIN};
+use types::{Binding, Millis, NodeId, OperatorName, Principal, Reason, Role, Scope, SpkiHash, Time, TokenId};
 
 use crate::common::{Cluster, FORMED, proposal};
 
@@ -54,12 +54,24 @@ fn switch(cluster: &mut Cluster, on: bool) {
     cluster.ask(Command::SetPeerUnseal { on }).expect("switched");
 }
 
+/// As the leader does whose clock is right.
 fn release(cluster: &mut Cluster, node: u64, at_home: bool) -> Outcome {
-    let release = Release { node: NodeId(node), by: LEADER, address: "10.0.0.2".to_owned(), at_home };
+    let clock = cluster.state.time();
+    release_at(cluster, node, at_home, clock)
+}
+
+fn release_at(cluster: &mut Cluster, node: u64, at_home: bool, clock: Time) -> Outcome {
+    let release = Release { node: NodeId(node), by: LEADER, address: "10.0.0.2".to_owned(), at_home, clock };
     let expected = cluster.state.check_release(&release).map(|()| Reply::Done);
     let outcome = cluster.propose(proposal(Principal::Node(LEADER), Command::ReleaseRoot(release)));
     assert_eq!(outcome.reply, expected, "what is said beforehand is what happens");
     outcome
+}
+
+/// By the first operator, with a clock that is right.
+fn approve(cluster: &mut Cluster) {
+    let clock = cluster.state.time();
+    cluster.ask(Command::ApproveUnseal { node: NodeId(2), clock }).expect("approved");
 }
 
 fn why(outcome: &Outcome) -> Option<Reason> {
@@ -74,10 +86,10 @@ fn it_is_off_until_it_is_switched_on_and_again_after() {
     let released = release(&mut cluster, 2, true);
     assert_eq!(released.reply, Ok(Reply::Done));
     let record = String::from_utf8_lossy(&released.record.expect("a record").bytes).into_owned();
-    for part in ["10.0.0.2", "nodes/2", "released_by", "ReleaseRoot"] {
+    for part in ["10.0.0.2", "nodes/2", "\"node\"", "released_by", "ReleaseRoot"] {
         assert!(record.contains(part), "{part} is not in {record}");
     }
-    cluster.ask(Command::ApproveUnseal { node: NodeId(2) }).expect("approved");
+    approve(&mut cluster);
     switch(&mut cluster, false);
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PreconditionFailed));
     switch(&mut cluster, true);
@@ -92,7 +104,8 @@ fn only_a_voter_that_is_another_gets_it() {
     assert_eq!(why(&release(&mut cluster, 4, true)), Some(Reason::PermissionDenied), "a learner");
     assert_eq!(why(&release(&mut cluster, 1, true)), Some(Reason::PermissionDenied), "the leader itself");
     assert_eq!(why(&release(&mut cluster, 9, true)), Some(Reason::NotFound));
-    let of_another = Release { node: NodeId(2), by: NodeId(3), address: "10.0.0.2".to_owned(), at_home: true };
+    let of_another =
+        Release { node: NodeId(2), by: NodeId(3), address: "10.0.0.2".to_owned(), at_home: true, clock: FORMED };
     let forged = cluster.propose(proposal(Principal::Node(LEADER), Command::ReleaseRoot(of_another)));
     assert_eq!(why(&forged), Some(Reason::PermissionDenied), "each speaks for itself");
 }
@@ -106,10 +119,12 @@ fn one_that_was_away_for_an_hour_or_asks_from_elsewhere_is_let_in_by_an_admin_on
     assert_eq!(release(&mut cluster, 2, true).reply, Ok(Reply::Done), "a moment before the hour is over");
     pass(&mut cluster, Millis(1));
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PermissionDenied), "and at the hour");
-    cluster.ask(Command::ApproveUnseal { node: NodeId(2) }).expect("approved");
+    pass(&mut cluster, PEER_UNSEAL_PAUSE);
+    approve(&mut cluster);
     assert_eq!(release(&mut cluster, 2, false).reply, Ok(Reply::Done));
+    pass(&mut cluster, PEER_UNSEAL_PAUSE);
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PermissionDenied), "good once");
-    cluster.ask(Command::ApproveUnseal { node: NodeId(2) }).expect("approved");
+    approve(&mut cluster);
     pass(&mut cluster, Millis::from_hours(1));
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PermissionDenied), "and for an hour");
 }
@@ -121,5 +136,112 @@ fn a_time_that_is_not_believed_lets_nobody_in() {
     let later = FORMED.after(Millis::from_hours(48));
     report(&mut cluster, &[1, 2, 3, 4], later);
     assert!(cluster.state.time_held().is_some());
+    let refused = cluster.ask(Command::ApproveUnseal { node: NodeId(2), clock: later }).expect_err("no hour begins");
+    assert_eq!(refused.reason, Reason::PreconditionFailed);
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PermissionDenied));
+}
+
+#[test]
+fn the_leaders_clock_ends_an_hour_that_state_time_does_not() {
+    let mut cluster = cluster();
+    switch(&mut cluster, true);
+    // Half of the members are away: nothing reports, and state time is that of the evening.
+    let evening = cluster.state.time();
+    let over = evening.after(PEER_UNSEAL_WITHIN);
+    assert_eq!(why(&release_at(&mut cluster, 2, true, over)), Some(Reason::PermissionDenied), "was away by the clock");
+    approve(&mut cluster);
+    let over = evening.after(PEER_UNSEAL_APPROVAL);
+    assert_eq!(why(&release_at(&mut cluster, 2, false, over)), Some(Reason::PermissionDenied), "approved by the clock");
+    let just = Time(over.0 - 1);
+    assert_eq!(release_at(&mut cluster, 2, false, just).reply, Ok(Reply::Done));
+    // A clock that is behind does not make state time's hour longer.
+    approve(&mut cluster);
+    pass(&mut cluster, PEER_UNSEAL_APPROVAL);
+    assert_eq!(why(&release_at(&mut cluster, 2, false, evening)), Some(Reason::PermissionDenied));
+}
+
+#[test]
+fn nobody_gets_it_twice_within_a_moment() {
+    let mut cluster = cluster();
+    switch(&mut cluster, true);
+    assert_eq!(release(&mut cluster, 2, true).reply, Ok(Reply::Done));
+    assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::LimitExceeded));
+    assert_eq!(release(&mut cluster, 3, true).reply, Ok(Reply::Done), "each for itself");
+    pass(&mut cluster, Millis(PEER_UNSEAL_PAUSE.0 - 1));
+    assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::LimitExceeded));
+    pass(&mut cluster, Millis(1));
+    assert_eq!(release(&mut cluster, 2, true).reply, Ok(Reply::Done));
+}
+
+fn helper() -> OperatorName {
+    OperatorName::parse("helper").expect("a name")
+}
+
+/// Another admin has approved node 2.
+fn approved_by_helper() -> Cluster {
+    let mut cluster = cluster();
+    switch(&mut cluster, true);
+    let expires = FORMED.after(Millis::from_days(30));
+    cluster.ask(Command::EnrolOperator { name: helper(), spki: SpkiHash([55; 32]), expires }).expect("enrolled");
+    cluster.ask(Command::GrantRole(admin())).expect("granted");
+    let approve = Command::ApproveUnseal { node: NodeId(2), clock: FORMED };
+    let basis = Some(cluster.state.basis(&approve, Time::NEVER));
+    let approved = cluster.propose(Proposal { basis, ..proposal(Principal::Operator(helper()), approve) });
+    assert_eq!(approved.reply, Ok(Reply::Done));
+    cluster
+}
+
+fn admin() -> Binding {
+    Binding { principal: Principal::Operator(helper()), role: Role::Admin, scope: Scope::Cluster }
+}
+
+#[test]
+fn an_approval_ends_with_whoever_gave_it() {
+    let mut cluster = approved_by_helper();
+    let released = release(&mut cluster, 2, false);
+    assert_eq!(released.reply, Ok(Reply::Done), "it holds as long as they do");
+    assert!(String::from_utf8_lossy(&released.record.expect("a record").bytes).contains("operators/helper"));
+
+    for lose in [
+        Command::RevokeOperator { name: helper() },
+        Command::RevokeRole(admin()),
+        Command::EnrolOperator { name: helper(), spki: SpkiHash([55; 32]), expires: FORMED.after(Millis(2_000)) },
+    ] {
+        let mut cluster = approved_by_helper();
+        cluster.ask(lose.clone()).expect("is carried out");
+        pass(&mut cluster, Millis(5_000));
+        assert_eq!(why(&release(&mut cluster, 2, false)), Some(Reason::PermissionDenied), "{lose:?}");
+    }
+}
+
+#[test]
+fn an_approval_is_taken_back_and_goes_when_its_node_opens_or_is_removed() {
+    let mut cluster = cluster();
+    switch(&mut cluster, true);
+    let cancel = Command::CancelApproval { node: NodeId(2) };
+    let nothing = cluster.ask(cancel.clone()).expect_err("there is none");
+    assert_eq!(nothing.reason, Reason::NotFound);
+    approve(&mut cluster);
+    cluster.ask(cancel.clone()).expect("taken back");
+    assert_eq!(why(&release(&mut cluster, 2, false)), Some(Reason::PermissionDenied));
+    // The node itself, when it is sealed by hand, and no other.
+    approve(&mut cluster);
+    let by = |cluster: &mut Cluster, node| cluster.propose(proposal(Principal::Node(NodeId(node)), cancel.clone()));
+    assert_eq!(why(&by(&mut cluster, 3)), Some(Reason::PermissionDenied));
+    assert_eq!(by(&mut cluster, 2).reply, Ok(Reply::Done));
+    assert_eq!(why(&release(&mut cluster, 2, false)), Some(Reason::PermissionDenied));
+
+    approve(&mut cluster);
+    let now = cluster.state.time();
+    report(&mut cluster, &[2], now);
+    assert!(cluster.state.peer_unseal().expect("a row").approved.is_empty(), "a node that reports is open");
+
+    assert_eq!(release(&mut cluster, 2, true).reply, Ok(Reply::Done));
+    approve(&mut cluster);
+    cluster
+        .ask(Command::RemoveNode { node: NodeId(2), audit_closed: Some(0), forced: true, compromised: false })
+        .expect("removed");
+    let row = cluster.state.peer_unseal().expect("a row");
+    assert!(row.approved.is_empty() && row.released.is_empty());
+    assert_eq!(cluster.state.check(), Ok(()));
 }

@@ -5,11 +5,21 @@
 //!
 //! Nothing here is random: one seed gives one run, bit for bit.
 
+/// Says what is wrong, unless it holds.
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
 pub mod certificates;
 pub mod model;
 pub mod propose;
 pub mod rng;
 mod root_keys;
+mod trusted;
 pub mod world;
 
 pub use root_keys::wrapped_under;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kms::RotationCause;
-use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Release, Reply, State};
+use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Reply, State};
 use types::limits::REQUEST_ID_PAST_MAX;
 use types::{
     Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, RequestId, Role,
@@ -12,6 +12,7 @@ use types::{
 };
 
 use crate::root_keys::RootModel;
+use crate::trusted::TrustModel;
 use crate::world::Tally;
 
 /// A judgement: what is wrong, in words.
@@ -48,18 +49,11 @@ pub struct Model {
     last_node: u64,
     leaves: u64,
     root_keys: RootModel,
+    trust: TrustModel,
     /// State time after the last step of more than an hour, while there was more than one member to ask.
     stepped: Option<Time>,
     /// The farthest that state time ever was.
     farthest: Time,
-}
-
-macro_rules! ensure {
-    ($holds:expr, $($words:tt)*) => {
-        if !$holds {
-            return Err(format!($($words)*));
-        }
-    };
 }
 
 impl Model {
@@ -237,6 +231,7 @@ impl Model {
     /// Follows an accepted command.
     fn follow(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
         let (index, now) = (entry.index, before.time());
+        self.trust.follow(before, &entry.proposal, after)?;
         match &entry.proposal.command {
             Command::Init { node, operator, operator_spki, .. } => {
                 ensure!(!self.formed, "formed twice");
@@ -261,7 +256,6 @@ impl Model {
             Command::EnrolOperator { .. } | Command::RevokeOperator { .. } | Command::RevokeAgent { .. } => {
                 self.follow_standing(&entry.proposal.command, index);
             }
-            Command::ReleaseRoot(release) => judge_release(before, release, after)?,
             Command::RecoverOperator { name, spki, .. } => self.follow_recovery(name, *spki, index, after)?,
             Command::RedeemNodeToken { info, .. } if before.nodes().any(|(_, node)| node.info == *info) => {
                 judge_asked_again(before, info, outcome, after)?;
@@ -492,23 +486,6 @@ impl Model {
         ensure!(active > 0 || !self.formed, "nobody can administer the cluster any more");
         self.root_keys.check(after)
     }
-}
-
-/// The root key goes to a voter that was just there and asks from its place, or that an admin has let in, once.
-fn judge_release(before: &State, release: &Release, after: &State) -> Judged {
-    let Some(row) = before.peer_unseal().filter(|row| row.on) else {
-        return Err("a root key was released although that is off".to_owned());
-    };
-    ensure!(before.node(release.node).is_some_and(|node| node.votes), "a root key was released to no voter");
-    if row.approved.get(&release.node).is_some_and(|until| *until > before.time()) {
-        let left = after.peer_unseal().is_some_and(|row| row.approved.contains_key(&release.node));
-        ensure!(!left, "an approval was good twice");
-        return Ok(());
-    }
-    let seen = before.report(release.node).map(|report| report.at);
-    let recent = seen.is_some_and(|at| at <= before.time() && before.time() < at.after(Millis::from_hours(1)));
-    ensure!(release.at_home && recent && before.time_held().is_none(), "a root key was released to whoever asked");
-    Ok(())
 }
 
 /// A node that died before it could note its number asks again: it is told the same number, and nothing changes.

@@ -316,12 +316,14 @@ fn of_members(world: &mut World, view: &State) -> Command {
     let members: Vec<NodeId> = view.nodes().map(|(id, _)| id).collect();
     let node = if members.is_empty() || rng.chance(10) { NodeId(99) } else { *rng.pick(&members) };
     let anchored = view.report(node).map_or(0, |report| report.audit_size);
-    match rng.below(14) {
+    match rng.below(15) {
         10 => Command::SetPeerUnseal { on: rng.chance(80) },
-        11 => Command::ApproveUnseal { node },
+        11 => Command::ApproveUnseal { node, clock: view.time().after(Millis(rng.below(4_000_000))) },
+        14 => Command::CancelApproval { node },
         12..=13 => {
-            let release = Release { node, by: NodeId(1), address: "10.0.0.1:9".to_owned(), at_home: rng.chance(60) };
-            Command::ReleaseRoot(release)
+            let (address, at_home) = ("10.0.0.1:9".to_owned(), rng.chance(60));
+            let clock = view.time().after(Millis(rng.below(6_000_000)));
+            Command::ReleaseRoot(Release { node, by: NodeId(1), address, at_home, clock })
         }
         0..=4 => {
             let audit_closed = rng.chance(60).then(|| anchored + u64::from(rng.chance(20)));
@@ -349,7 +351,8 @@ fn of_principals(world: &mut World, view: &State) -> Command {
         6 => {
             let by = "shamir, shares 1, 2".to_owned();
             let opened = OpenedSeal { node: NodeId(1 + rng.below(3)), slot: 1, by };
-            Command::RecoverOperator { name: operator(rng), spki, expires, opened }
+            let root_epoch = view.root_epoch() + u32::from(rng.chance(10));
+            Command::RecoverOperator { name: operator(rng), spki, expires, opened, root_epoch }
         }
         1 => Command::RevokeOperator { name: operator(rng) },
         2..=3 => Command::GrantRole(binding),

@@ -309,6 +309,7 @@ impl Cluster {
         let roots = seal["slots"][0]["roots"].as_array().expect("root keys").iter().map(|root| RootName {
             epoch: root["epoch"].as_u64().and_then(|epoch| u32::try_from(epoch).ok()).expect("a number"),
             root_id: hex::decode(root["id"].as_str().expect("text")).expect("hexadecimal"),
+            optional: false,
         });
         let recipient = crypto::sealed_box::public_of(&crypto::entropy::secret::<32>()).expect("a key");
         UnsealPeerRequest { recipient: recipient.to_vec(), roots: roots.collect() }

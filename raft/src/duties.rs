@@ -10,6 +10,7 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
@@ -23,6 +24,10 @@ use crate::snapshot::Shelf;
 use crate::status::{Role, Status};
 use crate::system::blocking;
 use crate::type_config::TypeConfig;
+
+/// How often, at most, it is said how far the log is: every entry moves it several times, and whoever watches is woken
+/// each time. Who leads and who is a member is said at once.
+const PACE: Duration = Duration::from_millis(20);
 
 /// The loop and what it works on.
 pub(crate) struct Duties<M: Machine> {
@@ -48,7 +53,7 @@ struct Growth {
 impl<M: Machine> Duties<M> {
     /// Runs until it is stopped.
     pub(crate) async fn run(self) {
-        let mut metrics = self.raft.metrics();
+        let (mut server, mut metrics) = (self.raft.server_metrics(), self.raft.metrics());
         let mut tick = tokio::time::interval(self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(self.room_interval);
@@ -60,14 +65,16 @@ impl<M: Machine> Duties<M> {
         let mut snapshot = None;
         loop {
             self.publish();
+            let next = Instant::now() + PACE;
+            let moved = async {
+                tokio::time::sleep_until(next).await;
+                metrics.changed().await
+            };
             tokio::select! {
                 () = self.stop.cancelled() => return self.last_word().await,
-                changed = metrics.changed() => {
-                    // Raft has ended; that may be seen before the order to stop is.
-                    if changed.is_err() {
-                        return self.last_word().await;
-                    }
-                }
+                // An end of Raft may be seen before the order to stop is.
+                changed = server.changed() => if changed.is_err() { return self.last_word().await },
+                changed = moved => if changed.is_err() { return self.last_word().await },
                 _ = look.tick() => self.look(&mut handing_over).await,
                 _ = tick.tick() => {
                     self.follow().await;

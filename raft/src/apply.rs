@@ -28,6 +28,9 @@ pub(crate) struct Applier<M: Machine> {
     machine: M,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Until [`Applier::restored`]: the states on the way are nobody's, and each that is published has to be copied where
+    /// the next entry changes it.
+    restoring: bool,
     views: Published<M>,
     members: watch::Sender<Arc<Members>>,
     shelf: Shelf,
@@ -51,7 +54,7 @@ impl<M: Machine> Applier<M> {
     ) -> io::Result<Self> {
         let (views, _) = watch::channel(Arc::new(View { applied: 0, state: machine.snapshot() }));
         let membership = StoredMembership::default();
-        let mut applier = Self { machine, applied: None, membership, views, members, shelf };
+        let mut applier = Self { machine, applied: None, membership, restoring: true, views, members, shelf };
         if let Some(file) = newest {
             applier.load(file)?;
         }
@@ -60,6 +63,12 @@ impl<M: Machine> Applier<M> {
 
     pub(crate) fn views(&self) -> Published<M> {
         self.views.clone()
+    }
+
+    /// What had been committed before this start is applied: from here on each state is somebody's.
+    pub(crate) fn restored(&mut self) {
+        self.restoring = false;
+        self.publish();
     }
 
     /// Replaces the state with a snapshot's.
@@ -128,7 +137,10 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for Applier<M> {
                 replies.extend(responder.map(|responder| (responder, Reply(reply))));
             }
             // Published before anyone is answered: a proposer reads its own write.
-            self.publish();
+            self.restoring &= replies.is_empty();
+            if !self.restoring {
+                self.publish();
+            }
             for (responder, reply) in replies.drain(..) {
                 responder.send(reply);
             }

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use types::{NodeId, SpkiHash, limits};
 
-use crate::audit_store::AuditStore;
+use crate::audit_store::{self, AuditStore};
 use crate::authority::AuthorityDesk;
 use crate::backup::schedule::Schedule;
 use crate::core::Core;
@@ -75,6 +75,7 @@ pub(crate) struct Opened {
     record: SealRecord,
     membership: Membership,
     ends: Ends,
+    audit: audit_store::Opening,
 }
 
 /// Opens Raft with everything that it is handed: the root keys that a seal has given, and the record of the seals.
@@ -99,8 +100,18 @@ pub(crate) async fn open_raft(
     let config = Config::new(cluster, id, node.folder.path());
     let vouch = Arc::new(RootProof { own: id, keyring: Arc::clone(&keyring) });
     let peering = peering(node, seed_members, vouch)?;
-    let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering).await?;
-    Ok(Opened { raft, keyring, envelope, record, membership, ends })
+    let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering);
+    // Both read much, and neither needs the other.
+    let (raft, audit) = tokio::join!(raft, begin_audit(node, id));
+    let (raft, audit) = match (raft, audit) {
+        (Ok(raft), Ok(audit)) => (raft, audit),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(raft), Err(error)) => {
+            raft.shutdown().await;
+            return Err(error);
+        }
+    };
+    Ok(Opened { raft, keyring, envelope, record, membership, ends, audit })
 }
 
 impl Opened {
@@ -109,10 +120,10 @@ impl Opened {
     /// # Errors
     /// When the audit log is short of its anchored head, or anything does not open.
     pub(crate) async fn finish(self, node: &Arc<Node>) -> Result<Arc<Core>, OpeningError> {
-        let Self { raft, keyring, envelope, record, membership, ends } = self;
+        let Self { raft, keyring, envelope, record, membership, ends, audit } = self;
         let (cluster, id) = (membership.cluster(), membership.node());
         check_active(&raft, &keyring)?;
-        let audit = open_audit(node, &raft, id).await?;
+        let audit = finish_audit(audit, &raft, id).await?;
         let authority = open_authority(node, &keyring, &record, cluster, id)?;
         let core = Arc::new(Core {
             cluster,
@@ -179,17 +190,27 @@ fn open_authority(
     Ok(AuthorityDesk::open(&node.folder, &roots, active, cluster, id)?)
 }
 
+async fn begin_audit(node: &Arc<Node>, id: NodeId) -> Result<audit_store::Opening, OpeningError> {
+    let (folder, reserve) = (node.folder.join("audit"), node.config.audit_reserve_bytes);
+    Ok(on_disk(move || audit_store::Opening::begin(&folder, id, reserve)).await?)
+}
+
 /// Opens the audit store with the heads that this node's own state holds: what is anchored must be there.
-async fn open_audit(node: &Arc<Node>, raft: &RaftHandle<StateMachine>, id: NodeId) -> Result<AuditStore, OpeningError> {
+async fn finish_audit(
+    begun: audit_store::Opening,
+    raft: &RaftHandle<StateMachine>,
+    id: NodeId,
+) -> Result<AuditStore, OpeningError> {
     let own = LogName::Node(id);
     // The cluster log is made again by replay above the last snapshot, so only this node's own has an anchor here.
     let anchored: Vec<Head> =
         raft.state().state.state.audit_heads().into_iter().filter(|head| head.log == own).collect();
-    let folder = node.folder.join("audit");
-    let reserve = node.config.audit_reserve_bytes;
-    let opened = tokio::task::spawn_blocking(move || AuditStore::open(&folder, id, &anchored, reserve)).await;
-    match opened {
-        Ok(store) => Ok(store?),
+    Ok(on_disk(move || begun.finish(&anchored)).await?)
+}
+
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -147,6 +147,12 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn closing(log: LogName) -> AuditUnavailable {
     AuditUnavailable { log, why: "the audit log is closed, or its thread has ended".to_owned() }
 }

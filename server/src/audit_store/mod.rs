@@ -24,9 +24,9 @@ mod writer;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::{Event, Head, LogName, Record, Report};
@@ -92,34 +92,8 @@ impl AuditStore {
         reserve_bytes: u64,
         configure: impl Fn(Writer) -> Writer,
     ) -> Result<Self, OpenError> {
-        let (word, heard) = sync_channel(1);
-        let node = LogName::Node(node);
-        files::make_folder(dir).map_err(OpenError::io(dir))?;
-        let path = dir.join("reserve");
-        let reserve = Arc::new(Reserve::open(&path, reserve_bytes).map_err(OpenError::io(&path))?);
-        let mut logs = BTreeMap::new();
-        for name in [LogName::Cluster, node] {
-            let ours = anchored.iter().filter(|head| head.log == name).max_by_key(|head| head.size);
-            let head = ours.copied().unwrap_or_else(|| Head::empty(name));
-            let word = word.clone();
-            // The index is made of whole blocks: most syncs end none, and a thread woken for nothing costs a request more
-            // than its cipher. A word that is waiting already says the same.
-            let after_sync = move |before: u64, after: u64| {
-                if before / AUDIT_INDEX_BLOCK != after / AUDIT_INDEX_BLOCK {
-                    let _ = word.try_send(());
-                }
-            };
-            let (disk, dir) = (disk.clone(), dir.join(name.to_string()));
-            logs.insert(name, Log::open(disk, reserve.clone(), &dir, &head, &configure, after_sync)?);
-        }
-        let (logs, index, stop) = (Arc::new(logs), Arc::new(Index::new(dir)), Arc::new(AtomicBool::new(false)));
-        let indexer = Indexer { logs: logs.clone(), index: index.clone(), stop: stop.clone() };
-        let thread = std::thread::Builder::new()
-            .name("audit-index".to_owned())
-            .spawn(move || indexer.run(&heard))
-            .map_err(OpenError::io(dir))?;
-        let indexer = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(Shared { node, logs, index, reserve, stop, word, indexer }) })
+        Opening::begin_with(dir, node, &newest(anchored, LogName::Cluster), disk, reserve_bytes, &configure)?
+            .finish_with(anchored, &configure)
     }
 
     /// Records an answer of this node and returns when the record is durable. Only then may the answer leave. A caller
@@ -246,6 +220,91 @@ impl AuditStore {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || work(&shared)).await.unwrap_or(Err(ReadError::Closing))
     }
+}
+
+/// A store of which the cluster log is open. Nothing vouches for that one when a node starts: what is missing at its end is
+/// made again by replay. So it is read while Raft restores the state that holds the anchor of the other.
+pub struct Opening {
+    dir: PathBuf,
+    node: LogName,
+    disk: Arc<dyn Disk>,
+    reserve: Arc<Reserve>,
+    word: SyncSender<()>,
+    heard: Receiver<()>,
+    cluster: Log,
+}
+
+impl Opening {
+    /// Opens the cluster log in `dir`, or makes it. Blocks while its newest file is read.
+    ///
+    /// # Errors
+    /// When it is damaged, or cannot be read or written.
+    pub fn begin(dir: &Path, node: NodeId, reserve_bytes: u64) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::begin_with(dir, node, &Head::empty(LogName::Cluster), &disk, reserve_bytes, &|writer| writer)
+    }
+
+    /// Opens this node's own log, which has to contain the newest of the heads that Raft holds of it.
+    ///
+    /// # Errors
+    /// When it is shorter than that head, differs from it, is damaged, or cannot be read or written.
+    pub fn finish(self, anchored: &[Head]) -> Result<AuditStore, OpenError> {
+        self.finish_with(anchored, &|writer| writer)
+    }
+
+    fn begin_with(
+        dir: &Path,
+        node: NodeId,
+        anchored: &Head,
+        disk: &Arc<dyn Disk>,
+        reserve_bytes: u64,
+        configure: &impl Fn(Writer) -> Writer,
+    ) -> Result<Self, OpenError> {
+        let (word, heard) = sync_channel(1);
+        files::make_folder(dir).map_err(OpenError::io(dir))?;
+        let path = dir.join("reserve");
+        let reserve = Arc::new(Reserve::open(&path, reserve_bytes).map_err(OpenError::io(&path))?);
+        let cluster = open_log(dir, anchored, disk, &reserve, &word, configure)?;
+        Ok(Self { dir: dir.to_owned(), node: LogName::Node(node), disk: disk.clone(), reserve, word, heard, cluster })
+    }
+
+    fn finish_with(self, anchored: &[Head], configure: &impl Fn(Writer) -> Writer) -> Result<AuditStore, OpenError> {
+        let Self { dir, node, disk, reserve, word, heard, cluster } = self;
+        let own = open_log(&dir, &newest(anchored, node), &disk, &reserve, &word, configure)?;
+        let logs = Arc::new(BTreeMap::from([(LogName::Cluster, cluster), (node, own)]));
+        let (index, stop) = (Arc::new(Index::new(&dir)), Arc::new(AtomicBool::new(false)));
+        let indexer = Indexer { logs: logs.clone(), index: index.clone(), stop: stop.clone() };
+        let thread = std::thread::Builder::new()
+            .name("audit-index".to_owned())
+            .spawn(move || indexer.run(&heard))
+            .map_err(OpenError::io(&dir))?;
+        let indexer = Mutex::new(Some(thread));
+        Ok(AuditStore { shared: Arc::new(Shared { node, logs, index, reserve, stop, word, indexer }) })
+    }
+}
+
+fn newest(anchored: &[Head], log: LogName) -> Head {
+    let ours = anchored.iter().filter(|head| head.log == log).max_by_key(|head| head.size);
+    ours.copied().unwrap_or_else(|| Head::empty(log))
+}
+
+fn open_log(
+    dir: &Path,
+    anchored: &Head,
+    disk: &Arc<dyn Disk>,
+    reserve: &Arc<Reserve>,
+    word: &SyncSender<()>,
+    configure: &impl Fn(Writer) -> Writer,
+) -> Result<Log, OpenError> {
+    let word = word.clone();
+    // The index is made of whole blocks: most syncs end none, and a thread woken for nothing costs a request more
+    // than its cipher. A word that is waiting already says the same.
+    let after_sync = move |before: u64, after: u64| {
+        if before / AUDIT_INDEX_BLOCK != after / AUDIT_INDEX_BLOCK {
+            let _ = word.try_send(());
+        }
+    };
+    Log::open(disk.clone(), reserve.clone(), &dir.join(anchored.log.to_string()), anchored, configure, after_sync)
 }
 
 impl Shared {

@@ -36,8 +36,10 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, anchored: &Head) -> Result<Re
         let why = "the files before this one are missing";
         return Err(OpenError::Damaged { log, index: 0, file: first.path.clone(), why });
     }
-    // Closed files before the anchored head are vouched for by the header after them until somebody runs `verify`.
-    let from = segments.partition_point(|segment| segment.first <= anchored.size).saturating_sub(1);
+    // Closed files before the anchored head are vouched for by the header after them until somebody runs `verify`; of a
+    // log that may end before its anchor, all closed ones.
+    let vouched = if is_only_here(log) { anchored.size } else { anchored.size.max(last.first) };
+    let from = segments.partition_point(|segment| segment.first <= vouched).saturating_sub(1);
     let mut scan = Scan { anchored, dir, tail: None };
     let mut end = End { kept: 0, cut: 0 };
     for segment in segments.iter().skip(from) {

@@ -156,6 +156,24 @@ async fn files_that_do_not_follow_one_another_are_refused() {
     fill(&store, 40, 1).await;
 }
 
+/// A start took longer with every change that was ever recorded.
+#[tokio::test]
+async fn a_start_reads_only_the_newest_file_of_the_cluster_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open_small(dir.path(), &[], 2_000).expect("opens");
+    let leaf = |n: u64| event(n).into_record(LogName::Cluster, n).to_leaf();
+    for n in 0..40 {
+        store.append_cluster(n, vec![leaf(n)]).await.expect("taken").recorded().await.expect("recorded");
+    }
+    drop(store);
+    let all = files_of(dir.path(), LogName::Cluster);
+    assert!(all.len() >= 4);
+    std::fs::write(&all[1], b"edited").expect("writes");
+    let store = open_small(dir.path(), &[], 2_000).expect("opens");
+    store.append_cluster(40, vec![leaf(40)]).await.expect("taken").recorded().await.expect("goes on");
+    assert!(store.verify(LogName::Cluster, Vec::new()).await.is_err(), "whoever verifies reads all of it");
+}
+
 #[tokio::test]
 async fn an_edit_while_the_node_runs_is_found_by_reading_and_by_verifying() {
     let dir = tempfile::tempdir().expect("a folder");

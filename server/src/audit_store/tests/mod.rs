@@ -58,7 +58,11 @@ async fn fill(store: &AuditStore, from: u64, count: u64) {
 }
 
 fn files(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut files: Vec<_> = std::fs::read_dir(dir.join(LOG.to_string()))
+    files_of(dir, LOG)
+}
+
+fn files_of(dir: &Path, log: LogName) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(dir.join(log.to_string()))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
         .collect();

@@ -47,7 +47,7 @@ interop:
 # Durable writes are compared with etcd too where one is on the PATH (Debian: etcd-server), or with ETCD=path.
 ETCD ?= $(shell command -v etcd)
 bench:
-	cargo run --release --locked --package bench -- $(BENCH_ARGS) $(if $(ETCD),--etcd $(ETCD))
+	cargo run --profile dist --locked --package bench -- $(BENCH_ARGS) $(if $(ETCD),--etcd $(ETCD))
 
 # Real processes under real faults: docs/RELIABILITY.md. The short form takes less than five minutes; ROUNDS=n plays n times as many
 # rounds and the long scenarios too. What this machine cannot do is said and skipped. CHAOS_ARGS="--only kill --faults 5 --seed 7" for a part.

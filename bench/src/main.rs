@@ -1,4 +1,4 @@
-//! What the parts cost, each beside a bare peer of the same run: `cargo run --release -p bench -- [--short | --scale KEYS | --durable] [--etcd PATH]`.
+//! What the parts cost, each beside a bare peer of the same run: `cargo run --profile dist -p bench -- [--short | --scale KEYS | --unseal KEYS | --durable] [--etcd PATH]`.
 //!
 //! A ratio is better-is-higher: the peer's cost divided by ours. Costs are CPU time of the server process per operation,
 //! which does not depend on who else uses the machine; wall rates stand beside them. Every figure is the median of
@@ -19,12 +19,17 @@ mod node;
 mod report;
 mod scale;
 mod unary;
+mod unseal;
 mod usage;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+/// As in `chancery`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A bench ends at the first thing that goes wrong, and says it.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -38,11 +43,14 @@ struct Arguments {
     /// Only what so many keys cost: pauses, start, memory; docs/BENCHMARKS.md stays as it is
     #[arg(long, value_name = "KEYS", conflicts_with = "short")]
     scale: Option<usize>,
+    /// Only how long a sealed node with so many keys takes until it serves; docs/BENCHMARKS.md stays as it is
+    #[arg(long, value_name = "KEYS", conflicts_with_all = ["short", "scale"])]
+    unseal: Option<usize>,
     /// Only durable writes, on one node and on three; docs/BENCHMARKS.md stays as it is
-    #[arg(long, conflicts_with = "scale")]
+    #[arg(long, conflicts_with_all = ["scale", "unseal"])]
     durable: bool,
     /// A binary of etcd to compare durable writes with
-    #[arg(long, value_name = "PATH", conflicts_with = "scale")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["scale", "unseal"])]
     etcd: Option<PathBuf>,
     #[command(subcommand)]
     part: Option<Part>,
@@ -80,6 +88,8 @@ pub(crate) struct Effort {
     pub(crate) file_bytes: [u64; 2],
     /// Keys of the state whose snapshot and start are measured.
     pub(crate) keys: usize,
+    /// Keys of the node that is sealed and opened again.
+    pub(crate) sealed_keys: usize,
 }
 
 const MIB: u64 = 1_024 * 1_024;
@@ -89,9 +99,16 @@ const FULL: Effort = Effort {
     warm_up: 2_000,
     file_bytes: [256 * MIB, 8 * MIB],
     keys: 1_000_000,
+    sealed_keys: 100_000,
 };
-const SHORT: Effort =
-    Effort { runs: 5, window: Duration::from_millis(250), warm_up: 300, file_bytes: [64 * MIB, 8 * MIB], keys: 20_000 };
+const SHORT: Effort = Effort {
+    runs: 5,
+    window: Duration::from_millis(250),
+    warm_up: 300,
+    file_bytes: [64 * MIB, 8 * MIB],
+    keys: 20_000,
+    sealed_keys: 2_000,
+};
 
 fn main() -> Result<(), Fault> {
     crypto::tls::install_provider();
@@ -100,9 +117,10 @@ fn main() -> Result<(), Fault> {
     let arguments = Arguments::parse();
     let outcome = runtime.block_on(async {
         match &arguments.part {
-            None => match arguments.scale {
-                Some(keys) => run_scale(keys).await,
-                None => run(&arguments).await,
+            None => match (arguments.scale, arguments.unseal) {
+                (Some(keys), _) => run_part(async |folder, effort| scale::compare(folder, keys, effort).await).await,
+                (_, Some(keys)) => run_part(async |folder, effort| unseal::compare(folder, keys, effort).await).await,
+                (None, None) => run(&arguments).await,
             },
             Some(Part::OpenScale { folder, keys }) => scale::open(folder, *keys).await,
             Some(Part::Node { data_dir, join }) => node::serve(data_dir.clone(), *join).await,
@@ -116,10 +134,10 @@ fn main() -> Result<(), Fault> {
 }
 
 /// One part by itself, with as many keys as are asked for.
-async fn run_scale(keys: usize) -> Result<(), Fault> {
+async fn run_part(part: impl AsyncFn(&Path, Effort) -> Result<Vec<report::Row>, Fault>) -> Result<(), Fault> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the checkout has no root")?.join("target");
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
-    let rows = scale::compare(folder.path(), keys, Effort { runs: 3, ..FULL }).await?;
+    let rows = part(folder.path(), Effort { runs: 3, ..FULL }).await?;
     report::print(&rows);
     Ok(folder.close()?)
 }
@@ -141,6 +159,7 @@ async fn run(arguments: &Arguments) -> Result<(), Fault> {
     if !durable {
         rows.extend(file::compare(folder.path(), effort).await?);
         rows.extend(scale::compare(folder.path(), effort.keys, effort).await?);
+        rows.extend(unseal::compare(folder.path(), effort.sealed_keys, effort).await?);
         report::print(&rows);
     }
     for nodes in [1, 3] {

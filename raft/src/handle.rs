@@ -126,8 +126,9 @@ impl<M: Machine> RaftHandle<M> {
         let raft = Raft::new(config.node.0, settings, network, log.clone(), applier)
             .await
             .map_err(|error| OpenError::Fatal(error.to_string()))?;
-        // A core that has ended already says so by its status.
-        let _ = raft.with_state_machine(|applier| Box::pin(async { applier.restored() })).await;
+        raft.with_state_machine(|applier| Box::pin(async { applier.restored() }))
+            .await
+            .map_err(|error| OpenError::Fatal(error.to_string()))?;
 
         let (stop, released) = (CancellationToken::new(), log.released());
         let (status, status_receiver) = watch::channel(Arc::new(Status::initial(config.node, Members::default())));

@@ -19,6 +19,7 @@ use types::{
     limits,
 };
 
+use crate::audit_store;
 use crate::clock;
 use crate::config::SealKind;
 use crate::core::Core;
@@ -27,7 +28,7 @@ use crate::keyring::Keyring;
 use crate::machine::decode_reply;
 use crate::membership::{Membership, read_members, write_members};
 use crate::node::{Node, Phase};
-use crate::opening::{Opened, OpeningError, open_raft};
+use crate::opening::{Opened, OpeningError, begin_audit, open_raft};
 use crate::peer_unseal::by_hand;
 use crate::root::{FIRST_EPOCH, Root};
 use crate::seal::{self, NewSeal, Offer, SealError};
@@ -164,7 +165,8 @@ async fn open_first(node: &Arc<Node>, first: First, root: Root) -> Result<Result
     }
     // From here on the folder belongs to a cluster, whatever happens: a second `init` must not wipe it.
     node.turn(Phase::Sealed(membership));
-    finish_or_stop(node, opened).await.map(Ok)
+    let audit = begin_audit(node, FIRST).await;
+    finish_or_stop(node, opened, audit).await.map(Ok)
 }
 
 /// Removes what an `init` that died has left: without `node.json` it belongs to no cluster.
@@ -363,8 +365,11 @@ async fn open_up(
     roots: Vec<Root>,
     opener: Opener,
 ) -> Result<Arc<Core>, Refusal> {
-    let opened = open_raft(node, membership, roots).await.map_err(|error| internal(&error))?;
-    let core = finish_or_stop(node, opened).await.map_err(|error| internal(&error))?;
+    let id = membership.node();
+    // Both read much, and neither needs the other.
+    let (opened, audit) = tokio::join!(open_raft(node, membership, roots), begin_audit(node, id));
+    let opened = opened.map_err(|error| internal(&error))?;
+    let core = finish_or_stop(node, opened, audit).await.map_err(|error| internal(&error))?;
     match record_opening(node, &core, opener).await {
         Ok(()) => Ok(core),
         Err(refusal) => {
@@ -393,9 +398,14 @@ fn check_log(node: &Node, membership: &Membership) -> Result<(), Refusal> {
 }
 
 /// Opens what is left to open; when that fails Raft is stopped again, for a node that cannot serve must not vote.
-async fn finish_or_stop(node: &Arc<Node>, opened: Opened) -> Result<Arc<Core>, OpeningError> {
+async fn finish_or_stop(
+    node: &Arc<Node>,
+    opened: Opened,
+    audit: Result<audit_store::Opening, OpeningError>,
+) -> Result<Arc<Core>, OpeningError> {
     let raft = opened.raft.clone();
-    match opened.finish(node).await {
+    let finished = async { opened.finish(node, audit?).await };
+    match finished.await {
         Ok(core) => Ok(core),
         Err(error) => {
             raft.shutdown().await;

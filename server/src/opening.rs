@@ -75,7 +75,6 @@ pub(crate) struct Opened {
     record: SealRecord,
     membership: Membership,
     ends: Ends,
-    audit: audit_store::Opening,
 }
 
 /// Opens Raft with everything that it is handed: the root keys that a seal has given, and the record of the seals.
@@ -100,18 +99,8 @@ pub(crate) async fn open_raft(
     let config = Config::new(cluster, id, node.folder.path());
     let vouch = Arc::new(RootProof { own: id, keyring: Arc::clone(&keyring) });
     let peering = peering(node, seed_members, vouch)?;
-    let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering);
-    // Both read much, and neither needs the other.
-    let (raft, audit) = tokio::join!(raft, begin_audit(node, id));
-    let (raft, audit) = match (raft, audit) {
-        (Ok(raft), Ok(audit)) => (raft, audit),
-        (Err(error), _) => return Err(error.into()),
-        (Ok(raft), Err(error)) => {
-            raft.shutdown().await;
-            return Err(error);
-        }
-    };
-    Ok(Opened { raft, keyring, envelope, record, membership, ends, audit })
+    let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering).await?;
+    Ok(Opened { raft, keyring, envelope, record, membership, ends })
 }
 
 impl Opened {
@@ -119,8 +108,8 @@ impl Opened {
     ///
     /// # Errors
     /// When the audit log is short of its anchored head, or anything does not open.
-    pub(crate) async fn finish(self, node: &Arc<Node>) -> Result<Arc<Core>, OpeningError> {
-        let Self { raft, keyring, envelope, record, membership, ends, audit } = self;
+    pub(crate) async fn finish(self, node: &Arc<Node>, audit: audit_store::Opening) -> Result<Arc<Core>, OpeningError> {
+        let Self { raft, keyring, envelope, record, membership, ends } = self;
         let (cluster, id) = (membership.cluster(), membership.node());
         check_active(&raft, &keyring)?;
         let audit = finish_audit(audit, &raft, id).await?;
@@ -190,7 +179,9 @@ fn open_authority(
     Ok(AuthorityDesk::open(&node.folder, &roots, active, cluster, id)?)
 }
 
-async fn begin_audit(node: &Arc<Node>, id: NodeId) -> Result<audit_store::Opening, OpeningError> {
+/// The part of the audit store that needs nothing of Raft's. It makes the folder by which a node that has served is told from
+/// one that has not: whoever forms a cluster begins it once `node.json` is written.
+pub(crate) async fn begin_audit(node: &Arc<Node>, id: NodeId) -> Result<audit_store::Opening, OpeningError> {
     let (folder, reserve) = (node.folder.join("audit"), node.config.audit_reserve_bytes);
     Ok(on_disk(move || audit_store::Opening::begin(&folder, id, reserve)).await?)
 }

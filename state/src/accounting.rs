@@ -193,6 +193,7 @@ impl State {
             for binding in &bindings {
                 self.remove_binding(binding);
             }
+            self.remove_recovery(name);
             self.put_operator(name.clone(), Operator { revoked: Some(by.now), revision: by.revision, ..row });
         }
         (spent || row.is_some()).then(|| Withdrawn::Operator(name.clone(), spki))

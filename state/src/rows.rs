@@ -369,7 +369,7 @@ pub struct PeerUnseal {
     pub on: bool,
     /// Voters that get the root key when they ask, once.
     pub approved: BTreeMap<NodeId, Approval>,
-    /// When each got it last, in state time.
+    /// When each got it last: the leader's clock, or state time where that was later.
     pub released: BTreeMap<NodeId, Time>,
     /// By which entry.
     pub revision: Revision,

@@ -66,11 +66,9 @@ pub(crate) async fn release(
         && refusal.reason != Reason::NoQuorum
     {
         // It comes back every few seconds, and so may a thief: recorded once a minute, like whoever else knocks.
-        node.strangers.count_member(Action::ReleaseRoot, peer.address, to);
-        if refusal.reason == Reason::PermissionDenied {
+        let first = node.strangers.count_member(Action::ReleaseRoot, peer.address, to);
+        if first {
             tracing::warn!(node = %to, address = %peer.address, %refusal, "a sealed member was not given the root key");
-        } else {
-            tracing::info!(node = %to, address = %peer.address, %refusal, "a sealed member was not given the root key");
         }
     }
     released

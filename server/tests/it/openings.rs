@@ -6,9 +6,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::support::{Cluster, PASSPHRASE, until};
+use chancery_client::tls::unix_channel;
+use crypto::sign::P256Signer;
 use proto::cluster::v1 as wire;
+use proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use proto::kms::v1 as kms;
 use server::config::SealKind;
+use tokio_util::sync::CancellationToken;
 use types::Reason;
 
 const KEY: &str = "namespaces/default/keys/orders";
@@ -29,6 +33,30 @@ async fn seal(cluster: &Cluster, index: usize) {
 async fn is_sealed(cluster: &Cluster, index: usize) -> bool {
     let status = cluster.local_seal(index).await.get_status(wire::GetSealStatusRequest {}).await;
     status.expect("a status").into_inner().sealed
+}
+
+/// A second `init` took the audit folder of one that had failed for that of a cluster whose `node.json` is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_init_that_failed_can_be_repeated() {
+    let (_seat, config) = Cluster::seat();
+    let (dir, stop) = (config.data_dir.clone(), CancellationToken::new());
+    let running = tokio::spawn(server::run(config, None, stop.clone()));
+    let socket = dir.join("admin.sock");
+    until("the admin socket", SOON, || async { unix_channel(&socket).await.is_ok() }).await;
+    let mut admin = ClusterServiceClient::new(unix_channel(&socket).await.expect("connects"));
+    let init = wire::InitRequest {
+        trust_domain: "test.chancery".into(),
+        operator_spki: P256Signer::generate().spki_der(),
+        ..Default::default()
+    };
+    // The last step cannot be taken: no file gets that name.
+    let in_the_way = dir.join("node.json");
+    std::fs::create_dir(&in_the_way).expect("makes");
+    admin.init(init.clone()).await.expect_err("fails");
+    std::fs::remove_dir(&in_the_way).expect("removes");
+    admin.init(init).await.expect("forms");
+    stop.cancel();
+    running.await.expect("ends").expect("without an error");
 }
 
 /// Half an opening held the log and served nothing.

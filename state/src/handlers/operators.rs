@@ -31,10 +31,13 @@ pub(crate) fn enrol(turn: &mut Turn<'_>, name: &OperatorName, spki: SpkiHash, ex
         Some(old) if old.spki != spki => {
             turn.state.put_spent(old.spki, principal.clone());
             turn.withdraw(Withdrawn::Operator(name.clone(), old.spki));
-            peer_unseal::end_those_of(turn, &principal);
         }
         Some(old) if expires < old.expires => turn.withdraw(Withdrawn::OperatorLimited(name.clone(), spki, expires)),
         _ => {}
+    }
+    if !stands {
+        // What was over stays over: nobody gives an approval again by prolonging who gave it.
+        peer_unseal::end_those_of(turn, &principal);
     }
     let row = Operator { spki, enrolled: turn.now, expires, revoked: None, revision: turn.revision };
     turn.state.put_operator(name.clone(), row);

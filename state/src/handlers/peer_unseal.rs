@@ -76,7 +76,7 @@ fn release(turn: &mut Turn<'_>, release: &Release) -> Handled {
         }
         Because::JustLeft(away) => turn.fact_count("away_ms", away.0),
     }
-    row.released.insert(release.node, turn.now);
+    row.released.insert(release.node, turn.now.max(release.clock));
     put(turn, row);
     Ok(Reply::Done)
 }
@@ -118,11 +118,11 @@ fn judge(state: &State, release: &Release) -> Result<Because, Refusal> {
     // After a night in which nobody was up, state time is that of the evening.
     let reading = now.max(*clock);
     if let Some(approval) = row.approved.get(node).filter(|approval| holds(state, approval, reading)) {
-        return check_pause(&row, *node, now).map(|()| Because::Approved(approval.by.clone()));
+        return check_pause(&row, *node, reading).map(|()| Because::Approved(approval.by.clone()));
     }
     let away = state.report(*node).filter(|report| report.at <= now).map(|report| reading.since(report.at));
     match away.filter(|away| *away < PEER_UNSEAL_WITHIN) {
-        Some(away) if *at_home => check_pause(&row, *node, now).map(|()| Because::JustLeft(away)),
+        Some(away) if *at_home => check_pause(&row, *node, reading).map(|()| Because::JustLeft(away)),
         Some(_) => refused(format!("{node} does not ask from the address at which it is a member")),
         None => refused(format!("{node} was away for too long")),
     }
@@ -135,9 +135,10 @@ fn holds(state: &State, approval: &Approval, reading: Time) -> bool {
 }
 
 /// A voter that has just got it is opening, or somebody else has asked in its place.
-fn check_pause(row: &PeerUnseal, node: NodeId, now: Time) -> Result<(), Refusal> {
-    // Time that was set back says nothing about how long ago that was.
-    let last = row.released.get(&node).filter(|last| **last <= now).map(|last| now.since(*last));
+/// By the later of both times, for state time may stand still until it is open; one that was set back says nothing about how long ago
+/// that was.
+fn check_pause(row: &PeerUnseal, node: NodeId, reading: Time) -> Result<(), Refusal> {
+    let last = row.released.get(&node).filter(|last| **last <= reading).map(|last| reading.since(*last));
     if last.is_some_and(|last| last < PEER_UNSEAL_PAUSE) {
         let text = format!("{node} got the root key a moment ago: once in {} s", PEER_UNSEAL_PAUSE.0 / 1_000);
         return refuse(Reason::LimitExceeded, text);

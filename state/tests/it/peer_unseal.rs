@@ -171,6 +171,10 @@ fn nobody_gets_it_twice_within_a_moment() {
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::LimitExceeded));
     pass(&mut cluster, Millis(1));
     assert_eq!(release(&mut cluster, 2, true).reply, Ok(Reply::Done));
+    // State time may stand still until it is open.
+    let later = cluster.state.time().after(PEER_UNSEAL_PAUSE);
+    assert_eq!(why(&release_at(&mut cluster, 2, true, Time(later.0 - 1))), Some(Reason::LimitExceeded));
+    assert_eq!(release_at(&mut cluster, 2, true, later).reply, Ok(Reply::Done));
 }
 
 fn helper() -> OperatorName {
@@ -210,6 +214,12 @@ fn an_approval_ends_with_whoever_gave_it() {
         let mut cluster = approved_by_helper();
         cluster.ask(lose.clone()).expect("is carried out");
         pass(&mut cluster, Millis(5_000));
+        assert_eq!(why(&release(&mut cluster, 2, false)), Some(Reason::PermissionDenied), "{lose:?}");
+        // An admin again, with the same key: nobody has given it again.
+        let expires = FORMED.after(Millis::from_days(30));
+        let spki = if matches!(lose, Command::RevokeOperator { .. }) { SpkiHash([56; 32]) } else { SpkiHash([55; 32]) };
+        cluster.ask(Command::EnrolOperator { name: helper(), spki, expires }).expect("enrolled");
+        let _ = cluster.ask(Command::GrantRole(admin()));
         assert_eq!(why(&release(&mut cluster, 2, false)), Some(Reason::PermissionDenied), "{lose:?}");
     }
 }

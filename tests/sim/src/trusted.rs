@@ -69,10 +69,10 @@ impl TrustModel {
     fn follow_enrolment(&mut self, before: &State, actor: &Principal, name: &OperatorName, spki: types::SpkiHash) {
         let principal = Principal::Operator(name.clone());
         let same = before.operator(name).is_some_and(|row| row.spki == spki);
-        if before.operator(name).is_some() && !same {
+        let stood = same && before.check_standing(&principal, before.time()).is_ok();
+        if !stood {
             self.lost(&principal);
         }
-        let stood = same && before.check_standing(&principal, before.time()).is_ok();
         if !self.is_marked(actor) {
             self.marked.remove(name);
         } else if !stood && before.bindings_of(&principal).any(|held| held.role == Role::Admin) {
@@ -86,12 +86,12 @@ impl TrustModel {
         ensure!(before.peer_unseal().is_some_and(|row| row.on), "a root key was released although that is off");
         ensure!(before.node(release.node).is_some_and(|node| node.votes), "a root key was released to no voter");
         ensure!(before.time_held().is_none(), "a root key was released under a time that is not believed");
-        let last = self.released.insert(release.node, now);
+        let reading = now.max(release.clock);
+        let last = self.released.insert(release.node, reading);
         ensure!(
-            last.is_none_or(|last| last > now || now.since(last) >= PAUSE),
+            last.is_none_or(|last| last > reading || reading.since(last) >= PAUSE),
             "a root key was released twice at once"
         );
-        let reading = now.max(release.clock);
         let holds = |given: &Given| {
             let in_time = now < given.at.after(HOUR) && reading < given.clock.after(HOUR);
             in_time && before.check_standing(&given.by, reading).is_ok()

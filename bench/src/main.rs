@@ -70,7 +70,7 @@ enum Part {
     /// The bare peer
     Echo { client: String },
     /// A member with many keys that says what its start took
-    OpenScale { folder: PathBuf, keys: usize },
+    OpenScale { folder: PathBuf, keys: usize, index: u64 },
     /// One pass over a file
     File { pass: file::Pass, input: PathBuf, output: Option<PathBuf> },
 }
@@ -122,7 +122,7 @@ fn main() -> Result<(), Fault> {
                 (_, Some(keys)) => run_part(async |folder, effort| unseal::compare(folder, keys, effort).await).await,
                 (None, None) => run(&arguments).await,
             },
-            Some(Part::OpenScale { folder, keys }) => scale::open(folder, *keys).await,
+            Some(Part::OpenScale { folder, keys, index }) => scale::open(folder, *keys, *index).await,
             Some(Part::Node { data_dir, join }) => node::serve(data_dir.clone(), *join).await,
             Some(Part::Echo { client }) => echo::serve(client).await,
             Some(Part::File { pass, input, output }) => file::pass(*pass, input, output.as_deref()).await,

@@ -99,7 +99,8 @@ How to read it
   written, synced and renamed. Peak memory is that of the process (VmHWM), and does not grow with the file.
 - **Keys at scale**: one member over real files, sealed and synced, with that many keys in its state, while 16 changes are
   under way: the longest time between two applied entries, with a snapshot being written and without; then processes that
-  start from the snapshot: the slowest start, and the highest peak memory (VmHWM). Without the server around them.
+  start from the snapshot and as much log as there may be before the next: the median, and the highest peak memory (VmHWM).
+  Without the server around them.
 - **CreateKey**: an entry in the Raft log of each node of a majority and a record in its audit log, both synced. The peer
   is the least that any durable write costs: 512 bytes appended and one fdatasync for all that wait. The other, where its
   binary was given, is etcd with as many members and TLS between all of them, `put` of 256 bytes of key and value: the same

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,14 @@ use raft::{Config, Envelope, FileKind, Machine, Member, Members, Peering, RaftHa
 use serde::{Deserialize, Serialize};
 use state::{Command, Entry, NodeInfo, Proposal, State};
 use tokio::net::TcpListener;
+use types::limits::SNAPSHOT_LOG_BYTES_MIN;
 use types::{
     ClusterId, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal, SpkiHash, Time, TrustDomain,
 };
 
 use crate::child::{Child, tell};
 use crate::cluster::now;
-use crate::report::Row;
+use crate::report::{Row, median};
 use crate::usage::Usage;
 use crate::{Effort, Fault};
 
@@ -38,21 +40,26 @@ const NODE: NodeId = NodeId(1);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Changes under way at once while the snapshot is written.
 const IN_FLIGHT: usize = 16;
+/// While the log grows.
+const GROWING_IN_FLIGHT: usize = 256;
+/// Around a command in the log: the proposal, Raft's place, the envelope and the frame.
+const AROUND: u64 = 64;
 
 /// Measures with so many keys under `folder`.
 pub(crate) async fn compare(folder: &Path, keys: usize, effort: Effort) -> Result<Vec<Row>, Fault> {
     let folder = folder.join("scale");
-    let still = standstill(&folder, keys, effort).await?;
+    let standstill = standstill(&folder, keys, effort).await?;
     let mut started = Vec::new();
     for _ in 0..effort.runs {
-        let mut child = Child::start([OsStr::new("open-scale"), folder.as_os_str(), keys.to_string().as_ref()])?;
+        let (keys, index) = (keys.to_string(), standstill.index.to_string());
+        let mut child = Child::start([OsStr::new("open-scale"), folder.as_os_str(), keys.as_ref(), index.as_ref()])?;
         started.push(child.answer::<Started>().await?);
         child.stop().await?;
     }
     if !started.iter().all(|started| started.complete) {
         return Err("a start did not bring every key back".into());
     }
-    let seconds = started.iter().map(|started| started.seconds).fold(0.0, f64::max);
+    let seconds = median(started.iter().map(|started| started.seconds));
     let memory = started.iter().map(|started| started.peak_mib).fold(0.0, f64::max);
     let row = |name: &str, value: f64, unit, against: &str, against_value: f64| Row {
         name: format!("{name}, {keys} keys"),
@@ -62,29 +69,32 @@ pub(crate) async fn compare(folder: &Path, keys: usize, effort: Effort) -> Resul
         against_value,
         ratio: against_value / value,
     };
+    let started_from = format!("start from the snapshot and {} changes after it", standstill.after);
     Ok(vec![
-        row("longest pause of apply while a snapshot is written", still.with, "ms", "limit", STILL_MS_MAX),
+        row("longest pause of apply while a snapshot is written", standstill.with, "ms", "limit", STILL_MS_MAX),
         row(
             "longest pause of apply while a snapshot is written",
-            still.with,
+            standstill.with,
             "ms",
             "without a snapshot",
-            still.without,
+            standstill.without,
         ),
-        row("start from the snapshot, slowest", seconds, "s", "limit", START_S_MAX),
+        row(&started_from, seconds, "s", "limit", START_S_MAX),
         row("memory after a start, highest", memory, "MiB resident", "limit", MEMORY_MIB_MAX),
     ])
 }
 
 /// The child: opens the folder and says what that took.
-pub(crate) async fn open(folder: &Path, keys: usize) -> Result<(), Fault> {
+pub(crate) async fn open(folder: &Path, keys: usize, index: u64) -> Result<(), Fault> {
     let before = Instant::now();
     let member = Seat::new().await?;
-    let handle = member.open(folder, Keys::default()).await?;
+    // As many entries as `Keys::filled` has applied.
+    let machine = Keys { before: keys as u64 + 1, ..Keys::default() };
+    let handle = member.open(folder, machine).await?;
     let seconds = before.elapsed().as_secs_f64();
-    // The snapshot's hash over all rows was checked when it was read; the last key shows that it is this state.
-    let last = name_of(keys.saturating_sub(1))?;
-    let complete = handle.state().state.0.key(&NamespaceName::default_namespace(), &last).is_some();
+    // The snapshot's hash over all rows was checked when it was read; the last key and change show that it is this state.
+    let (last, state) = (name_of(keys.saturating_sub(1))?, &handle.state().state.0);
+    let complete = state.index() == index && state.key(&NamespaceName::default_namespace(), &last).is_some();
     let peak_mib = Usage::now()?.peak_kib as f64 / 1_024.0;
     tell(&Started { seconds, peak_mib, complete })?;
     handle.shutdown().await;
@@ -98,13 +108,17 @@ struct Started {
     complete: bool,
 }
 
-/// The longest time between two entries applied under load, in milliseconds.
-struct Still {
+/// The longest time between two entries applied under load, in milliseconds; and what is on the disk in the end.
+struct Standstill {
     with: f64,
     without: f64,
+    /// Changes that no snapshot covers.
+    after: u64,
+    /// The last entry's.
+    index: u64,
 }
 
-async fn standstill(folder: &Path, keys: usize, effort: Effort) -> Result<Still, Fault> {
+async fn standstill(folder: &Path, keys: usize, effort: Effort) -> Result<Standstill, Fault> {
     let watch = Arc::new(Gaps::default());
     let machine = Keys { gaps: Arc::clone(&watch), ..Keys::filled(keys)? };
     let seat = Seat::new().await?;
@@ -129,8 +143,29 @@ async fn standstill(folder: &Path, keys: usize, effort: Effort) -> Result<Still,
             task.await??;
         }
     }
+    let after = grow(&handle, keys).await?;
+    let index = handle.state().state.0.index();
     handle.shutdown().await;
-    Ok(Still { with, without })
+    Ok(Standstill { with, without, after, index })
+}
+
+/// As much log as there may be before the next snapshot is due, in changes.
+async fn grow(handle: &RaftHandle<Keys>, keys: usize) -> Result<u64, Fault> {
+    let (grown, changes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let caller = |seed: usize| {
+        let (grown, changes) = (&grown, &changes);
+        async move {
+            let mut n = seed;
+            while grown.load(Ordering::Relaxed) < SNAPSHOT_LOG_BYTES_MIN {
+                let bytes = change_key(handle, keys, &mut n).await?;
+                grown.fetch_add(bytes + AROUND, Ordering::Relaxed);
+                changes.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok::<(), Fault>(())
+        }
+    };
+    futures::future::try_join_all((0..GROWING_IN_FLIGHT).map(caller)).await?;
+    Ok(changes.into_inner())
 }
 
 /// Changes one key after the other until it is told to stop.
@@ -142,17 +177,25 @@ async fn change_keys(
 ) -> Result<(), Fault> {
     let mut n = seed;
     while !stop.is_cancelled() {
-        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let command = Command::UpdateKey {
-            namespace: NamespaceName::default_namespace(),
-            name: name_of(n % keys)?,
-            rotation_period: Some(Millis::from_hours(24 + (n % 100) as u64)),
-        };
-        let basis = Some(handle.state().state.0.basis(&command, Time::NEVER));
-        let proposal = Proposal { actor: operator()?, at: now()?, request: None, basis, command };
-        handle.propose(postcard::to_stdvec(&proposal)?, DEADLINE).await?;
+        change_key(&handle, keys, &mut n).await?;
     }
     Ok(())
+}
+
+/// Changes the key after `n`; the bytes of the change.
+async fn change_key(handle: &RaftHandle<Keys>, keys: usize, n: &mut usize) -> Result<u64, Fault> {
+    *n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let command = Command::UpdateKey {
+        namespace: NamespaceName::default_namespace(),
+        name: name_of(*n % keys)?,
+        rotation_period: Some(Millis::from_hours(24 + (*n % 100) as u64)),
+    };
+    let basis = Some(handle.state().state.0.basis(&command, Time::NEVER));
+    let proposal = Proposal { actor: operator()?, at: now()?, request: None, basis, command };
+    let payload = postcard::to_stdvec(&proposal)?;
+    let bytes = payload.len() as u64;
+    handle.propose(payload, DEADLINE).await?;
+    Ok(bytes)
 }
 
 /// When entries were applied.

@@ -130,6 +130,13 @@ impl Context {
         Ok(client)
     }
 
+    /// Keeps the cluster's newest trust document, so that the next command knows the members of now: it may be they who are left.
+    pub(crate) async fn learn_members(&self) {
+        let Some(client) = self.client.get().filter(|client| client.is_trust_behind()) else { return };
+        // The command is done; whoever could not be asked now is asked after the next one.
+        let _ = tokio::time::timeout(REFRESH_PATIENCE, client.refresh_trust()).await;
+    }
+
     /// Says how new the answers were, for whoever asked about it.
     pub(crate) fn footnotes(&self) {
         let Some(client) = self.client.get() else { return };

@@ -192,6 +192,13 @@ impl Client {
         self.shared.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether an answer came from a cluster whose members or keys have changed since the trust document in force:
+    /// [`Client::refresh_trust`] then knows members that came since.
+    #[must_use]
+    pub fn is_trust_behind(&self) -> bool {
+        self.observed.trust() > self.trust().statement().sequence
+    }
+
     /// Fetches the trust document again, pins the nodes in it and caches it. Called by itself when a node's key is not
     /// pinned; long-running clients call it now and then to forget removed nodes.
     ///

@@ -16,6 +16,8 @@ pub const STALE: &str = "stale";
 pub const INDEX: &str = "x-chancery-index";
 /// Answer to a stale read: it has seen everything that was acknowledged so many milliseconds ago.
 pub const AGE_MS: &str = "x-chancery-age-ms";
+/// Answer: the sequence of the trust document as of that state.
+pub const TRUST: &str = "x-chancery-trust";
 
 /// A place in the history of a cluster: generation · 2^40 + log index. Whoever has one can ask any node for a state that is at
 /// least as new.
@@ -62,6 +64,8 @@ pub(crate) struct Observed {
     /// The last one, plus one; zero before the first.
     age_ms: AtomicU64,
     unledgered: AtomicBool,
+    /// The highest sequence of a trust document; zero before the first.
+    trust: AtomicU64,
 }
 
 impl Observed {
@@ -69,6 +73,9 @@ impl Observed {
         let number = |name| metadata.get(name)?.to_str().ok()?.parse::<u64>().ok();
         if let Some(index) = number(INDEX) {
             self.index.fetch_max(index, Ordering::Relaxed);
+        }
+        if let Some(sequence) = number(TRUST) {
+            self.trust.fetch_max(sequence, Ordering::Relaxed);
         }
         if let Some(age) = number(AGE_MS) {
             self.age_ms.store(age.saturating_add(1), Ordering::Relaxed);
@@ -80,6 +87,10 @@ impl Observed {
 
     pub(crate) fn index(&self) -> Option<IndexToken> {
         Some(self.index.load(Ordering::Relaxed)).filter(|index| *index > 0).map(IndexToken)
+    }
+
+    pub(crate) fn trust(&self) -> u64 {
+        self.trust.load(Ordering::Relaxed)
     }
 
     pub(crate) fn unledgered(&self) -> bool {
@@ -107,11 +118,13 @@ mod tests {
         metadata.insert(INDEX, MetadataValue::from(5_u64));
         metadata.insert(AGE_MS, MetadataValue::from(0_u64));
         assert!(!observed.unledgered());
+        metadata.insert(TRUST, MetadataValue::from(9_u64));
         metadata.insert(LEDGER, MetadataValue::from_static(LEDGER_NONE));
         observed.note(&metadata);
         assert!(observed.unledgered());
         // The highest: a token that stands for everything that was seen.
         assert_eq!(observed.index(), Some(IndexToken(1_099_511_627_783)));
         assert_eq!(observed.age(), Some(Duration::ZERO));
+        assert_eq!(observed.trust(), 9);
     }
 }

@@ -80,7 +80,9 @@ impl<M: Machine> Applier<M> {
         }
         self.applied = file.meta().last_log_id;
         self.change_members(file.meta().last_membership.clone());
-        self.publish();
+        if !self.restoring {
+            self.publish();
+        }
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub struct Config {
     pub election_max: Duration,
     /// A snapshot must be sent and installed within this time.
     pub install_snapshot_timeout: Duration,
-    /// Log growth in bytes that triggers a snapshot, at least; more when the last snapshot was larger.
+    /// Log growth in bytes that triggers a snapshot, at least; within a minute of the last one, at least half the size of that.
     pub snapshot_log_bytes_min: u64,
     /// Size in bytes at which a log file is closed and the next begun.
     pub log_chunk_bytes: usize,

@@ -44,10 +44,28 @@ pub(crate) struct Duties<M: Machine> {
     pub(crate) stop: CancellationToken,
 }
 
-/// How far the log had grown when the last snapshot was taken, and what the next one waits for.
+/// After so long the next snapshot waits no more for half the size of the last one: a start has little to apply again, and
+/// under load the disk is not busy with snapshots alone.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
+/// It waits longer after one that takes longer at this pace, in bytes a second: two may pass while one is being sent, or the
+/// log that belongs to it is gone before it has arrived.
+const SNAPSHOT_PACE: u64 = 4 * 1_024 * 1_024;
+
+/// How far the log had grown when the last snapshot was taken, and when; and what the next one waits for.
 struct Growth {
     since: u64,
-    wait_for: u64,
+    at: Instant,
+    /// In bytes, half of the last snapshot.
+    half: u64,
+}
+
+impl Growth {
+    /// Whether the log, having grown to `appended`, wants a snapshot, if at least `least` bytes are wanted for one.
+    fn is_enough(&self, appended: u64, least: u64, now: Instant) -> bool {
+        let grown = appended.saturating_sub(self.since);
+        let pause = SNAPSHOT_PAUSE.max(Duration::from_secs(self.half / (SNAPSHOT_PACE / 2)));
+        grown >= least && (grown >= self.half || now.saturating_duration_since(self.at) >= pause)
+    }
 }
 
 impl<M: Machine> Duties<M> {
@@ -60,9 +78,9 @@ impl<M: Machine> Duties<M> {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut handing_over = None;
         // What is on the disk at the start was not covered by a snapshot in this process: count it as growth.
-        let mut growth = Growth { since: 0, wait_for: self.snapshot_log_bytes_min };
+        let mut growth = Growth { since: 0, ..self.grown_from_here().await };
         let held = self.log.last_index();
-        let mut snapshot = None;
+        let mut snapshot = metrics.borrow_watched().snapshot;
         loop {
             self.publish();
             let next = Instant::now() + PACE;
@@ -156,7 +174,7 @@ impl<M: Machine> Duties<M> {
             }
         }
         let appended = self.log.appended_bytes();
-        if appended.saturating_sub(growth.since) < growth.wait_for && !self.shelf.has_lost_one() {
+        if !growth.is_enough(appended, self.snapshot_log_bytes_min, Instant::now()) && !self.shelf.has_lost_one() {
             return;
         }
         // A snapshot lets the log go, but is not written into the last of the room; it is asked for again.
@@ -166,17 +184,16 @@ impl<M: Machine> Duties<M> {
             return;
         }
         // Counted from here even if it fails, so that a full disk is not hammered.
-        growth.since = appended;
+        (growth.since, growth.at) = (appended, Instant::now());
         if let Err(error) = self.raft.trigger().snapshot().await {
             tracing::debug!(%error, "no snapshot was triggered");
         }
     }
 
-    /// The next snapshot waits until the log has grown by the size of this one, so that its cost is amortised.
     async fn grown_from_here(&self) -> Growth {
         let shelf = self.shelf.clone();
         let size = blocking(move || shelf.newest()?.map_or(Ok(0), |file| file.bytes())).await.unwrap_or(0);
-        Growth { since: self.log.appended_bytes(), wait_for: size.max(self.snapshot_log_bytes_min) }
+        Growth { since: self.log.appended_bytes(), at: Instant::now(), half: size / 2 }
     }
 
     /// Two steps: the file that holds what is to go is closed, and once the log is purged past its end it is gone, as are
@@ -225,5 +242,26 @@ impl<M: Machine> Duties<M> {
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "the snapshots could not be read back; the log is kept"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_waits_for_half_of_the_last_or_a_minute() {
+        let at = Instant::now();
+        let growth = Growth { since: 100, at, half: 50 };
+        let soon = at + SNAPSHOT_PAUSE / 2;
+        assert!(!growth.is_enough(149, 10, soon));
+        assert!(growth.is_enough(150, 10, soon));
+        assert!(!growth.is_enough(150, 51, soon), "a small snapshot is no reason for many");
+        let later = at + SNAPSHOT_PAUSE;
+        assert!(growth.is_enough(110, 10, later));
+        assert!(!growth.is_enough(109, 10, later), "nor is time alone");
+        let large = Growth { since: 0, at, half: 120 * SNAPSHOT_PACE };
+        assert!(!large.is_enough(10, 10, later));
+        assert!(large.is_enough(10, 10, at + 4 * SNAPSHOT_PAUSE), "a large one waits as long as it takes to send");
     }
 }

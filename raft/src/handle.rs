@@ -40,6 +40,8 @@ use crate::type_config::{Payload, TypeConfig, log_id_parts};
 const LEASE_RETRY: Duration = Duration::from_millis(5);
 /// How soon a read index is asked for again.
 const READ_RETRY: Duration = Duration::from_millis(20);
+/// How soon a snapshot is asked for again that did not come.
+const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
 /// How long a shutdown waits for the log to be let go.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -330,9 +332,19 @@ impl<M: Machine> RaftHandle<M> {
         let Some(applied) = applied.map(|id| id.index) else {
             return Err(ChangeError::Refused("nothing has been applied yet".to_owned()));
         };
-        self.inner.raft.trigger().snapshot().await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
-        let taken = self.until(Instant::now() + deadline, |status| status.snapshot >= Some(applied)).await?;
-        Ok(taken.snapshot.unwrap_or(applied))
+        // The metrics follow a moment later.
+        let applied = applied.max(self.state().applied);
+        let by = Instant::now() + deadline;
+        loop {
+            // Nothing comes of it while another is being written, which need not reach as far.
+            self.inner.raft.trigger().snapshot().await.map_err(|error| ChangeError::Fatal(error.to_string()))?;
+            let reached = |status: &Status| status.snapshot >= Some(applied);
+            match self.until(by.min(Instant::now() + SNAPSHOT_RETRY), reached).await {
+                Ok(taken) => return Ok(taken.snapshot.unwrap_or(applied)),
+                Err(ChangeError::NoQuorum) if Instant::now() < by => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Opens everything that this member has on its disk: the log from where it begins, the snapshots, the witness. What is

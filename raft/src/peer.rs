@@ -43,7 +43,7 @@ pub type ClientTls = Arc<dyn Fn(NodeId, &Member) -> Arc<rustls::ClientConfig> + 
 /// The key hash of a peer's certificate; `None` when it is not a certificate.
 pub type KeyOf = Arc<dyn Fn(&CertificateDer<'_>) -> Option<SpkiHash> + Send + Sync>;
 /// Whether that node with that key is a member, for nodes that the log has not named yet: what the inviter of a joining
-/// node said, or the trust document.
+/// node said, or a member that was asked.
 pub type Trust = Arc<dyn Fn(NodeId, &SpkiHash) -> bool + Send + Sync>;
 
 /// What the peer port is made of.

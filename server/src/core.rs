@@ -21,8 +21,9 @@ use crate::authority::AuthorityDesk;
 use crate::clock;
 use crate::envelope::StorageEnvelope;
 use crate::fence::{Fences, GrantName};
+use crate::introduced::Introduced;
 use crate::keyring::Keyring;
-use crate::lease::Lease;
+use crate::lease::{Clocks, Lease};
 use crate::ledger::LedgerDesk;
 use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::seal::SealDesk;
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     /// This node's own seals.
     pub(crate) seals: SealDesk,
     pub(crate) trust: TrustDesk,
+    /// Whom the others have named, until its own log does.
+    pub(crate) introduced: Arc<Introduced>,
     pub(crate) ledger: LedgerDesk,
     pub(crate) audit: AuditStore,
     pub(crate) stop: CancellationToken,
@@ -332,6 +335,11 @@ impl Core {
         // Nobody depends on it: without the word, fences wait until the lease has run out.
         let told = tokio::time::timeout(FAREWELL, leader.renew_lease(word)).await;
         tracing::debug!(?told, "the lease was given back");
+    }
+
+    /// Whether it knows who leads and has that one's word: it has caught up then.
+    pub(crate) fn is_in_touch(&self) -> bool {
+        self.raft.leader().is_some() && self.lease.check(Clocks::now()).is_ok()
     }
 
     /// Stops everything that runs for this core and waits for it.

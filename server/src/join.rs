@@ -30,11 +30,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// `TOKEN_REJECTED` for an unknown, used or expired token; why no endpoint could be asked otherwise.
 pub(crate) async fn redeem(node: &Arc<Node>, token: &str) -> Result<(), Refusal> {
     let _turn = node.turning.lock().await;
-    if !matches!(node.phase(), Phase::Empty) {
-        tracing::info!("the data folder belongs to a cluster already: the join token is not needed and was not used");
+    let parsed = JoinToken::parse(token).map_err(|error| Refusal::new(Reason::TokenRejected, error.to_string()));
+    let own = match node.phase() {
+        Phase::Empty => None,
+        Phase::Removed(_) => return Ok(()),
+        Phase::Admitted(membership) | Phase::Sealed(membership) => Some(membership.cluster()),
+        Phase::Open(core) => Some(core.cluster),
+    };
+    if let Some(own) = own {
+        if parsed.is_ok_and(|parsed| parsed.cluster_id != own) {
+            let text = format!(
+                "the data folder belongs to cluster {}, and the join token to another: start with another folder, or without \
+                 the token",
+                own.to_hex()
+            );
+            return Err(Refusal::new(Reason::TokenRejected, text));
+        }
+        tracing::info!("the data folder belongs to the cluster already: the join token is not needed and was not used");
         return Ok(());
     }
-    let parsed = JoinToken::parse(token).map_err(|error| Refusal::new(Reason::TokenRejected, error.to_string()))?;
+    let parsed = parsed?;
     if parsed.kind != TokenKind::Node {
         let text = "this token admits an agent: make one with `chancery cluster token --for node`";
         return Err(Refusal::new(Reason::TokenRejected, text));
@@ -79,6 +94,12 @@ pub(crate) async fn take_root(node: &Arc<Node>, membership: &Membership, passphr
     seal::check_passphrase(node.config.seal, passphrase).map_err(|error| invalid(&error))?;
     let members = read_members(&node.folder).map_err(|error| internal(&error))?;
     let Released { root, quorum } = ask_members(node, membership, &members).await?;
+    if quorum.is_some() && node.config.seal == SealKind::File {
+        tracing::warn!(
+            "this node is sealed by a key file beside its data and others by shares: a copy of this disk opens, and theirs do \
+             not; join with `--seal shamir` instead"
+        );
+    }
     let with = match node.config.seal {
         SealKind::File => NewSeal::File,
         SealKind::Passphrase => NewSeal::Passphrase(passphrase),

@@ -19,6 +19,7 @@ mod fence;
 mod folder;
 mod formation;
 mod health;
+mod introduced;
 mod join;
 mod keyring;
 mod leading;

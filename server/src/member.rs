@@ -20,6 +20,7 @@ use crate::api;
 use crate::clock;
 use crate::core::{Core, no_leader, own_proposal, sealed_proposal};
 use crate::fence::Granted;
+use crate::introduced;
 use crate::leaving;
 use crate::ledger::LedgerStatus;
 use crate::node::{Node, Phase};
@@ -90,7 +91,11 @@ impl Member {
     fn caller<T>(&self, request: &Request<T>) -> Result<(Arc<Core>, NodeId), Refusal> {
         let (core, member) = self.known(request)?;
         let names = raft::Names { cluster: core.cluster, from: member, to: core.node };
-        if vouched::is_by_a_holder(request, names, &core.keyring) { Ok((core, member)) } else { Err(not_a_member()) }
+        if vouched::is_by_a_holder(request.metadata(), names, &core.keyring) {
+            Ok((core, member))
+        } else {
+            Err(not_a_member())
+        }
     }
 
     /// The open core and whose identity key the other end has.
@@ -316,6 +321,14 @@ fn answer<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
 impl MemberService for Member {
     async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
         answer(self.greeted(&request))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<wire::ListMembersRequest>,
+    ) -> Result<Response<wire::ListMembersResponse>, Status> {
+        let caller = self.caller(&request).map_err(|refusal| status(&refusal));
+        caller.map(|(core, member)| introduced::answer(&core, member))
     }
 
     async fn forward(&self, request: Request<wire::ForwardRequest>) -> Result<Response<wire::ForwardResponse>, Status> {

@@ -23,7 +23,7 @@ pub(crate) struct Membership {
     pub trust_domain: TrustDomain,
 }
 
-/// `members.json`: who the others are, as Raft last said. Read while sealed.
+/// `members.json`: who the others are, as Raft last said, and as others have said while this node is behind. Read while sealed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct MembersFile {
     members: BTreeMap<u64, MemberRow>,

@@ -19,6 +19,7 @@ use crate::duties::Duties;
 use crate::envelope::StorageEnvelope;
 use crate::erasing;
 use crate::fence::Fences;
+use crate::introduced::{Asking, Introduced};
 use crate::keyring::Keyring;
 use crate::leading::Leading;
 use crate::lease::Lease;
@@ -72,6 +73,7 @@ pub(crate) struct Opened {
     pub(crate) raft: RaftHandle<StateMachine>,
     pub(crate) keyring: Arc<Keyring>,
     envelope: Arc<StorageEnvelope>,
+    introduced: Arc<Introduced>,
     record: SealRecord,
     membership: Membership,
     ends: Ends,
@@ -98,9 +100,10 @@ pub(crate) async fn open_raft(
     node.pins.replace(seed_members.all.values().map(|member| member.spki));
     let config = Config::new(cluster, id, node.folder.path());
     let vouch = Arc::new(RootProof { own: id, keyring: Arc::clone(&keyring) });
-    let peering = peering(node, seed_members, vouch)?;
+    let introduced = Arc::new(Introduced::new(seed_members.clone()));
+    let peering = peering(node, seed_members, Arc::clone(&introduced), vouch)?;
     let raft = RaftHandle::open(config, machine, Arc::clone(&envelope) as Arc<dyn raft::Envelope>, peering).await?;
-    Ok(Opened { raft, keyring, envelope, record, membership, ends })
+    Ok(Opened { raft, keyring, envelope, introduced, record, membership, ends })
 }
 
 impl Opened {
@@ -109,7 +112,7 @@ impl Opened {
     /// # Errors
     /// When the audit log is short of its anchored head, or anything does not open.
     pub(crate) async fn finish(self, node: &Arc<Node>, audit: audit_store::Opening) -> Result<Arc<Core>, OpeningError> {
-        let Self { raft, keyring, envelope, record, membership, ends } = self;
+        let Self { raft, keyring, envelope, introduced, record, membership, ends } = self;
         let (cluster, id) = (membership.cluster(), membership.node());
         check_active(&raft, &keyring)?;
         let audit = finish_audit(audit, &raft, id).await?;
@@ -125,6 +128,7 @@ impl Opened {
             envelope,
             seals: SealDesk::new(record),
             trust: TrustDesk::default(),
+            introduced,
             ledger: LedgerDesk::new(node.config.ledger.clone(), &node.metrics),
             audit,
             stop: node.stop.child_token(),
@@ -135,6 +139,8 @@ impl Opened {
         core.tasks.spawn(recorder.run());
         let pinning = Pinning { node: Arc::clone(node), core: Arc::clone(&core), members: members.clone() };
         core.tasks.spawn(pinning.run());
+        let asking = Asking { node: Arc::clone(node), core: Arc::clone(&core) };
+        core.tasks.spawn(asking.run());
         let duties = Duties { node: Arc::clone(node), core: Arc::clone(&core), members };
         core.tasks.spawn(duties.run());
         let schedule = Schedule { node: Arc::clone(node), core: Arc::clone(&core), stop: core.stop.clone() };
@@ -207,7 +213,12 @@ async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 }
 
 /// What the peer port is made of: this node's key, and the members' keys pinned on both sides.
-fn peering(node: &Arc<Node>, seed: Members, vouch: Arc<RootProof>) -> Result<Peering, OpeningError> {
+fn peering(
+    node: &Arc<Node>,
+    seed: Members,
+    introduced: Arc<Introduced>,
+    vouch: Arc<RootProof>,
+) -> Result<Peering, OpeningError> {
     let slot = chancery_client::tls::CertificateSlot::new(&node.identity);
     let server_tls = tls::server_config(slot, PinnedClients::new(node.pins.clone()))?;
     let member = MemberServiceServer::new(Member { node: Arc::clone(node) })
@@ -225,9 +236,9 @@ fn peering(node: &Arc<Node>, seed: Members, vouch: Arc<RootProof>) -> Result<Pee
         server_tls: Arc::new(server_tls),
         client_tls: Arc::new(client_tls),
         key_of: Arc::new(key_of),
-        seed: seed.clone(),
-        // Whom this node knew when it started, unless it has learnt since that they are gone.
-        trust: Arc::new(move |id, spki| pins.contains(spki) && seed.get(id).is_some_and(|member| member.spki == *spki)),
+        seed,
+        // Unless this node has learnt since that they are gone.
+        trust: Arc::new(move |id, spki| pins.contains(spki) && introduced.names(id, spki)),
         vouch,
         routes: answered_here(tonic::service::Routes::new(member)),
     })

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use raft::{Names, ROOT_PROOF, Vouch};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use types::NodeId;
 
 use crate::keyring::Keyring;
@@ -47,18 +47,27 @@ impl Vouched {
 impl Interceptor for Vouched {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let mut request = self.names.call(request)?;
-        // Hexadecimal digits and commas are always valid metadata.
-        if let Ok(mut proof) = MetadataValue::try_from(&self.proof) {
-            proof.set_sensitive(true);
-            request.metadata_mut().insert(ROOT_PROOF, proof);
-        }
+        put(request.metadata_mut(), &self.proof);
         Ok(request)
     }
 }
 
-/// Whether a request under these names was made by a holder of one of these root keys.
-pub(crate) fn is_by_a_holder<T>(request: &Request<T>, names: Names, keyring: &Keyring) -> bool {
-    let proof = request.metadata().get(ROOT_PROOF).and_then(|value| value.to_str().ok());
+/// Writes evidence into an answer of one member to another.
+pub(crate) fn vouch_for<T>(answer: &mut Response<T>, from: NodeId, to: NodeId, keyring: &Keyring) {
+    put(answer.metadata_mut(), &keyring.member_proof(from, to));
+}
+
+fn put(metadata: &mut MetadataMap, proof: &str) {
+    // Hexadecimal digits and commas are always valid metadata.
+    if let Ok(mut proof) = MetadataValue::try_from(proof) {
+        proof.set_sensitive(true);
+        metadata.insert(ROOT_PROOF, proof);
+    }
+}
+
+/// Whether a request, or an answer, under these names was made by a holder of one of these root keys.
+pub(crate) fn is_by_a_holder(metadata: &MetadataMap, names: Names, keyring: &Keyring) -> bool {
+    let proof = metadata.get(ROOT_PROOF).and_then(|value| value.to_str().ok());
     proof.is_some_and(|proof| keyring.is_member_proof(names.from, names.to, proof))
 }
 
@@ -83,13 +92,13 @@ mod tests {
         let call = |names, keyring: &Keyring| Vouched::new(names, keyring).call(Request::new(())).expect("passes");
         let (ours, next, theirs) = (keyring([(1, 1)]), keyring([(1, 1), (2, 2)]), keyring([(1, 3)]));
         let made = call(names(1, 2), &ours);
-        assert!(is_by_a_holder(&made, names(1, 2), &ours));
-        assert!(is_by_a_holder(&made, names(1, 2), &next), "a root key is on its way");
-        assert!(is_by_a_holder(&call(names(1, 2), &next), names(1, 2), &ours), "or has not come yet");
+        assert!(is_by_a_holder(made.metadata(), names(1, 2), &ours));
+        assert!(is_by_a_holder(made.metadata(), names(1, 2), &next), "a root key is on its way");
+        assert!(is_by_a_holder(call(names(1, 2), &next).metadata(), names(1, 2), &ours), "or has not come yet");
         for (from, to) in [(2, 2), (1, 1), (2, 1)] {
-            assert!(!is_by_a_holder(&made, names(from, to), &ours), "from {from} to {to}");
+            assert!(!is_by_a_holder(made.metadata(), names(from, to), &ours), "from {from} to {to}");
         }
-        assert!(!is_by_a_holder(&made, names(1, 2), &theirs));
-        assert!(!is_by_a_holder(&Request::new(()), names(1, 2), &ours));
+        assert!(!is_by_a_holder(made.metadata(), names(1, 2), &theirs));
+        assert!(!is_by_a_holder(Request::new(()).metadata(), names(1, 2), &ours));
     }
 }

@@ -61,6 +61,7 @@ impl State {
         }
         let mut turn = Turn {
             now: self.time(),
+            reading: self.time().max(proposal.at),
             state: self,
             actor: &proposal.actor,
             revision: types::Revision(index),

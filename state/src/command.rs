@@ -25,7 +25,7 @@ pub struct Entry {
 pub struct Proposal {
     /// Who asked.
     pub actor: Principal,
-    /// The leader's clock, for the record; deadlines are judged by state time.
+    /// The leader's clock. Deadlines are judged by state time; what must end also while that stands still, by this too.
     pub at: Time,
     /// The caller's request id and a hash of its body; none for what nodes do by themselves.
     pub request: Option<RequestKey>,
@@ -455,8 +455,6 @@ pub enum Command {
     ApproveUnseal {
         /// Which.
         node: NodeId,
-        /// The leader's clock.
-        clock: Time,
     },
     /// The leader hands the root key to a voter: the record comes first.
     ReleaseRoot(Release),
@@ -478,8 +476,6 @@ pub struct Release {
     pub address: String,
     /// That is where it is registered, and a sealed node of that number answers there.
     pub at_home: bool,
-    /// The leader's clock: state time stands still while half of the members are away.
-    pub clock: Time,
 }
 
 /// The seal of a node that was opened as a proof, and what opened it.

@@ -326,6 +326,8 @@ pub struct Report {
     pub clock: Time,
     /// State time after the report.
     pub at: Time,
+    /// The leader's clock or the node's own, whichever was behind, or state time where that was later.
+    pub seen: Time,
     /// Leaves in its own audit log, anchored by this row.
     pub audit_size: u64,
     /// RFC 6962 root over them.

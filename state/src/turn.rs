@@ -15,8 +15,10 @@ pub(crate) type Handled = Result<Reply, Refusal>;
 pub(crate) struct Turn<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) actor: &'a Principal,
-    /// State time; every deadline is judged by it.
+    /// State time, by which deadlines are judged.
     pub(crate) now: Time,
+    /// The leader's clock, or state time where that is later: it goes on while half of the members are away, and state time does not.
+    pub(crate) reading: Time,
     /// The entry's index: the revision of everything it changes.
     pub(crate) revision: Revision,
     pub(crate) effects: Vec<Effect>,

@@ -203,8 +203,8 @@ pub const DISK_NONE_BYTES: u64 = 16 * 1_024 * 1_024;
 /// How often the free space is looked at: at this pace the log cannot outrun the mark.
 pub const DISK_LOOK_INTERVAL: Millis = Millis(200);
 
-/// Log growth that triggers a snapshot, at least.
-pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1_024 * 1_024;
+/// Log growth that triggers a snapshot, at least (ADR 0008).
+pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 4 * 1_024 * 1_024;
 /// Bytes in one chunk of a snapshot, on disk and on the wire.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1_024 * 1_024;
 /// Closed log chunks kept in memory.

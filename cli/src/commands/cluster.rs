@@ -166,6 +166,7 @@ struct NodeView {
     sealed: bool,
     draining: bool,
     voter: bool,
+    votes: bool,
     replaces: Option<u64>,
     applied_index: u64,
     lag: u64,
@@ -286,6 +287,7 @@ impl From<NodeStatus> for NodeView {
             sealed: wire.sealed,
             draining: wire.draining,
             voter: wire.voter,
+            votes: wire.votes,
             replaces: Some(wire.replaces).filter(|old| *old != 0),
             applied_index: wire.applied_index,
             lag: wire.lag,
@@ -314,17 +316,18 @@ impl Show for StatusView {
                 (true, false) if node.draining => "draining",
                 (true, false) => "unsealed",
             };
+            let said = |number: u64| if node.reachable { number.to_string() } else { or_dash("") };
             table.row([
                 format!("node-{}", node.node),
                 node.role.to_owned(),
-                node.applied_index.to_string(),
-                node.lag.to_string(),
+                said(node.applied_index),
+                said(node.lag),
                 seal.to_owned(),
                 node.authority.clone(),
             ]);
         }
         let healthy = self.nodes.iter().filter(|node| node.reachable && !node.sealed).count();
-        let voters = self.nodes.iter().filter(|node| node.role != "learner");
+        let voters = self.nodes.iter().filter(|node| node.votes);
         let (all, up) =
             voters.fold((0, 0), |(all, up), node| (all + 1, up + usize::from(node.reachable && !node.sealed)));
         let needed = all / 2 + 1;
@@ -360,7 +363,7 @@ mod tests {
 
     #[test]
     fn without_a_majority_the_status_says_so() {
-        let node = |node, reachable| NodeStatus { node, reachable, ..NodeStatus::default() };
+        let node = |node, reachable| NodeStatus { node, reachable, votes: true, ..NodeStatus::default() };
         let status = ClusterStatus {
             leader: 1,
             nodes: vec![node(1, true), node(2, false), node(3, false)],
@@ -377,8 +380,13 @@ mod tests {
             behind_since: since.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             reason: since.map(|_| "`/l`: no space left".to_owned()).unwrap_or_default(),
         };
-        let node =
-            |node, since| NodeStatus { node, reachable: true, ledger: Some(ledger(since)), ..NodeStatus::default() };
+        let node = |node, since| NodeStatus {
+            node,
+            reachable: true,
+            votes: true,
+            ledger: Some(ledger(since)),
+            ..NodeStatus::default()
+        };
         let status = |since| ClusterStatus { leader: 1, nodes: vec![node(1, since)], ..ClusterStatus::default() };
         assert!(!StatusView::from(status(None)).text().contains("ledger"));
         let text = StatusView::from(status(Some(1_795_305_600))).text();
@@ -396,6 +404,7 @@ mod tests {
             role: role.into(),
             applied_index: 412,
             reachable,
+            votes: true,
             authority_state: "active".to_owned(),
             ..NodeStatus::default()
         };
@@ -412,7 +421,7 @@ mod tests {
         expect_test::expect![[r#"
             NODE    ROLE      APPLIED  LAG  SEAL         AUTHORITY
             node-1  follower  412      0    unsealed     active
-            node-2  follower  412      0    unreachable  active
+            node-2  follower  -        -    unreachable  active
             node-3  leader    412      0    unsealed     active
             2 of 3 healthy: survives 1 failure"#]]
         .assert_eq(&StatusView::from(status).text());

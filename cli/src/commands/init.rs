@@ -85,13 +85,14 @@ struct Formed {
 
 impl Show for Formed {
     fn text(&self) -> String {
-        let Self { cluster_id, operator, until, .. } = self;
+        let Self { cluster_id, cluster_key_hash, operator, until, .. } = self;
         let shares = self.seal_shares_dir.as_ref().map(|dir| {
             format!("\nshares of the seal → {}: hand each to somebody else, then delete the folder", dir.display())
         });
         let identity = self.identity.display();
         format!(
-            "formed cluster {cluster_id}\n{operator} enrolled until {until} → {identity}{}",
+            "formed cluster {cluster_id}\n{operator} enrolled until {until} → {identity}\nwrite down the hash of the cluster key, a restore \
+             compares it: {cluster_key_hash}{}",
             shares.unwrap_or_default()
         )
     }

@@ -170,7 +170,12 @@ async fn rotate(key: &str, context: &Context) -> Result<(), Failure> {
     let request = RotateKeyRequest { name: context.key(key)?, ..RotateKeyRequest::default() };
     let key = KeyView::from(context.client().await?.keys().rotate(request).await?);
     let (now, before) = (key.primary_version, key.primary_version.saturating_sub(1));
-    let words = format!("{} v{before} → v{now} primary; v{before} still decrypts", short(&key.name));
+    let name = short(&key.name);
+    let words = if now % types::limits::KEY_VERSION_STEP == 0 {
+        format!("{name} → v{now} primary, the first since a restore; older versions still decrypt")
+    } else {
+        format!("{name} v{before} → v{now} primary; v{before} still decrypts")
+    };
     context.print(&Changed { words, key })
 }
 
@@ -219,7 +224,8 @@ async fn destroy(args: DestroyArgs, context: &Context) -> Result<(), Failure> {
     let key = KeyView::from(answer);
     let version = what.version.map(|version| format!(" v{version}")).unwrap_or_default();
     let did = if validate_only { "would be destroyed" } else { "destroyed" };
-    let receipt = key.receipts.first().map(|receipt| format!("\n{}", receipt.text())).unwrap_or_default();
+    let receipt = key.receipts.first().filter(|_| !validate_only);
+    let receipt = receipt.map(|receipt| format!("\n{}", receipt.text())).unwrap_or_default();
     context.print(&Changed { words: format!("{}{version} {did}{receipt}", short(&key.name)), key })
 }
 

@@ -14,7 +14,7 @@ use types::{NodeId, Reason};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::Show;
+use crate::output::{Show, note};
 
 /// How long Raft's membership may take to follow what was decided.
 const FOLLOWS: Duration = Duration::from_secs(60);
@@ -123,6 +123,12 @@ pub(super) async fn remove(node: NodeId, force: bool, compromised: bool, context
     };
     let gone = |status: &ClusterStatus| status.nodes.iter().all(|other| other.node != node.0);
     follow(&client, gone, &format!("{node} was removed and is not out of the membership yet")).await?;
+    if compromised {
+        note(
+            "its authority is tainted, and what it signed is issued again by others; it has had the root key and every key that is \
+             not destroyed: `chancery seal rekey`, then rotate what matters",
+        );
+    }
     let is = if fenced { "removed" } else { "removed; cut off, it may serve until its lease has run out" };
     context.print(&MemberView { node: node.0, is })
 }

@@ -69,6 +69,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Man(args) => man::run(&args),
     };
     if done.is_ok() {
+        context.learn_members().await;
         context.footnotes();
     }
     done

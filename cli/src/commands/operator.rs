@@ -9,7 +9,10 @@ use chancery_client::proto::cluster::v1::{
     Binding, EnrolOperatorRequest, GrantRoleRequest, ListBindingsRequest, ListOperatorsRequest, Operator,
     RevokeOperatorRequest, RevokeRoleRequest,
 };
+use chancery_client::tls::Identity;
+use chancery_client::{Client, Config};
 use clap::{Args, Subcommand};
+use crypto::sign::P256Signer;
 use serde::Serialize;
 use types::{ClusterId, Millis, NamespaceName, OperatorName, Principal, Reason, Role, SpkiHash};
 
@@ -20,7 +23,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Format, Show, line, note};
-use crate::values::{duration, in_cluster, to_wire_duration};
+use crate::values::{duration, in_cluster, now, to_wire_duration};
 use crate::views::{BindingView, EnrolledView, List};
 
 /// The verbs of `operator`.
@@ -121,7 +124,7 @@ impl Show for PublicKey {
 pub(crate) async fn run(command: OperatorCommand, context: &Context) -> Result<(), Failure> {
     let done = match command {
         OperatorCommand::Key(KeyCommand::New(protection)) => key_new(&protection, context),
-        OperatorCommand::Key(KeyCommand::Join(args)) => key_join(args, context),
+        OperatorCommand::Key(KeyCommand::Join(args)) => key_join(args, context).await,
         OperatorCommand::Enroll(args) => enroll(args, context).await,
         OperatorCommand::Recover(args) => return recover::run(args, context).await,
         OperatorCommand::List => list(context).await,
@@ -145,7 +148,7 @@ fn key_new(protection: &KeyProtection, context: &Context) -> Result<(), Failure>
     context.print(&PublicKey { public_key, spki_sha256, identity: folder.path().to_owned() })
 }
 
-fn key_join(args: JoinArgs, context: &Context) -> Result<(), Failure> {
+async fn key_join(args: JoinArgs, context: &Context) -> Result<(), Failure> {
     let folder = Folder::open(context.identity_folder()?)?;
     if !folder.has_key() {
         let message = format!("there is no key in `{}`", folder.path().display());
@@ -157,8 +160,27 @@ fn key_join(args: JoinArgs, context: &Context) -> Result<(), Failure> {
     let name = operator_name(&args.operator)?;
     let endpoints = context.addresses().to_vec();
     let (cluster_id, cluster_key_hash) = (args.cluster, args.cluster_key);
-    folder.write_profile(&Profile { name: name.clone(), cluster_id, cluster_key_hash, endpoints })?;
-    line(&format!("{} is {name} of cluster {cluster_id}", folder.path().display()))
+    folder.write_profile(&Profile {
+        name: name.clone(),
+        cluster_id,
+        cluster_key_hash,
+        endpoints: endpoints.clone(),
+    })?;
+    line(&format!("{} is {name} of cluster {cluster_id}", folder.path().display()))?;
+    // A sealed cluster can tell nobody who its nodes are, so whoever is to unseal it asks in time. Anybody may, with any key.
+    let identity = Identity::self_signed(&P256Signer::generate(), &name, now())
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let (trust_cache, deadline) = (Some(folder.trust_cache()), context.timeout());
+    let config = Config { endpoints, identity, cluster_key_hash, trust_cache, deadline };
+    match Client::connect(config).await {
+        // A document of before does as well, only it may not know the newest nodes.
+        Ok(client) => drop(client.refresh_trust().await),
+        Err(error) => note(&format!(
+            "the nodes of the cluster are not known yet ({error}): the first command while it is open asks for them, and before that \
+             nothing can be unsealed with this identity"
+        )),
+    }
+    Ok(())
 }
 
 async fn enroll(args: EnrollArgs, context: &Context) -> Result<(), Failure> {
@@ -174,7 +196,11 @@ async fn enroll(args: EnrollArgs, context: &Context) -> Result<(), Failure> {
     if let Some(role) = args.role {
         let binding = binding(operator.name.clone(), role, None);
         let request = GrantRoleRequest { binding: Some(binding), ..GrantRoleRequest::default() };
-        client.operators().grant_role(request).await?;
+        match client.operators().grant_role(request).await {
+            // Enrolled again: what it may do it kept.
+            Err(error) if error.reason() == Some(Reason::AlreadyExists) => {}
+            granted => drop(granted?),
+        }
     }
     if context.format() != Format::Table {
         return context.print(&EnrolledView::from(operator));

@@ -89,6 +89,8 @@ pub(crate) struct NodeSeal {
     slots: Vec<Slot>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip)]
+    exit: Option<Exit>,
 }
 
 /// One of a node's seals.
@@ -221,14 +223,17 @@ async fn nodes(at: &Where, context: &Context) -> Result<Vec<Node>, Failure> {
 
 /// Prints the rows, and fails when a node could not be asked or stayed sealed for a reason.
 pub(super) fn finish(context: &Context, rows: Vec<NodeSeal>) -> Result<(), Failure> {
-    let failed = rows.iter().filter(|row| row.error.is_some()).count();
     let total = rows.len();
+    let exits: Vec<Exit> = rows.iter().filter_map(|row| row.exit).collect();
     context.print(&List(rows))?;
-    if failed == 0 {
-        return Ok(());
-    }
+    let Some(exit) = exit_of(&exits) else { return Ok(()) };
     note("");
-    Err(Failure::new(Exit::Unavailable, format!("{failed} of {total} nodes did not do it")))
+    Err(Failure::new(exit, format!("{} of {total} nodes did not do it", exits.len())))
+}
+
+/// One that may answer later is worth a retry; otherwise it is what the first said. None when all did it.
+fn exit_of(failed: &[Exit]) -> Option<Exit> {
+    failed.iter().find(|exit| **exit == Exit::Unavailable).or(failed.first()).copied()
 }
 
 impl NodeSeal {
@@ -243,6 +248,7 @@ impl NodeSeal {
                 seal_type: status.seal_type,
                 slots: status.slots.into_iter().map(Slot::from).collect(),
                 error: None,
+                exit: None,
             },
             Err(error) => Self {
                 address,
@@ -253,6 +259,7 @@ impl NodeSeal {
                 shares: None,
                 slots: Vec::new(),
                 error: Some(of_one_node(&error)),
+                exit: Some(Failure::from(error).exit()),
             },
         }
     }
@@ -298,4 +305,17 @@ impl Node {
 
 fn answered<A>(answer: Result<tonic::Response<A>, tonic::Status>) -> Result<A, Error> {
     answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_work_later_is_worth_a_retry() {
+        assert_eq!(exit_of(&[]), None);
+        assert_eq!(exit_of(&[Exit::Denied, Exit::Denied]), Some(Exit::Denied));
+        assert_eq!(exit_of(&[Exit::Denied, Exit::Invalid]), Some(Exit::Denied));
+        assert_eq!(exit_of(&[Exit::Denied, Exit::Unavailable]), Some(Exit::Unavailable));
+    }
 }

@@ -49,7 +49,8 @@ pub(crate) struct NodeArgs {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     ports: Ports,
-    /// What wraps the root key on this node's disk
+    /// What wraps the root key on this node's disk; `file`, whose key lies beside the data and which is for development, if
+    /// neither this nor the configuration says otherwise
     #[arg(long, value_name = "TYPE")]
     seal: Option<Seal>,
     /// File of mode 0600 with the passphrase of the seal; without it the node waits for `chancery seal unseal`

@@ -1415,6 +1415,9 @@ pub struct NodeStatus {
     /// Absent while the node keeps no ledger, or could not be asked.
     #[prost(message, optional, tag = "15")]
     pub ledger: ::core::option::Option<LedgerStatus>,
+    /// Whether it votes now: its answer counts towards a quorum.
+    #[prost(bool, tag = "16")]
+    pub votes: bool,
 }
 /// The file that says what a restore must not bring back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

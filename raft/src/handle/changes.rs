@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, ForwardReason, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::Instant;
 use types::NodeId;
 
@@ -13,6 +13,7 @@ use crate::handle::RaftHandle;
 use crate::machine::Machine;
 use crate::member::Member;
 use crate::status::Role;
+use crate::type_config::TypeConfig;
 
 /// A learner within this many entries of the leader has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 64;
@@ -39,17 +40,8 @@ impl<M: Machine> RaftHandle<M> {
         if self.membership().get(id).is_none() {
             return Err(ChangeError::Refused(format!("{id} is not a member; add it as a learner first")));
         }
-        let ready = self
-            .until(by, |status| {
-                let behind = status.lag.get(&id).copied().flatten();
-                status.role != Role::Leader || behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES)
-            })
-            .await?;
-        if ready.role != Role::Leader {
-            return Err(ChangeError::NotLeader { leader: ready.leader });
-        }
-        // One that has caught up and died would take the quorum with it.
-        while !self.hears(id) {
+        // One that has caught up and died would take the quorum with it, and so would one that does not know yet whom to obey.
+        while !self.has_caught_up(id) {
             let status = self.status();
             if status.role != Role::Leader {
                 return Err(ChangeError::NotLeader { leader: status.leader });
@@ -59,11 +51,18 @@ impl<M: Machine> RaftHandle<M> {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), by).await
     }
 
-    /// Whether this node leads, and the other lacks little and answers: it can become a voter.
+    /// Whether this node leads, and the other lacks little, has read the members as they are now, and answers: it can become a
+    /// voter.
     #[must_use]
     pub fn has_caught_up(&self, id: NodeId) -> bool {
-        let behind = self.status().lag.get(&id).copied().flatten();
-        behind.is_some_and(|entries| entries <= CAUGHT_UP_ENTRIES) && self.hears(id)
+        let metrics = self.inner.raft.metrics();
+        let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
+        let matched = metrics.replication.as_ref().and_then(|all| all.get(&id.0).copied().flatten());
+        let matched = matched.map(|place| place.index);
+        let members_at = metrics.membership_config.log_id().map(|place| place.index);
+        let lacks_little =
+            matched.is_some_and(|at| metrics.last_log_index.is_none_or(|last| last <= at + CAUGHT_UP_ENTRIES));
+        lacks_little && matched >= members_at && self.answers(id, &metrics)
     }
 
     /// Whether this node leads and the other has answered it lately.
@@ -71,6 +70,10 @@ impl<M: Machine> RaftHandle<M> {
     pub fn hears(&self, id: NodeId) -> bool {
         let metrics = self.inner.raft.metrics();
         let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
+        self.answers(id, &metrics)
+    }
+
+    fn answers(&self, id: NodeId, metrics: &RaftMetrics<TypeConfig>) -> bool {
         let answered = metrics.heartbeat.as_ref().and_then(|answered| answered.get(&id.0).copied().flatten());
         answered.is_some_and(|at| openraft::Instant::elapsed(&*at) <= self.inner.config.election_max)
     }

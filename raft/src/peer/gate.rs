@@ -3,10 +3,12 @@
 //!
 //! It does not check keys against a certificate: the TLS handshake did, and left the key's hash in [`PeerInfo`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
@@ -21,6 +23,8 @@ use crate::type_config::TypeConfig;
 const CLUSTER: &str = "chancery-cluster";
 const FROM: &str = "chancery-from";
 const TO: &str = "chancery-to";
+/// Between two lines about strangers.
+const SAYING: Duration = Duration::from_secs(10);
 
 /// openraft's metrics, from which the current members are read.
 pub(crate) type Metrics =
@@ -33,11 +37,13 @@ pub(crate) struct Gate {
     metrics: Metrics,
     trust: Trust,
     vouch: Arc<dyn Vouch>,
+    /// When it was last said that a stranger calls, who may try many times a second.
+    said: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Gate {
     pub(crate) fn new(owner: Owner, metrics: Metrics, trust: Trust, vouch: Arc<dyn Vouch>) -> Self {
-        Self { owner, metrics, trust, vouch }
+        Self { owner, metrics, trust, vouch, said: Arc::default() }
     }
 
     /// The member that calls, or why it may not.
@@ -62,8 +68,20 @@ impl Gate {
             tracing::warn!(peer = %peer.address, claims = from, "a peer call was refused: that member's key, and no proof of the root key");
             return Err(Status::permission_denied("no proof of the root key"));
         }
-        tracing::warn!(peer = %peer.address, spki = %peer.spki, claims = from, "a peer call was refused: not a member with that key");
+        if self.is_time_to_say() {
+            tracing::warn!(peer = %peer.address, spki = %peer.spki, claims = from, "a peer call was refused: not a member with that key, as far as this node knows");
+        }
         Err(Status::permission_denied("no member of that number has that key"))
+    }
+
+    fn is_time_to_say(&self) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_time = said.is_none_or(|last| now.duration_since(last) >= SAYING);
+        if is_time {
+            *said = Some(now);
+        }
+        is_time
     }
 }
 

@@ -82,6 +82,26 @@ async fn cut_half_way(leader: &RaftHandle<Book>, learner: &Seat, proxy: &Proxy, 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_had_also_while_another_is_written() {
+    let seat = Seat::new(1).await;
+    let leader = seat.open_alone().await;
+    let gate = seat.folder.path().join("gate");
+    leader.propose(format!("until {}", gate.display()).into_bytes(), SOON).await.unwrap();
+    let newer = async {
+        leader.propose(b"newer".to_vec(), SOON).await.unwrap();
+        let mut taken = std::pin::pin!(leader.trigger_snapshot(SOON));
+        // It is asked for while the first one cannot end.
+        assert!(futures::poll!(&mut taken).is_pending());
+        fs::write(&gate, "").unwrap();
+        taken.await
+    };
+    let (first, second) = tokio::join!(leader.trigger_snapshot(SOON), newer);
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!(second.unwrap(), leader.status().last_log.unwrap(), "the second holds what came after the first");
+    leader.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_cut_only_the_rest_is_sent() {
     let seats = [Seat::new(1).await, Seat::new(2).await];
     let known = Known::of(&seats);

@@ -286,11 +286,13 @@ impl Query for wire::GetStatusRequest {
         let asked =
             desk.state.nodes().map(|(id, node)| async move { (id, node, hello(desk.node, desk.core, id).await) });
         let found = join_all(asked).await;
-        let mut nodes: Vec<_> =
-            found.iter().map(|(id, node, hello)| node_status(&desk.state, *id, node, hello.as_ref())).collect();
         let raft = desk.core.raft.status();
-        let healthy =
-            nodes.iter().filter(|node| node.reachable && !node.sealed && is_voter(desk.core, node.node)).count();
+        let status = |(id, node, hello): &(NodeId, &Row, Option<member::HelloResponse>)| wire::NodeStatus {
+            votes: raft.members.is_voter(*id),
+            ..node_status(&desk.state, *id, node, hello.as_ref())
+        };
+        let mut nodes: Vec<_> = found.iter().map(status).collect();
+        let healthy = nodes.iter().filter(|node| node.reachable && !node.sealed && node.votes).count();
         // Removed, and not yet out of Raft's membership.
         let leaving = raft.members.all.iter().filter(|(id, _)| desk.state.node(**id).is_none());
         nodes.extend(leaving.map(|(id, member)| wire::NodeStatus {
@@ -298,6 +300,7 @@ impl Query for wire::GetStatusRequest {
             peer_address: member.address.clone(),
             spki_sha256: member.spki.to_hex(),
             role: wire::NodeRole::Leaving.into(),
+            votes: raft.members.is_voter(*id),
             ..Default::default()
         }));
         let majority = raft.members.voters.len() / 2 + 1;
@@ -329,10 +332,6 @@ impl Query for wire::GetStatusRequest {
 fn recovered(state: &State) -> Vec<wire::Operator> {
     let names = state.recovered_admins(state.time()).take(limits::RECOVERY_ROOM);
     names.filter_map(|name| state.operator(name).map(|row| cluster::operator(state, name, row))).collect()
-}
-
-fn is_voter(core: &Core, node: u64) -> bool {
-    core.raft.status().members.is_voter(NodeId(node))
 }
 
 /// What a member says of itself; `None` when it says nothing in time.
@@ -375,6 +374,7 @@ fn node_status(state: &State, id: NodeId, row: &Row, hello: Option<&member::Hell
         spki_sha256: info.spki.to_hex(),
         draining: hello.is_some_and(|hello| hello.draining),
         voter: row.votes,
+        votes: false,
         replaces: row.replaces.map_or(0, |old| old.0),
         ledger: hello.and_then(|hello| hello.ledger.as_ref()).filter(|ledger| ledger.kept).map(|ledger| {
             let since = Some(ledger.behind_since_ms).filter(|since| *since > 0);

@@ -8,7 +8,6 @@ use types::{Action, NodeId, Reason, Refusal};
 
 use super::cluster::hello;
 use super::macros::request_fields;
-use crate::clock;
 use crate::core::Core;
 use crate::node::Node;
 use crate::request::authn::Caller;
@@ -55,7 +54,7 @@ impl Mutation for wire::ApproveUnsealRequest {
     }
 
     fn command(&self, _desk: &Desk<'_>) -> Result<Command, Refusal> {
-        Ok(Command::ApproveUnseal { node: NodeId(self.node), clock: clock::now() })
+        Ok(Command::ApproveUnseal { node: NodeId(self.node) })
     }
 
     fn answer(&self, desk: &Desk<'_>, _reply: &Reply) -> Result<wire::ApproveUnsealResponse, Refusal> {

@@ -93,8 +93,8 @@ async fn try_release(
     let roots = boxes(core, to, request)?;
     let at_home = is_at_home(node, core, &state, to, peer).await?;
     let address = peer.address.ip().to_string();
-    let release = Release { node: to, by: core.node, address, at_home, clock: clock::now() };
-    state.check_release(&release)?;
+    let release = Release { node: to, by: core.node, address, at_home };
+    state.check_release(&release, clock::now())?;
     let proposal = own_proposal(core.node, Command::ReleaseRoot(release));
     core.propose(&proposal).await.map_err(Refusal::from)?.reply?;
     // Somebody may have come meanwhile.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chancery_client::freshness::{AGE_MS, CONSISTENCY, INDEX, STALE};
+use chancery_client::freshness::{AGE_MS, CONSISTENCY, INDEX, STALE, TRUST};
 use state::State;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response};
@@ -63,9 +63,10 @@ impl Wanted {
     }
 }
 
-/// Says in an answer which state it was made from.
+/// Says in an answer which state it was made from, and how new a trust document its caller should have.
 pub(crate) fn stamp<T>(response: &mut Response<T>, state: &State, index: u64) {
     put(response.metadata_mut(), INDEX, state.sequence_at(Revision(index)));
+    put(response.metadata_mut(), TRUST, state.trust_sequence());
 }
 
 /// Says in the answer to a stale read how old it may be: a lease begins with having caught up.

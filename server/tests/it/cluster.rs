@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::support::{Cluster, until};
+use chancery_client::Client;
+use proto::cluster::v1 as wire;
 use proto::kms::v1 as kms;
+use server::config::SealKind;
 use types::Reason;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -84,6 +87,60 @@ async fn a_schedule_rotates_once_for_each_due_time() {
         assert!(made(newer).zip(made(older)).is_some_and(|(n, o)| n - o >= 900), "{newer:?} came too early");
     }
     cluster.stop_all().await;
+}
+
+/// The log begins with members among whom the leader is not yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_join_a_leader_that_came_later() {
+    let mut cluster = Cluster::form(1).await;
+    // More than one message brings: the second finds a node that has read of the founder only.
+    write(&cluster.client().await, "before", 400).await;
+    cluster.add(SealKind::File).await;
+    cluster.votes(&cluster.client().await, 2).await;
+    lead(&cluster.client().await, 2).await;
+    cluster.add(SealKind::File).await;
+    let client = cluster.client().await;
+    cluster.votes(&client, 3).await;
+    // Nor does it take the founder to be there.
+    cluster.stop(0).await;
+    let fourth = cluster.add(SealKind::File).await;
+    write(&client, "after", 20).await;
+    cluster.caught_up(fourth).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_was_away_follows_a_leader_that_came_since() {
+    let mut cluster = Cluster::form(3).await;
+    cluster.stop(2).await;
+    let fourth = cluster.add(SealKind::File).await;
+    let client = cluster.client().await;
+    let votes = async || {
+        let status = client.cluster().status(wire::GetStatusRequest {}).await;
+        status.is_ok_and(|status| status.nodes.iter().any(|node| node.node == fourth as u64 + 1 && node.votes))
+    };
+    until("the new node to vote", Duration::from_secs(30), votes).await;
+    lead(&client, fourth as u64 + 1).await;
+    write(&client, "since", 70).await;
+    cluster.start(2).await;
+    cluster.caught_up(2).await;
+    assert_eq!(cluster.leader().await, fourth, "it follows, and has not taken the lead itself");
+    cluster.stop_all().await;
+}
+
+async fn lead(client: &Client, node: u64) {
+    let transfer = wire::TransferLeaderRequest { node, ..Default::default() };
+    let moved = || async { client.cluster().transfer_leader(transfer).await.is_ok_and(|moved| moved.leader == node) };
+    until("that node to lead", Duration::from_secs(30), moved).await;
+}
+
+async fn write(client: &Client, name: &str, count: usize) {
+    for n in 0..count {
+        let parent = "namespaces/default".to_owned();
+        let create = kms::CreateKeyRequest { parent, key_id: format!("{name}-{n}"), ..Default::default() };
+        let created = client.keys().create(create).await;
+        assert!(created.is_ok(), "{created:?}");
+    }
 }
 
 const fn seconds(seconds: i64) -> prost_types::Duration {

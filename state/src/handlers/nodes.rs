@@ -91,6 +91,8 @@ pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
     let anchored = Report {
         clock: *clock,
         at,
+        // Two clocks would have to be ahead for an absence to look short.
+        seen: at.max(turn.reading.min(*clock)),
         audit_size: *audit_size,
         audit_root: *audit_root,
         supports: *supports,

@@ -15,7 +15,7 @@ use crate::turn::{Handled, Turn, refuse};
 pub(crate) fn handle(turn: &mut Turn<'_>, command: &Command) -> Handled {
     match command {
         Command::SetPeerUnseal { on } => switch(turn, *on),
-        Command::ApproveUnseal { node, clock } => approve(turn, *node, *clock),
+        Command::ApproveUnseal { node } => approve(turn, *node),
         Command::CancelApproval { node } => cancel(turn, *node),
         Command::ReleaseRoot(wanted) => release(turn, wanted),
         _ => refuse(Reason::Internal, "nothing that opens a member"),
@@ -32,7 +32,7 @@ fn switch(turn: &mut Turn<'_>, on: bool) -> Handled {
 }
 
 /// The next time that voter asks, within an hour, it gets the root key, however long it was away and from wherever it asks.
-fn approve(turn: &mut Turn<'_>, node: NodeId, clock: Time) -> Handled {
+fn approve(turn: &mut Turn<'_>, node: NodeId) -> Handled {
     let mut row = current(turn);
     check_on(&row)?;
     check_voter(turn.state, node)?;
@@ -45,7 +45,7 @@ fn approve(turn: &mut Turn<'_>, node: NodeId, clock: Time) -> Handled {
     let (now, by) = (turn.now, turn.actor.clone());
     let until = now.after(PEER_UNSEAL_APPROVAL);
     row.approved.retain(|_, approval| approval.until > now);
-    row.approved.insert(node, Approval { until, given: now.max(clock), by });
+    row.approved.insert(node, Approval { until, given: turn.reading, by });
     put(turn, row);
     turn.fact_text("until", &until.to_rfc3339());
     Ok(Reply::Done)
@@ -66,7 +66,7 @@ fn release(turn: &mut Turn<'_>, release: &Release) -> Handled {
     turn.fact_count("node", release.node.0);
     turn.fact_text("address", &release.address);
     turn.fact_count("released_by", release.by.0);
-    let because = judge(turn.state, release)?;
+    let because = judge(turn.state, release, turn.reading)?;
     let mut row = current(turn);
     match because {
         Because::Approved(by) => {
@@ -76,7 +76,7 @@ fn release(turn: &mut Turn<'_>, release: &Release) -> Handled {
         }
         Because::JustLeft(away) => turn.fact_count("away_ms", away.0),
     }
-    row.released.insert(release.node, turn.now.max(release.clock));
+    row.released.insert(release.node, turn.reading);
     put(turn, row);
     Ok(Reply::Done)
 }
@@ -90,18 +90,18 @@ enum Because {
 }
 
 impl State {
-    /// Whether that release would be refused now: nobody writes an entry for each knock at the door.
+    /// Whether that release would be refused at `clock`, the leader's: nobody writes an entry for each knock at the door.
     ///
     /// # Errors
     /// Why.
-    pub fn check_release(&self, release: &Release) -> Result<(), Refusal> {
-        judge(self, release).map(drop)
+    pub fn check_release(&self, release: &Release, clock: Time) -> Result<(), Refusal> {
+        judge(self, release, self.time().max(clock)).map(drop)
     }
 }
 
-fn judge(state: &State, release: &Release) -> Result<Because, Refusal> {
-    let Release { node, by, address: _, at_home, clock } = release;
-    let (now, row) = (state.time(), state.peer_unseal().cloned().unwrap_or_default());
+fn judge(state: &State, release: &Release, reading: Time) -> Result<Because, Refusal> {
+    let Release { node, by, address: _, at_home } = release;
+    let row = state.peer_unseal().cloned().unwrap_or_default();
     check_on(&row)?;
     check_voter(state, *node)?;
     if node == by {
@@ -115,17 +115,21 @@ fn judge(state: &State, release: &Release) -> Result<Because, Refusal> {
     if state.time_held().is_some() {
         return refused(format!("state time is held, so it is not known how long {node} was away"));
     }
-    // After a night in which nobody was up, state time is that of the evening.
-    let reading = now.max(*clock);
     if let Some(approval) = row.approved.get(node).filter(|approval| holds(state, approval, reading)) {
         return check_pause(&row, *node, reading).map(|()| Because::Approved(approval.by.clone()));
     }
-    let away = state.report(*node).filter(|report| report.at <= now).map(|report| reading.since(report.at));
-    match away.filter(|away| *away < PEER_UNSEAL_WITHIN) {
+    match away(state, *node, reading).filter(|away| *away < PEER_UNSEAL_WITHIN) {
         Some(away) if *at_home => check_pause(&row, *node, reading).map(|()| Because::JustLeft(away)),
         Some(_) => refused(format!("{node} does not ask from the address at which it is a member")),
         None => refused(format!("{node} was away for too long")),
     }
+}
+
+/// How long ago that voter reported, by whichever time says more: after a night in which nobody was up state time is that of the evening,
+/// and a clock may have been set back. None when it never did, or will have done.
+fn away(state: &State, node: NodeId, reading: Time) -> Option<Millis> {
+    let report = state.report(node).filter(|report| report.at <= state.time() && report.seen <= reading)?;
+    Some(state.time().since(report.at).max(reading.since(report.seen)))
 }
 
 /// Whether neither time says that its hour is over, and who gave it still counts.

@@ -31,10 +31,14 @@ fn cluster() -> Cluster {
 
 fn report(cluster: &mut Cluster, nodes: &[u64], clock: Time) {
     for node in nodes.iter().map(|node| NodeId(*node)) {
-        let report =
-            NodeReport { node, clock, audit_size: 0, audit_root: empty(), api_address: "a:1".to_owned(), supports: 1 };
+        let report = NodeReport { node, ..said(clock) };
         cluster.propose(proposal(Principal::Node(node), Command::ReportNode(report))).reply.expect("taken");
     }
+}
+
+fn said(clock: Time) -> NodeReport {
+    let api_address = "a:1".to_owned();
+    NodeReport { node: LEADER, clock, audit_size: 0, audit_root: empty(), api_address, supports: 1 }
 }
 
 fn empty() -> [u8; 32] {
@@ -61,17 +65,17 @@ fn release(cluster: &mut Cluster, node: u64, at_home: bool) -> Outcome {
 }
 
 fn release_at(cluster: &mut Cluster, node: u64, at_home: bool, clock: Time) -> Outcome {
-    let release = Release { node: NodeId(node), by: LEADER, address: "10.0.0.2".to_owned(), at_home, clock };
-    let expected = cluster.state.check_release(&release).map(|()| Reply::Done);
-    let outcome = cluster.propose(proposal(Principal::Node(LEADER), Command::ReleaseRoot(release)));
+    let release = Release { node: NodeId(node), by: LEADER, address: "10.0.0.2".to_owned(), at_home };
+    let expected = cluster.state.check_release(&release, clock).map(|()| Reply::Done);
+    let release = proposal(Principal::Node(LEADER), Command::ReleaseRoot(release));
+    let outcome = cluster.propose(Proposal { at: clock, ..release });
     assert_eq!(outcome.reply, expected, "what is said beforehand is what happens");
     outcome
 }
 
 /// By the first operator, with a clock that is right.
 fn approve(cluster: &mut Cluster) {
-    let clock = cluster.state.time();
-    cluster.ask(Command::ApproveUnseal { node: NodeId(2), clock }).expect("approved");
+    cluster.ask(Command::ApproveUnseal { node: NodeId(2) }).expect("approved");
 }
 
 fn why(outcome: &Outcome) -> Option<Reason> {
@@ -104,8 +108,7 @@ fn only_a_voter_that_is_another_gets_it() {
     assert_eq!(why(&release(&mut cluster, 4, true)), Some(Reason::PermissionDenied), "a learner");
     assert_eq!(why(&release(&mut cluster, 1, true)), Some(Reason::PermissionDenied), "the leader itself");
     assert_eq!(why(&release(&mut cluster, 9, true)), Some(Reason::NotFound));
-    let of_another =
-        Release { node: NodeId(2), by: NodeId(3), address: "10.0.0.2".to_owned(), at_home: true, clock: FORMED };
+    let of_another = Release { node: NodeId(2), by: NodeId(3), address: "10.0.0.2".to_owned(), at_home: true };
     let forged = cluster.propose(proposal(Principal::Node(LEADER), Command::ReleaseRoot(of_another)));
     assert_eq!(why(&forged), Some(Reason::PermissionDenied), "each speaks for itself");
 }
@@ -136,7 +139,7 @@ fn a_time_that_is_not_believed_lets_nobody_in() {
     let later = FORMED.after(Millis::from_hours(48));
     report(&mut cluster, &[1, 2, 3, 4], later);
     assert!(cluster.state.time_held().is_some());
-    let refused = cluster.ask(Command::ApproveUnseal { node: NodeId(2), clock: later }).expect_err("no hour begins");
+    let refused = cluster.ask(Command::ApproveUnseal { node: NodeId(2) }).expect_err("no hour begins");
     assert_eq!(refused.reason, Reason::PreconditionFailed);
     assert_eq!(why(&release(&mut cluster, 2, true)), Some(Reason::PermissionDenied));
 }
@@ -149,6 +152,21 @@ fn the_leaders_clock_ends_an_hour_that_state_time_does_not() {
     let evening = cluster.state.time();
     let over = evening.after(PEER_UNSEAL_WITHIN);
     assert_eq!(why(&release_at(&mut cluster, 2, true, over)), Some(Reason::PermissionDenied), "was away by the clock");
+    // Who reports in the meantime was there, whatever state time says.
+    let mut reports = |own: Time, leader: Time| {
+        let report = NodeReport { node: NodeId(2), ..said(own) };
+        let reported = proposal(Principal::Node(NodeId(2)), Command::ReportNode(report));
+        cluster.propose(Proposal { at: leader, ..reported }).reply.expect("taken");
+    };
+    reports(over, over);
+    assert!(cluster.state.time() == evening, "it stands still");
+    let later = over.after(Millis(PEER_UNSEAL_WITHIN.0 - 1));
+    assert_eq!(release_at(&mut cluster, 2, true, later).reply, Ok(Reply::Done), "was there by the clock");
+    assert_eq!(
+        why(&release_at(&mut cluster, 2, true, evening)),
+        Some(Reason::PermissionDenied),
+        "a clock that was set back"
+    );
     approve(&mut cluster);
     let over = evening.after(PEER_UNSEAL_APPROVAL);
     assert_eq!(why(&release_at(&mut cluster, 2, false, over)), Some(Reason::PermissionDenied), "approved by the clock");
@@ -188,7 +206,7 @@ fn approved_by_helper() -> Cluster {
     let expires = FORMED.after(Millis::from_days(30));
     cluster.ask(Command::EnrolOperator { name: helper(), spki: SpkiHash([55; 32]), expires }).expect("enrolled");
     cluster.ask(Command::GrantRole(admin())).expect("granted");
-    let approve = Command::ApproveUnseal { node: NodeId(2), clock: FORMED };
+    let approve = Command::ApproveUnseal { node: NodeId(2) };
     let basis = Some(cluster.state.basis(&approve, Time::NEVER));
     let approved = cluster.propose(Proposal { basis, ..proposal(Principal::Operator(helper()), approve) });
     assert_eq!(approved.reply, Ok(Reply::Done));

@@ -89,7 +89,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1191 bytes
-        sha256 8f0ced464a6b43765552aac36e73bfa2a6890612e525b5d0dbddd26b46182126
+        1197 bytes
+        sha256 8a26309bd97b14d9cdb0d35995bbdaaddf10bb1a665717c59ebe6de7a2a71b54
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

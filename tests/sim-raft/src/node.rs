@@ -72,7 +72,7 @@ impl Windows {
 impl Site {
     /// How others reach it.
     pub(crate) fn member(&self) -> Member {
-        Member { address: format!("{}:{PEER_PORT}", wire::name(self.node)), spki: self.identity.spki }
+        member(self.node, self.identity.spki)
     }
 
     /// Runs until the power is cut.
@@ -107,6 +107,9 @@ impl Site {
         config.witness_interval = Duration::from_millis(200);
         let listener = Arc::new(TcpListener::bind(("0.0.0.0", PEER_PORT)).await?);
         let (identity, keys) = (self.identity.clone(), Arc::clone(&self.keys));
+        // Whom it may ask for a snapshot when its own are damaged.
+        let others = self.keys.iter().filter(|(node, _)| **node != self.node);
+        let others = others.map(|(node, spki)| (*node, member(*node, *spki))).collect();
         let peering = Peering {
             listener,
             server_tls: self.identity.server(keys.values().copied().collect()),
@@ -115,7 +118,7 @@ impl Site {
             trust: Arc::new(move |node, spki| keys.get(&node) == Some(spki)),
             routes: tonic::service::Routes::default(),
             vouch: Arc::new(Anybody),
-            seed: raft::Members::default(),
+            seed: raft::Members { all: others, ..raft::Members::default() },
         };
         let machine = SimMachine::new(self.node, self.facts.clone(), self.plant);
         Ok(RaftHandle::open(config, machine, envelope(), peering).await?)
@@ -142,6 +145,10 @@ impl Site {
             let _ = wire::ask(leader, &question, Duration::from_secs(1)).await;
         }
     }
+}
+
+fn member(node: NodeId, spki: SpkiHash) -> Member {
+    Member { address: format!("{}:{PEER_PORT}", wire::name(node)), spki }
 }
 
 /// Renews the lease when a third of it has passed.

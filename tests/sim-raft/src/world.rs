@@ -341,7 +341,8 @@ async fn administer(
             _ => {}
         }
     }
-    // Calm: everything that is asked is answered, or the harness says that it took too long.
+    // Calm: everything that is asked is answered, or the harness says that it took too long. Of those that were removed nobody asks.
+    admin.nodes = members;
     while admin.probe().await.is_err() {}
     stage.set(3);
     Ok(())

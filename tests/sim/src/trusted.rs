@@ -18,11 +18,19 @@ struct Given {
     by: Principal,
 }
 
+/// When a member was there: state time, and the earlier of the leader's clock and its own.
+#[derive(Clone, Copy, Debug)]
+struct Reported {
+    at: Time,
+    clock: Time,
+}
+
 /// What may still open a member, and whose admin role goes back to a seal.
 #[derive(Debug, Default)]
 pub(crate) struct TrustModel {
     approved: BTreeMap<NodeId, Given>,
     released: BTreeMap<NodeId, Time>,
+    reported: BTreeMap<NodeId, Reported>,
     marked: BTreeSet<OperatorName>,
 }
 
@@ -32,20 +40,26 @@ impl TrustModel {
         let (actor, now) = (&proposal.actor, before.time());
         match &proposal.command {
             Command::SetPeerUnseal { on: false } => self.approved.clear(),
-            Command::ApproveUnseal { node, clock } => {
+            Command::ApproveUnseal { node } => {
                 ensure!(before.time_held().is_none(), "approved under a time that is not believed");
-                let given = Given { at: now, clock: now.max(*clock), by: actor.clone() };
+                let given = Given { at: now, clock: now.max(proposal.at), by: actor.clone() };
                 self.approved.insert(*node, given);
             }
             Command::CancelApproval { node } => {
                 ensure!(self.approved.remove(node).is_some(), "an approval was taken back that was not there");
             }
-            Command::ReleaseRoot(release) => self.judge_release(before, release)?,
+            Command::ReleaseRoot(release) => self.judge_release(before, release, proposal.at)?,
             Command::RemoveNode { node, .. } => {
                 self.approved.remove(node);
                 self.released.remove(node);
+                self.reported.remove(node);
             }
-            Command::ReportNode(report) => drop(self.approved.remove(&report.node)),
+            Command::ReportNode(report) => {
+                self.approved.remove(&report.node);
+                let at = after.time();
+                let clock = at.max(report.clock.min(now.max(proposal.at)));
+                self.reported.insert(report.node, Reported { at, clock });
+            }
             Command::RevokeRole(Binding { principal, role: Role::Admin, .. }) => self.lost(principal),
             Command::RevokeOperator { name } => {
                 self.lost(&Principal::Operator(name.clone()));
@@ -81,12 +95,12 @@ impl TrustModel {
     }
 
     /// The root key goes to a voter that was just there and asks from its place, or that an admin has let in, once.
-    fn judge_release(&mut self, before: &State, release: &Release) -> Judged {
+    fn judge_release(&mut self, before: &State, release: &Release, clock: Time) -> Judged {
         let now = before.time();
         ensure!(before.peer_unseal().is_some_and(|row| row.on), "a root key was released although that is off");
         ensure!(before.node(release.node).is_some_and(|node| node.votes), "a root key was released to no voter");
         ensure!(before.time_held().is_none(), "a root key was released under a time that is not believed");
-        let reading = now.max(release.clock);
+        let reading = now.max(clock);
         let last = self.released.insert(release.node, reading);
         ensure!(
             last.is_none_or(|last| last > reading || reading.since(last) >= PAUSE),
@@ -100,8 +114,10 @@ impl TrustModel {
             self.approved.remove(&release.node);
             return Ok(());
         }
-        let seen = before.report(release.node).map(|report| report.at);
-        let recent = seen.is_some_and(|at| at <= now && reading < at.after(HOUR));
+        let recent = self.reported.get(&release.node).is_some_and(|said| {
+            let began = said.at <= now && said.clock <= reading;
+            began && now < said.at.after(HOUR) && reading < said.clock.after(HOUR)
+        });
         ensure!(release.at_home && recent, "a root key was released to whoever asked");
         Ok(())
     }

@@ -47,6 +47,11 @@ impl Envelope for Sealer {
     }
 }
 
+/// A snapshot with the line `until PATH` is written when there is such a file.
+fn until_there_is(line: &[u8]) -> Option<&Path> {
+    line.strip_prefix(b"until ").and_then(|path| str::from_utf8(path).ok()).map(Path::new)
+}
+
 /// Remembers every payload in order; replies with how many there are.
 #[derive(Default)]
 pub struct Book(Arc<Vec<Vec<u8>>>);
@@ -68,6 +73,9 @@ impl Machine for Book {
 
     fn write_snapshot(lines: &Self::Snapshot, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         for line in lines.iter() {
+            while until_there_is(line).is_some_and(|path| !path.exists()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             out(&u32::try_from(line.len()).unwrap().to_be_bytes())?;
             out(line)?;
         }
@@ -125,6 +133,8 @@ impl Seat {
         config.election_min = Duration::from_millis(600);
         config.election_max = Duration::from_millis(1_000);
         config.witness_interval = Duration::from_millis(50);
+        // A test asks for its snapshots.
+        config.snapshot_log_bytes_min = u64::MAX;
         config
     }
 

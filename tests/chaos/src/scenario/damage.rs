@@ -11,6 +11,7 @@ use chancery_client::Client;
 use proto::ca::v1 as ca;
 use proto::kms::v1 as kms;
 use tokio::task::JoinSet;
+use types::limits::SNAPSHOT_LOG_BYTES_MIN;
 
 use crate::Fault;
 use crate::cluster::{Cluster, last, until};
@@ -273,7 +274,7 @@ fn shortened(said: &str) -> String {
     words.take(12).collect::<Vec<_>>().join(" ")
 }
 
-/// Writes until every node has a snapshot: one is taken when the log has grown by 64 MiB.
+/// Writes until every node has a snapshot: one is taken when the log has grown by so much.
 async fn grow(cluster: &Cluster) -> Result<(), Fault> {
     let mut growing = JoinSet::new();
     for writer in 0..8 {
@@ -290,7 +291,7 @@ async fn grow(cluster: &Cluster) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An eighth of 68 MiB: the largest entries that there may be, over and over.
+/// An eighth of that, and a little more: the largest entries that there may be, over and over.
 async fn grow_part(client: Client, writer: usize) -> Result<(), Fault> {
     let longest = |n: usize| format!("unix:path:/{n:02}{}", "x".repeat(4_000));
     let mut entry = ca::Entry {
@@ -306,7 +307,7 @@ async fn grow_part(client: Client, writer: usize) -> Result<(), Fault> {
         ..Default::default()
     };
     entry.name = client.entries().create(create).await?.name;
-    for _ in 0..68 * 1_024 * 1_024 / (16 * 4_000) / 8 {
+    for _ in 0..SNAPSHOT_LOG_BYTES_MIN * 17 / 16 / (16 * 4_000) / 8 {
         client.entries().update(ca::UpdateEntryRequest { entry: Some(entry.clone()), ..Default::default() }).await?;
     }
     Ok(())

@@ -14,6 +14,7 @@ use chancery_client::token::JoinToken;
 use proto::audit::v1 as audit;
 use proto::ca::v1 as ca;
 use proto::kms::v1 as kms;
+use types::limits::SNAPSHOT_LOG_BYTES_MIN;
 
 use crate::support::secrets::NodeKeys;
 use crate::support::{Cluster, Needles, Plan, create_key, files_under, join_token, private, until};
@@ -55,7 +56,7 @@ async fn no_secret_is_in_any_log_record_or_file() {
     assert_eq!(needles.found_in(&planted).len(), 1, "the search finds what is there");
 }
 
-/// A snapshot is written when the log has grown by 64 MiB (`limits::SNAPSHOT_LOG_BYTES_MIN`), so that much is written.
+/// A snapshot is written when the log has grown by so much (`limits::SNAPSHOT_LOG_BYTES_MIN`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_a_snapshot() {
     let mut cluster = Cluster::form(Plan { passphrase: Some(PASSPHRASE), ..Plan::of(1) }).await;
@@ -76,7 +77,7 @@ async fn no_secret_is_in_a_snapshot() {
     search_folder(&needles, cluster.nodes[0].dir());
 }
 
-/// Writes its part of 68 MiB: the largest entries that there may be, over and over.
+/// Writes its part of that, and a little more: the largest entries that there may be, over and over.
 async fn grow_log(client: Client, writer: usize) {
     let longest = |n: usize| format!("unix:path:/{n:02}{}", "x".repeat(4_000));
     let name = format!("namespaces/default/entries/e{writer}");
@@ -94,7 +95,7 @@ async fn grow_log(client: Client, writer: usize) {
     };
     client.entries().create(create).await.expect("registers");
     entry.name = name;
-    for _ in 0..68 * 1_024 * 1_024 / (16 * 4_000) / WRITERS {
+    for _ in 0..SNAPSHOT_LOG_BYTES_MIN as usize * 17 / 16 / (16 * 4_000) / WRITERS {
         let update = ca::UpdateEntryRequest { entry: Some(entry.clone()), ..Default::default() };
         client.entries().update(update).await.expect("updates");
     }

@@ -60,11 +60,14 @@ async fn backups_taken_under_load_on_every_node_are_whole() {
     client.namespaces().create(pay).await.expect("creates");
     let stop = Arc::new(AtomicBool::new(false));
     let working = tokio::spawn(load(client.clone(), Arc::clone(&stop)));
+    let all = kms::ListKeysRequest { parent: "namespaces/default".into(), page_size: 1_000, ..Default::default() };
+    let acknowledged = || async { client.keys().list(all.clone()).await.expect("lists").keys.len() as u64 };
+    // The third is there after the first rotation.
+    until("the load to rotate", Duration::from_secs(60), || async { acknowledged().await >= 3 }).await;
     let mut keys = 1;
     for node in 0..3 {
         let path = folder.path().join(format!("{node}.chybackup"));
-        let all = kms::ListKeysRequest { parent: "namespaces/default".into(), page_size: 1_000, ..Default::default() };
-        let before = client.keys().list(all).await.expect("lists").keys.len() as u64;
+        let before = acknowledged().await;
         back_up(&cluster.client_of_node(node).await, &path).await;
         let verified = backup::verify(&path, std::slice::from_ref(&identity), None, &mut |_| {}).expect("holds");
         assert_eq!((verified.inspected.manifest.node, verified.probes), (node as u64 + 1, 2));

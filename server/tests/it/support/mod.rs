@@ -2,7 +2,8 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot be set up has failed")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use chancery_client::tls::{self, Connector, Identity, PinSet, PinnedServers, unix_channel};
@@ -52,6 +53,8 @@ struct Node {
     /// Where its peer port is.
     peer_ip: [u8; 4],
     running: Option<(CancellationToken, JoinHandle<Result<(), server::RunError>>)>,
+    /// Why the node that was started last is running no more.
+    ended: Arc<OnceLock<String>>,
     /// Its own, so that it can be killed with everything that it has started.
     runtime: Option<Runtime>,
 }
@@ -222,8 +225,8 @@ impl Cluster {
     /// Waits until that many nodes vote.
     pub(crate) async fn votes(&self, client: &Client, size: usize) {
         until("every node to vote", Duration::from_secs(90), || async {
-            let ended = |node: &Node| node.running.as_ref().is_some_and(|(_, task)| task.is_finished());
-            assert!(!self.nodes.iter().any(ended), "a node ended instead of voting: its log says why");
+            let ended = self.nodes.iter().find_map(|node| Some((&node.dir, node.ended.get()?)));
+            assert!(ended.is_none(), "a node ended instead of voting: {ended:?}");
             let Ok(status) = client.cluster().status(wire::GetStatusRequest {}).await else { return false };
             let votes = |node: &wire::NodeStatus| {
                 node.reachable && matches!(node.role(), wire::NodeRole::Leader | wire::NodeRole::Follower)
@@ -456,7 +459,18 @@ impl Node {
         let ports = (0..3).map(|_| unused_port()).collect();
         let backup = BackupSettings::default();
         let (peer_ip, ledger) = ([127, 0, 0, 1], None);
-        Self { dir, ports, seal, backup, ledger, learner: false, peer_ip, running: None, runtime: None }
+        Self {
+            dir,
+            ports,
+            seal,
+            backup,
+            ledger,
+            learner: false,
+            peer_ip,
+            running: None,
+            ended: Arc::default(),
+            runtime: None,
+        }
     }
 
     fn kill(&mut self) {
@@ -485,17 +499,27 @@ impl Node {
         self.kill();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let task = runtime.spawn(server::run(config, token, stop.clone()));
+        let running = server::run(config, token, stop.clone());
+        self.ended = Arc::default();
+        let ended = Arc::clone(&self.ended);
+        let task = runtime.spawn(async move {
+            let result = running.await;
+            ended.set(format!("{result:?}")).expect("ends once");
+            result
+        });
         self.runtime = Some(runtime);
         self.running = Some((stop, task));
     }
 }
 
-/// A port that a node keeps over restarts. It is below the range that outgoing connections draw from (32,768 and up on Linux), so that none
-/// takes it while the node is down.
+/// A port that a node keeps over restarts, and that no other test of this process is given meanwhile. It is below the range that outgoing
+/// connections draw from (32,768 and up on Linux), so that none takes it while the node is down.
 fn unused_port() -> u16 {
+    static FIRST: LazyLock<u16> = LazyLock::new(|| u16::from_be_bytes(crypto::entropy::array()));
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let port = 16_384 + u16::from_be_bytes(crypto::entropy::array()) % 16_384;
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 16_384 + FIRST.wrapping_add(next) % 16_384;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -1,17 +1,17 @@
-//! AES-256-GCM (NIST SP 800-38D) with a nonce that the caller answers for.
+//! AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439) with a nonce that the caller answers for.
 //!
-//! GCM loses everything when one key meets one nonce twice, and it does not commit to its key. So no caller here draws
+//! Both have keys of 32 bytes, nonces of 12 and tags of 16, and the same weakness: they lose everything when one key meets one nonce twice, and they do not commit to their key. So no caller here draws
 //! random nonces under a long-lived key: either the key is derived for one message and the nonce is zero, or the key is
 //! derived for one writer and the nonce is that writer's counter. Formats that face an attacker who may choose keys add
 //! a commitment of their own (`kms`).
 //!
 //! AWS-LC's, because it wipes an expanded key, whose first bytes are the key itself, when it lets it go.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{TooLong, Unverified};
 
-/// Bytes of an AES-256 key.
+/// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 12;
@@ -21,21 +21,40 @@ pub const TAG_BYTES: usize = 16;
 /// The nonce of a key that seals exactly one message.
 pub const SINGLE_USE_NONCE: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
 
+/// What a key is expanded for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// AES-256-GCM.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305: as fast where the processor has no AES instructions, and constant in time there.
+    ChaCha20Poly1305,
+}
+
 /// An expanded key, for callers that seal many segments or records under different nonces.
 pub struct Key(LessSafeKey);
 
 impl Key {
-    /// Expands the key once, so that each segment costs no key schedule.
+    /// Expands an AES-256-GCM key once, so that each segment costs no key schedule.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "32 bytes is the key length of AES-256 and the only check there is")]
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes is a key")))
+        Self::of(Cipher::Aes256Gcm, key)
+    }
+
+    /// Expands a key of that cipher.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "32 bytes is the key length of both and the only check there is")]
+    pub fn of(cipher: Cipher, key: &[u8; KEY_BYTES]) -> Self {
+        let algorithm = match cipher {
+            Cipher::Aes256Gcm => &AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        Self(LessSafeKey::new(UnboundKey::new(algorithm, key).expect("32 bytes is a key")))
     }
 
     /// Replaces the plaintext in `buffer` by ciphertext ‖ tag. The nonce must be new under this key.
     ///
     /// # Errors
-    /// When the plaintext is longer than GCM allows.
+    /// When the plaintext is longer than the cipher allows.
     pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), TooLong> {
         self.0.seal_in_place_append_tag(unique(nonce), Aad::from(aad), buffer).map_err(|_| TooLong)
     }
@@ -43,7 +62,7 @@ impl Key {
     /// Appends ciphertext ‖ tag of `plaintext` to `out`. The nonce must be new under this key.
     ///
     /// # Errors
-    /// When the plaintext is longer than GCM allows; `out` is then as it was.
+    /// When the plaintext is longer than the cipher allows; `out` is then as it was.
     pub fn seal_into(
         &self,
         nonce: [u8; NONCE_BYTES],
@@ -119,7 +138,7 @@ impl Key {
 /// [`Key::seal`] under a key that is used this once.
 ///
 /// # Errors
-/// When the plaintext is longer than GCM allows.
+/// When the plaintext is longer than the cipher allows.
 pub fn seal_in_place(
     key: &[u8; KEY_BYTES],
     nonce: [u8; NONCE_BYTES],

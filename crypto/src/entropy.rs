@@ -4,7 +4,7 @@
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::{LockedSecret, Secret, locked::LockError};
+use crate::{LockedSecret, Secret, SecretBytes, locked::LockError};
 
 /// Fills the buffer.
 ///
@@ -28,6 +28,14 @@ pub fn array<const N: usize>() -> [u8; N] {
 #[must_use]
 pub fn secret<const N: usize>() -> Secret<N> {
     let mut secret = Secret::zeroed();
+    fill(secret.expose_mut());
+    secret
+}
+
+/// So many random bytes that are secret, written in place.
+#[must_use]
+pub fn secret_bytes(len: usize) -> SecretBytes {
+    let mut secret = SecretBytes::from_vec(vec![0; len]);
     fill(secret.expose_mut());
     secret
 }
@@ -57,6 +65,8 @@ mod tests {
         // 64 draws that all have a zero at one place would be a buffer that is not filled: 2^-512.
         assert!((0..32).all(|at| draws.iter().any(|draw| draw[at] != 0)));
         assert_ne!(super::secret::<32>().expose(), super::secret::<32>().expose());
+        let drawn = super::secret_bytes(48);
+        assert!(drawn.len() == 48 && drawn.expose() != super::secret_bytes(48).expose());
         assert_ne!(super::locked().expect("locks").expose(), super::locked().expect("locks").expose());
     }
 }

@@ -1,9 +1,9 @@
-//! 32-byte secrets in memory that the kernel neither swaps, dumps nor hands to a child.
+//! Secrets in memory that the kernel neither swaps, dumps nor hands to a child.
 //!
 //! The only module with `unsafe` code. Each page is a `memfd_secret(2)` mapping, which even the kernel's own direct map
 //! does not show; where the kernel has none, an anonymous page under `mlock(2)`, `MADV_DONTDUMP` and `MADV_DONTFORK`.
-//! Both count against `RLIMIT_MEMLOCK`, so one page holds 128 secrets. When neither can be had, making a secret fails:
-//! there is no quiet fall-back to ordinary memory.
+//! Both count against `RLIMIT_MEMLOCK`, so a page is cut into 128 slots of 32 bytes, and a secret takes as many neighbours as it
+//! needs. When neither can be had, making a secret fails: there is no quiet fall-back to ordinary memory.
 //!
 //! It does not stop a debugger of the same user, nor root.
 #![expect(unsafe_code, reason = "mapping and locking pages has no safe interface; every block says why it is sound")]
@@ -21,12 +21,15 @@ const SLOT_BYTES: usize = 32;
 const SLOTS_PER_PAGE: usize = 128;
 const PAGE_BYTES: usize = SLOT_BYTES * SLOTS_PER_PAGE;
 
-/// 32 secret bytes in locked memory, wiped on drop.
-pub struct LockedSecret {
-    bytes: NonNull<[u8; SLOT_BYTES]>,
+/// Secret bytes in locked memory, wiped on drop.
+pub struct LockedBytes {
+    bytes: NonNull<[u8]>,
     page: usize,
-    bit: u128,
+    slots: u128,
 }
+
+/// 32 secret bytes in locked memory, wiped on drop.
+pub struct LockedSecret(LockedBytes);
 
 /// What keeps a page from leaving memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,43 +45,76 @@ pub enum Protection {
 #[error("no memory could be locked for keys: {0}; raise RLIMIT_MEMLOCK (`LimitMEMLOCK=` in systemd, `ulimit -l`)")]
 pub struct LockError(#[from] io::Error);
 
+impl LockedBytes {
+    /// The longest secret: a page of them.
+    pub const BYTES_MAX: usize = PAGE_BYTES;
+
+    /// Copies the bytes into locked memory: one at least, [`Self::BYTES_MAX`] at most.
+    ///
+    /// # Errors
+    /// When a new page is needed and cannot be locked, or the secret is longer than a page.
+    pub fn new(bytes: &[u8]) -> Result<Self, LockError> {
+        let mut arena = arena();
+        let secret = arena.take(bytes.len())?;
+        // Copied from place to place: a value that is written could lie on the stack on its way.
+        // SAFETY: the slots lie in a live mapping, hold `bytes.len()` bytes, are aligned (align 1), and their bits were just set
+        // under the lock, so that nothing else reads or writes them.
+        unsafe { secret.bytes.cast().copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len()) };
+        Ok(secret)
+    }
+
+    /// Bytes of locked memory that it takes: its slots, or the whole page when no other of its length fits beside it.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let bytes = self.expose().len().div_ceil(SLOT_BYTES).saturating_mul(SLOT_BYTES);
+        if bytes > PAGE_BYTES / 2 { PAGE_BYTES } else { bytes }
+    }
+
+    /// The bytes. Whoever calls this promises not to copy them to where they are not wiped.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        // SAFETY: pages are never unmapped, the slots are ours until drop, and no one writes to them while `self` is borrowed.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
 impl LockedSecret {
     /// Copies the bytes into locked memory.
     ///
     /// # Errors
     /// When a new page is needed and cannot be locked.
     pub fn new(bytes: &[u8; SLOT_BYTES]) -> Result<Self, LockError> {
-        let mut arena = arena();
-        let secret = arena.take()?;
-        // Copied from place to place: a value that is written could lie on the stack on its way.
-        // SAFETY: the slot lies in a live mapping, is aligned (align 1), and its bit was just set under the lock, so that
-        // nothing else reads or writes it.
-        unsafe { secret.bytes.copy_from_nonoverlapping(NonNull::from(bytes), 1) };
-        Ok(secret)
+        LockedBytes::new(bytes).map(Self)
     }
 
     /// The bytes. Whoever calls this promises not to copy them to where they are not wiped.
     #[must_use]
+    #[expect(clippy::expect_used, reason = "it was made of exactly so many")]
     pub fn expose(&self) -> &[u8; SLOT_BYTES] {
-        // SAFETY: pages are never unmapped, the slot is ours until drop, and no one writes to it while `self` is borrowed.
-        unsafe { self.bytes.as_ref() }
+        self.0.expose().try_into().expect("one slot")
     }
 }
 
-impl Drop for LockedSecret {
+impl Drop for LockedBytes {
     fn drop(&mut self) {
         let mut arena = arena();
         // SAFETY: as in `expose`; `&mut self` makes this the only reference. `zeroize` writes are not optimised away.
         unsafe { self.bytes.as_mut() }.zeroize();
-        arena.give_back(self.page, self.bit);
+        arena.give_back(self.page, self.slots);
     }
 }
 
-// SAFETY: a slot belongs to exactly one `LockedSecret`, is only read through `&self`, and is written only by `new` and
-// `drop`; nothing is bound to the thread that made it.
-unsafe impl Send for LockedSecret {}
+// SAFETY: the slots belong to exactly one `LockedBytes`, are only read through `&self`, and are written only by `new` and
+// `drop`; nothing is bound to the thread that made them.
+unsafe impl Send for LockedBytes {}
 // SAFETY: as above; shared references only read.
-unsafe impl Sync for LockedSecret {}
+unsafe impl Sync for LockedBytes {}
+
+impl std::fmt::Debug for LockedBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LockedBytes({} bytes, redacted)", self.expose().len())
+    }
+}
 
 impl std::fmt::Debug for LockedSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,23 +157,30 @@ fn arena() -> MutexGuard<'static, Arena> {
 }
 
 impl Arena {
-    fn take(&mut self) -> Result<LockedSecret, LockError> {
-        if self.pages.iter().all(|page| page.used == u128::MAX) {
+    fn take(&mut self, len: usize) -> Result<LockedBytes, LockError> {
+        let wanted = len.div_ceil(SLOT_BYTES);
+        if !(1..=SLOTS_PER_PAGE).contains(&wanted) {
+            let text = format!("a secret of {len} bytes: it has 1 to {PAGE_BYTES}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+        }
+        if self.pages.iter().all(|page| first_run(page.used, wanted).is_none()) {
             self.grow()?;
         }
-        let free = self.pages.iter_mut().enumerate().find(|(_, page)| page.used != u128::MAX);
-        let (at, page) = free.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        let slot = page.used.trailing_ones();
-        let bit = 1_u128 << slot;
-        page.used |= bit;
-        // SAFETY: `slot` < 128 because `used` had a zero bit, and the page has 128 slots.
-        let bytes = unsafe { page.base.add(slot as usize) };
-        Ok(LockedSecret { bytes, page: at, bit })
+        let room = |(at, page): (usize, &mut Page)| first_run(page.used, wanted).map(|slot| (at, slot));
+        let found = self.pages.iter_mut().enumerate().find_map(room);
+        let (at, slot) = found.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let page = self.pages.get_mut(at).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let slots = run(wanted) << slot;
+        page.used |= slots;
+        // SAFETY: `slot + wanted` ≤ 128 because so many bits of `used` were zero, and the page has 128 slots: `len` bytes from
+        // there lie in it.
+        let start = unsafe { page.base.add(slot as usize) }.cast::<u8>();
+        Ok(LockedBytes { bytes: NonNull::slice_from_raw_parts(start, len), page: at, slots })
     }
 
-    fn give_back(&mut self, page: usize, bit: u128) {
+    fn give_back(&mut self, page: usize, slots: u128) {
         if let Some(page) = self.pages.get_mut(page) {
-            page.used &= !bit;
+            page.used &= !slots;
         }
     }
 
@@ -150,6 +193,23 @@ impl Arena {
         self.pages.push(Page { base: base.cast(), used: 0, protection });
         Ok(())
     }
+}
+
+/// So many ones, from the lowest bit on: 1 to 128.
+const fn run(slots: usize) -> u128 {
+    u128::MAX >> (SLOTS_PER_PAGE - slots)
+}
+
+/// The lowest of so many neighbouring zeros.
+fn first_run(used: u128, slots: usize) -> Option<u32> {
+    // A bit stays set where as many free ones follow as it was shifted down.
+    let (mut starts, mut width) = (!used, 1);
+    while width < slots && starts != 0 {
+        let step = width.min(slots - width);
+        starts &= starts >> step;
+        width += step;
+    }
+    (starts != 0).then(|| starts.trailing_zeros())
 }
 
 /// A page of `memfd_secret(2)` (Linux 5.14; on by default since 6.5), which is locked and never dumped by its nature.
@@ -218,6 +278,42 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_any_length_take_neighbouring_slots() {
+        let lens = [1, 31, 32, 33, 138, 1_218, 2_375, 4_095, PAGE_BYTES];
+        let pattern = |len: usize, round: usize| vec![u8::try_from((len + round) % 251).expect("small"); len];
+        let mut kept = Vec::new();
+        for round in 0..20 {
+            for len in lens {
+                kept.push((LockedBytes::new(&pattern(len, round)).expect("locks"), pattern(len, round)));
+            }
+            let mut at = 0;
+            kept.retain(|_| {
+                at += 1;
+                at % 3 != 0
+            });
+        }
+        assert!(kept.iter().all(|(secret, bytes)| secret.expose() == bytes.as_slice()));
+        assert_eq!(format!("{:?}", kept[0].0), "LockedBytes(1 bytes, redacted)");
+        assert!(LockedBytes::new(&[]).is_err() && LockedBytes::new(&[0; PAGE_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn the_first_run_is_the_lowest_that_is_long_enough() {
+        let slow = |used: u128, slots: usize| {
+            (0..=SLOTS_PER_PAGE - slots).find(|at| used & (run(slots) << at) == 0).map(|at| at as u32)
+        };
+        let mut used = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834_u128;
+        for round in 0..200_u32 {
+            used = used.rotate_left(round).wrapping_mul(3) & used.rotate_right(7 * round % 128);
+            for slots in [1, 2, 3, 5, 8, 39, 75, 127, 128] {
+                assert_eq!(first_run(used, slots), slow(used, slots), "{used:x}, {slots}");
+                assert_eq!(first_run(used & (u128::MAX << 80), slots), slow(used & (u128::MAX << 80), slots));
+            }
+        }
+        assert_eq!((first_run(0, 128), first_run(1, 128), first_run(u128::MAX, 1)), (Some(0), None, None));
+    }
+
+    #[test]
     fn threads_make_and_drop_at_once() {
         std::thread::scope(|scope| {
             for thread in 0..4_u8 {
@@ -235,12 +331,13 @@ mod tests {
 
     #[test]
     fn a_dropped_secret_is_wiped() {
-        let secret = LockedSecret::new(&[0x5a; 32]).expect("locks");
-        let slot = secret.bytes;
+        let secret = LockedBytes::new(&[0x5a; 100]).expect("locks");
+        let slots = secret.bytes;
         drop(secret);
         let _arena = arena();
         // SAFETY: pages are never unmapped, and holding the arena keeps every writer out.
-        assert_ne!(unsafe { slot.read() }, [0x5a; 32]);
+        let left = unsafe { slots.as_ref() };
+        assert_ne!(&left[64..], [0x5a; 36], "all of its slots");
     }
 
     /// `dd`: not in core dumps; `dc`: not copied to children; `lo`: locked (proc(5), VmFlags).

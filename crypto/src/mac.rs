@@ -1,4 +1,4 @@
-//! HMAC (RFC 2104) with SHA-256 and SHA-512.
+//! HMAC (RFC 2104) with SHA-256, SHA-384 and SHA-512.
 //!
 //! The message is given in parts that are simply joined: a caller whose parts have no fixed length puts their lengths in.
 
@@ -27,8 +27,53 @@ pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
 /// # Errors
 /// When the tag is not the tag of these parts under this key.
 pub fn verify(key: &[u8], parts: &[&[u8]], tag: &[u8]) -> Result<(), Unverified> {
-    let ours = hmac_sha256(key, parts);
-    crate::constant_time::eq(&ours, tag).then_some(()).ok_or(Unverified)
+    MacHash::Sha256.verify(key, parts, tag)
+}
+
+/// The hash inside an HMAC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MacHash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl MacHash {
+    /// Bytes of its output: of a tag, and of a key that is as strong as the hash (NIST SP 800-107 §5.3.4).
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// HMAC over the joined parts.
+    #[must_use]
+    pub fn tag(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+        tag(self.algorithm(), key, parts).as_ref().to_vec()
+    }
+
+    /// Checks a whole tag in constant time; a shortened tag never verifies.
+    ///
+    /// # Errors
+    /// When the tag is not the tag of these parts under this key.
+    pub fn verify(self, key: &[u8], parts: &[&[u8]], given: &[u8]) -> Result<(), Unverified> {
+        let ours = tag(self.algorithm(), key, parts);
+        crate::constant_time::eq(ours.as_ref(), given).then_some(()).ok_or(Unverified)
+    }
+
+    const fn algorithm(self) -> hmac::Algorithm {
+        match self {
+            Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha384 => hmac::HMAC_SHA384,
+            Self::Sha512 => hmac::HMAC_SHA512,
+        }
+    }
 }
 
 fn tag(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {

@@ -75,10 +75,22 @@ impl SecretBytes {
         self.0.zeroize();
     }
 
+    /// Wipes and drops the bytes past the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(rest) = self.0.get_mut(len..) {
+            rest.zeroize();
+        }
+        self.0.truncate(len);
+    }
+
     /// The bytes. Whoever calls this promises not to copy them to where they are not wiped.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(crate) fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 
     /// How many bytes there are.

@@ -98,6 +98,35 @@ impl CryptoService for Echo {
     ) -> Result<Response<wire::ReEncryptResponse>, Status> {
         Err(Status::unimplemented("the echo has no keys"))
     }
+
+    async fn sign(&self, _request: Request<wire::SignRequest>) -> Result<Response<wire::SignResponse>, Status> {
+        Err(Status::unimplemented("the echo has no keys"))
+    }
+
+    async fn verify(&self, _request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyResponse>, Status> {
+        Err(Status::unimplemented("the echo has no keys"))
+    }
+
+    async fn generate_mac(
+        &self,
+        _request: Request<wire::GenerateMacRequest>,
+    ) -> Result<Response<wire::GenerateMacResponse>, Status> {
+        Err(Status::unimplemented("the echo has no keys"))
+    }
+
+    async fn verify_mac(
+        &self,
+        _request: Request<wire::VerifyMacRequest>,
+    ) -> Result<Response<wire::VerifyMacResponse>, Status> {
+        Err(Status::unimplemented("the echo has no keys"))
+    }
+
+    async fn asymmetric_decrypt(
+        &self,
+        _request: Request<wire::AsymmetricDecryptRequest>,
+    ) -> Result<Response<wire::AsymmetricDecryptResponse>, Status> {
+        Err(Status::unimplemented("the echo has no keys"))
+    }
 }
 
 /// A connection after its handshake, for tonic.

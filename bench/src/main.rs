@@ -18,6 +18,7 @@ mod load;
 mod node;
 mod report;
 mod scale;
+mod signing;
 mod unary;
 mod unseal;
 mod usage;
@@ -167,6 +168,9 @@ async fn run(arguments: &Arguments) -> Result<(), Fault> {
         let mut these = Vec::new();
         if !durable {
             these.extend(unary::compare(&cluster, nodes, effort).await?);
+            if nodes == 1 {
+                these.extend(signing::compare(&cluster, effort).await?);
+            }
         }
         these.extend(durable::compare(&cluster, nodes, folder.path(), etcd.as_deref(), effort).await?);
         cluster.stop().await?;

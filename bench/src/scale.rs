@@ -188,7 +188,7 @@ async fn change_key(handle: &RaftHandle<Keys>, keys: usize, n: &mut usize) -> Re
     let command = Command::UpdateKey {
         namespace: NamespaceName::default_namespace(),
         name: name_of(*n % keys)?,
-        rotation_period: Some(Millis::from_hours(24 + (*n % 100) as u64)),
+        change: kms::KeyChange::of_rotation(Some(Millis::from_hours(24 + (*n % 100) as u64))),
     };
     let basis = Some(handle.state().state.0.basis(&command, Time::NEVER));
     let proposal = Proposal { actor: operator()?, at: now()?, request: None, basis, command };
@@ -246,9 +246,9 @@ impl Keys {
                 name: name_of(n)?,
                 id: KeyId((n as u128).to_be_bytes()),
                 algorithm: kms::Algorithm::Aes256Gcm,
-                rotation_period: Some(Millis::from_hours(24)),
+                settings: kms::KeySettings::rotating(Some(Millis::from_hours(24))),
                 // As long as wrapped material is.
-                wrapped: crypto::entropy::array::<81>().to_vec(),
+                material: kms::WrappedMaterial::secret(crypto::entropy::array::<81>().to_vec()),
             };
             filled.step(operator()?, command)?;
         }

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use types::{Millis, NamespaceName};
 
 use crate::commands::{
-    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, ledger, man,
-    namespace, operator, rewrap, seal, server, svid,
+    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, ledger, mac,
+    man, namespace, operator, rewrap, seal, server, sign, svid,
 };
 use crate::dev;
 use crate::output::Format;
@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// A workload of the tour; not for people
     #[command(hide = true)]
     DevWorkload(dev::workload::WorkloadArgs),
-    /// Create, rotate and describe keys
+    /// Create, rotate, describe and destroy keys; use them with encrypt, sign, mac and the like
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Encrypt a file or stdin
@@ -91,6 +91,13 @@ pub(crate) enum Command {
     Rewrap(rewrap::RewrapArgs),
     /// Draw a data key
     DataKey(data_key::DataKeyArgs),
+    /// Sign a file or stdin
+    Sign(sign::SignArgs),
+    /// Check a signature
+    Verify(sign::VerifyArgs),
+    /// Make and check message authentication codes
+    #[command(subcommand)]
+    Mac(mac::MacCommand),
     /// Tenants
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommand),

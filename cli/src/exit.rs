@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Conflict = 5,
     /// A value is malformed or out of bounds.
     Invalid = 6,
-    /// Data does not verify: a ciphertext, an audit log.
+    /// Data does not verify: a ciphertext, a signature, an audit log.
     Unverified = 7,
     /// No node could answer: unreachable, sealed, without quorum or lease. The only code worth a retry.
     Unavailable = 8,
@@ -45,13 +45,14 @@ impl Exit {
             | Reason::RequestIdReused
             | Reason::RequestIdExpired
             | Reason::KeyDisabled
+            | Reason::WrongPurpose
             | Reason::RestoreQuarantine
             | Reason::KeyDestroyed
             | Reason::NotDue
             | Reason::AlreadyInitialized
             | Reason::NotInitialized => Self::Conflict,
             Reason::InvalidArgument | Reason::LimitExceeded | Reason::OutsideNamespace => Self::Invalid,
-            Reason::InvalidCiphertext => Self::Unverified,
+            Reason::InvalidCiphertext | Reason::InvalidSignature => Self::Unverified,
             Reason::Sealed
             | Reason::LeaseExpired
             | Reason::NoQuorum
@@ -81,9 +82,15 @@ mod tests {
 
     #[test]
     fn the_table_of_reasons_and_codes_is_as_documented() {
-        let mut table = String::new();
+        let (mut table, page) = (String::new(), include_str!("../../docs/spec/errors.md"));
         for reason in Reason::ALL {
-            writeln!(table, "{} {}", Exit::of_reason(*reason) as u8, reason.as_str()).expect("writes");
+            let exit = Exit::of_reason(*reason) as u8;
+            writeln!(table, "{exit} {}", reason.as_str()).expect("writes");
+            let listed = page.lines().find(|line| line.starts_with(&format!("| `{}` |", reason.as_str())));
+            assert!(
+                listed.is_some_and(|line| line.contains(&format!("` | {exit} | "))),
+                "docs/spec/errors.md: {reason:?}"
+            );
         }
         expect_test::expect![[r#"
             3 NOT_FOUND
@@ -118,6 +125,8 @@ mod tests {
             8 DISK_FULL
             5 KEY_DESTROYED
             8 LEDGER_PENDING
+            5 WRONG_PURPOSE
+            7 INVALID_SIGNATURE
         "#]]
         .assert_eq(&table);
     }

@@ -3,6 +3,7 @@
 //!
 //! Answers go to stdout, everything else to stderr; secrets come from files, prompts and stdin, never from arguments.
 
+mod algorithms;
 mod args;
 mod commands;
 mod context;

@@ -65,6 +65,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::output(&error))
 }
 
+/// Writes bytes as they are.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
+}
+
 /// A note for people on stderr; never part of the answer.
 pub(crate) fn note(text: &str) {
     // If stderr is closed there is nobody to tell.

@@ -1,11 +1,14 @@
 //! Resources as they are printed: the json names are stable, times are RFC 3339, lengths are seconds with an `s`.
 
+use std::collections::BTreeMap;
+
 use chancery_client::proto::ca::v1 as ca;
 use chancery_client::proto::cluster::v1 as cluster;
 use chancery_client::proto::kms::v1 as kms;
 use prost_types::{Duration, Timestamp};
 use serde::Serialize;
 
+use crate::algorithms::{algorithm_name, purpose_words};
 use crate::output::{Show, Table, printable};
 use crate::receipts::ReceiptView;
 use crate::values::{day, from_wire_duration, from_wire_time, minute, short};
@@ -59,13 +62,16 @@ impl<T: Row + Serialize> Show for List<T> {
 #[derive(Serialize, Debug)]
 pub(crate) struct KeyView {
     pub(crate) name: String,
-    pub(crate) algorithm: &'static str,
+    pub(crate) algorithm: String,
+    pub(crate) purpose: String,
     pub(crate) create_time: Option<String>,
     pub(crate) rotation_period: Option<String>,
     pub(crate) next_rotation_time: Option<String>,
     pub(crate) primary_version: u32,
     pub(crate) enabled: bool,
     pub(crate) key_id: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) deletion_protection: bool,
     pub(crate) etag: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destroy_time: Option<String>,
@@ -77,19 +83,18 @@ pub(crate) struct KeyView {
 
 impl From<kms::Key> for KeyView {
     fn from(wire: kms::Key) -> Self {
-        let algorithm = match wire.algorithm() {
-            kms::Algorithm::Aes256Gcm => "AES_256_GCM",
-            kms::Algorithm::Unspecified => "UNSPECIFIED",
-        };
         Self {
             name: wire.name.clone(),
-            algorithm,
+            algorithm: algorithm_name(wire.algorithm()),
+            purpose: wire.purpose().as_str_name().trim_start_matches("PURPOSE_").to_owned(),
             create_time: rfc3339(wire.create_time.as_ref()),
             rotation_period: seconds(wire.rotation_period.as_ref()),
             next_rotation_time: rfc3339(wire.next_rotation_time.as_ref()),
             primary_version: wire.primary_version,
             enabled: wire.enabled,
             key_id: wire.key_id.clone(),
+            labels: wire.labels.clone().into_iter().collect(),
+            deletion_protection: wire.deletion_protection,
             etag: wire.etag.clone(),
             destroy_time: rfc3339(wire.destroy_time.as_ref()),
             receipts: wire.receipts.iter().map(ReceiptView::from).collect(),
@@ -100,12 +105,13 @@ impl From<kms::Key> for KeyView {
 
 impl Row for KeyView {
     fn table() -> Table {
-        Table::new(["KEY", "VERSION", "STATE", "ROTATES", "NEXT ROTATION", "CREATED"])
+        Table::new(["KEY", "ALGORITHM", "VERSION", "STATE", "ROTATES", "NEXT ROTATION", "CREATED"])
     }
 
     fn add(&self, table: &mut Table) {
         table.row([
             short(&self.name).to_owned(),
+            self.algorithm.replace('_', "-"),
             format!("v{}", self.primary_version),
             self.state(),
             length(self.wire.rotation_period.as_ref()),
@@ -121,10 +127,13 @@ impl Show for KeyView {
             ("name", self.name.clone()),
             ("state", self.state()),
             ("algorithm", self.algorithm.replace('_', "-")),
+            ("purpose", purpose_words(self.wire.purpose()).to_owned()),
             ("primary", format!("v{}", self.primary_version)),
             ("rotates", length(self.wire.rotation_period.as_ref())),
             ("next rotation", at(self.wire.next_rotation_time.as_ref())),
             ("created", at(self.wire.create_time.as_ref())),
+            ("labels", self.labels()),
+            ("protected from deletion", if self.deletion_protection { "yes" } else { "no" }.to_owned()),
             ("key id", self.key_id.clone()),
             ("etag", self.etag.clone()),
         ]);
@@ -133,6 +142,11 @@ impl Show for KeyView {
 }
 
 impl KeyView {
+    fn labels(&self) -> String {
+        let labels: Vec<_> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if labels.is_empty() { "-".to_owned() } else { labels.join(", ") }
+    }
+
     fn state(&self) -> String {
         if self.destroy_time.is_some() { "destroyed".to_owned() } else { state(self.enabled) }
     }

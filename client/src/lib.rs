@@ -11,6 +11,7 @@ pub mod identity;
 pub mod ledger;
 pub mod mtls;
 pub mod private_file;
+pub mod signing;
 pub mod tls;
 pub mod token;
 pub mod trust;

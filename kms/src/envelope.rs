@@ -5,7 +5,7 @@ use types::Refusal;
 
 use crate::{
     Binding, Ciphertext, StreamDecryptor, StreamEncryptor, derive,
-    header::{HEADER_BYTES, Header, Kind, SALT_BYTES},
+    header::{HEADER_BYTES, Header, Identity, Kind, SALT_BYTES},
     refuse,
 };
 
@@ -32,7 +32,7 @@ impl EnvelopeHeader {
     ///
     /// # Errors
     /// `InvalidCiphertext` when they are not the start of one in its only encoding, or the wrapped data key names another
-    /// key or version than the file.
+    /// suite, key or version than the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let Ciphertext { header, body } = Ciphertext::parse(bytes)?;
         let wrapped = body.strip_prefix(&WRAPPED_PREFIX).ok_or_else(refuse::unverified)?;
@@ -84,18 +84,19 @@ pub fn encrypt_file(
     let wrapping = Ciphertext::parse(wrapped_data_key)?.header;
     check_wrapped(wrapped_data_key, &wrapping)?;
     let d = binding.digest_with(wrapped_data_key);
-    let (id, version) = (wrapping.key_id, wrapping.version);
-    let (header, key) = derive::begin(data_key.expose(), Kind::EnvelopeFile, id, version, salt, &d);
+    // The segments are made with the suite of their key.
+    let identity = Identity { kind: Kind::EnvelopeFile, ..wrapping.identity() };
+    let (header, key) = derive::begin(data_key.expose(), identity, salt, &d);
     header.write(out);
     out.extend_from_slice(&WRAPPED_PREFIX);
     out.extend_from_slice(wrapped_data_key);
     Ok(StreamEncryptor::with_key(key))
 }
 
-/// A wrapped data key is a unary ciphertext of 32 bytes by the key and version that `outer` names.
+/// A wrapped data key is a unary ciphertext of 32 bytes by the suite, key and version that `outer` names.
 fn check_wrapped(wrapped: &[u8], outer: &Header) -> Result<(), Refusal> {
     let inner = Ciphertext::parse(wrapped)?.header;
-    let same_key = inner.key_id == outer.key_id && inner.version == outer.version;
+    let same_key = Identity { kind: outer.kind, ..inner.identity() } == outer.identity();
     let good = inner.kind == Kind::Unary && same_key && wrapped.len() == WRAPPED_BYTES;
     good.then_some(()).ok_or_else(refuse::unverified)
 }

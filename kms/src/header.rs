@@ -1,5 +1,6 @@
 //! The first 90 bytes of every ciphertext: which key, which version, which kind. Strict: one encoding for each value.
 
+use crypto::aead::Cipher;
 use types::{KeyId, Refusal};
 
 use crate::refuse;
@@ -14,8 +15,15 @@ pub const COMMITMENT_BYTES: usize = 32;
 pub(crate) const IDENTITY_BYTES: usize = 26;
 
 const MAGIC: [u8; 4] = *b"CHCY";
-/// HKDF-SHA-512, AES-256-GCM, 32-byte commitment.
-const SUITE: u8 = 1;
+
+/// What a ciphertext is made with. Each has HKDF-SHA-512 and a commitment of 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Suite {
+    /// 1: AES-256-GCM.
+    Aes256Gcm,
+    /// 2: ChaCha20-Poly1305.
+    ChaCha20Poly1305,
+}
 
 /// What the body holds and which key opens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +39,8 @@ pub enum Kind {
 /// A parsed header. Nothing in it is authenticated until the body has opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
+    /// What it is made with.
+    pub suite: Suite,
     /// What the body holds.
     pub kind: Kind,
     /// The key that made it.
@@ -39,6 +49,15 @@ pub struct Header {
     pub version: u32,
     pub(crate) salt: [u8; SALT_BYTES],
     pub(crate) commitment: [u8; COMMITMENT_BYTES],
+}
+
+/// What a ciphertext is, before anything of it is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    pub(crate) suite: Suite,
+    pub(crate) kind: Kind,
+    pub(crate) key_id: KeyId,
+    pub(crate) version: u32,
 }
 
 /// A header and the body after it.
@@ -78,26 +97,55 @@ impl Header {
         let (&salt, rest) = rest.split_first_chunk::<SALT_BYTES>()?;
         let commitment: [u8; COMMITMENT_BYTES] = rest.try_into().ok()?;
         let version = u32::from_be_bytes(version);
-        let kind = Kind::of_flags(flags)?;
-        let good = magic == MAGIC && suite == SUITE && version >= 1;
-        good.then_some(Self { kind, key_id: KeyId(key_id), version, salt, commitment })
+        let (suite, kind) = (Suite::of_number(suite)?, Kind::of_flags(flags)?);
+        let good = magic == MAGIC && version >= 1;
+        good.then_some(Self { suite, kind, key_id: KeyId(key_id), version, salt, commitment })
     }
 
+    pub(crate) const fn identity(&self) -> Identity {
+        Identity { suite: self.suite, kind: self.kind, key_id: self.key_id, version: self.version }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.identity().bytes());
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.commitment);
+    }
+}
+
+impl Identity {
     /// The first 26 bytes of the encoding.
-    pub(crate) fn identity(kind: Kind, key_id: KeyId, version: u32) -> [u8; IDENTITY_BYTES] {
+    pub(crate) fn bytes(self) -> [u8; IDENTITY_BYTES] {
+        let Self { suite, kind, key_id, version } = self;
         let mut out = [0; IDENTITY_BYTES];
-        let fields = MAGIC.into_iter().chain([SUITE, kind.flags()]).chain(key_id.0).chain(version.to_be_bytes());
+        let fields =
+            MAGIC.into_iter().chain([suite.number(), kind.flags()]).chain(key_id.0).chain(version.to_be_bytes());
         for (place, byte) in out.iter_mut().zip(fields) {
             *place = byte;
         }
         out
     }
+}
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let Self { kind, key_id, version, salt, commitment } = self;
-        out.extend_from_slice(&Self::identity(*kind, *key_id, *version));
-        out.extend_from_slice(salt);
-        out.extend_from_slice(commitment);
+impl Suite {
+    const ALL: [Self; 2] = [Self::Aes256Gcm, Self::ChaCha20Poly1305];
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Aes256Gcm => 1,
+            Self::ChaCha20Poly1305 => 2,
+        }
+    }
+
+    fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.number() == number)
+    }
+
+    pub(crate) const fn cipher(self) -> Cipher {
+        match self {
+            Self::Aes256Gcm => Cipher::Aes256Gcm,
+            Self::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305,
+        }
     }
 }
 
@@ -122,7 +170,8 @@ mod tests {
     use super::*;
 
     fn header(kind: Kind) -> Header {
-        Header { kind, key_id: KeyId([7; 16]), version: 0x0102_0304, salt: [8; 32], commitment: [9; 32] }
+        let suite = Suite::Aes256Gcm;
+        Header { suite, kind, key_id: KeyId([7; 16]), version: 0x0102_0304, salt: [8; 32], commitment: [9; 32] }
     }
 
     fn written(kind: Kind) -> Vec<u8> {
@@ -139,6 +188,9 @@ mod tests {
         assert_eq!(&bytes[6..22], &[7; 16]);
         assert_eq!(&bytes[22..26], &[1, 2, 3, 4]);
         assert_eq!((&bytes[26..58], &bytes[58..]), (&[8; 32][..], &[9; 32][..]));
+        let mut other = Vec::new();
+        Header { suite: Suite::ChaCha20Poly1305, ..header(Kind::Unary) }.write(&mut other);
+        assert_eq!(&other[..6], b"CHCY\x02\x00");
     }
 
     #[test]
@@ -149,7 +201,7 @@ mod tests {
             for cut in 0..HEADER_BYTES {
                 assert!(Ciphertext::parse(&good[..cut]).is_err());
             }
-            for (at, byte) in [(0, b'c'), (3, 0), (4, 0), (4, 2), (5, 2), (5, 4), (5, 0x80), (5, 0xff)] {
+            for (at, byte) in [(0, b'c'), (3, 0), (4, 0), (4, 3), (5, 2), (5, 4), (5, 0x80), (5, 0xff)] {
                 let mut bad = good.clone();
                 bad[at] = byte;
                 assert!(Ciphertext::parse(&bad).is_err(), "byte {at} = {byte}");

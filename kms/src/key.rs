@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSION_STEP, limits::KEY_VERSIONS_MAX};
 
-use crate::{Algorithm, KeyVersion, Rotation, RotationCause, VersionState};
+use crate::{
+    Algorithm, KeyChange, KeySettings, KeyVersion, Labels, Rotation, RotationCause, VersionState, WrappedMaterial,
+};
 
 /// A key's row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ pub struct Key {
     pub versions: u32,
     /// When it was destroyed with all of its versions. Its name stays taken.
     pub destroyed: Option<Time>,
+    /// For people and filters.
+    pub labels: Labels,
+    /// Nothing of it is destroyed until this is taken back.
+    pub deletion_protection: bool,
     /// The log index of the entry that last changed it.
     pub revision: Revision,
 }
@@ -41,20 +47,21 @@ pub struct At {
 }
 
 impl Key {
-    /// A new key, its first version and that version's number, 1. `wrapped` was wrapped for version 1.
+    /// A new key, its first version and that version's number, 1. The material was wrapped for version 1.
     ///
     /// # Errors
-    /// `InvalidArgument` for a period below the namespace's floor or above ten years.
+    /// `InvalidArgument` for a period below the namespace's floor or above ten years; as [`Labels::check`].
     pub fn create(
         id: KeyId,
         algorithm: Algorithm,
-        period: Option<Millis>,
+        settings: KeySettings,
         floor: Millis,
-        wrapped: Vec<u8>,
+        material: WrappedMaterial,
         at: At,
     ) -> Result<(Self, KeyVersion), Refusal> {
-        let At { now, revision } = at;
-        let rotation = period.map(|period| Rotation::starting(period, floor, now)).transpose()?;
+        let (At { now, revision }, KeySettings { rotation_period, labels, deletion_protection }) = (at, settings);
+        labels.check()?;
+        let rotation = rotation_period.map(|period| Rotation::starting(period, floor, now)).transpose()?;
         let key = Self {
             id,
             algorithm,
@@ -65,9 +72,11 @@ impl Key {
             last_version: 1,
             versions: 1,
             destroyed: None,
+            labels,
+            deletion_protection,
             revision,
         };
-        Ok((key, KeyVersion::new(RotationCause::Created, wrapped, now, revision)))
+        Ok((key, KeyVersion::new(RotationCause::Created, material, now, revision)))
     }
 
     /// The number that the next version will have: what its material has to be wrapped for.
@@ -93,7 +102,7 @@ impl Key {
         &mut self,
         expect_last: u32,
         cause: RotationCause,
-        wrapped: Vec<u8>,
+        material: WrappedMaterial,
         at: At,
     ) -> Result<(u32, KeyVersion), Refusal> {
         let At { now, revision } = at;
@@ -111,16 +120,16 @@ impl Key {
         self.versions = self.versions.saturating_add(1);
         self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
         self.revision = revision;
-        Ok((version, KeyVersion::new(cause, wrapped, now, revision)))
+        Ok((version, KeyVersion::new(cause, material, now, revision)))
     }
 
-    /// Sets or clears the schedule. `primary` is the row of the primary version, whose age the period counts from.
+    /// Changes what an admin may change. `primary` is the row of the primary version, whose age a period counts from.
     ///
     /// # Errors
-    /// `InvalidArgument` for a period below the namespace's floor or above ten years.
-    pub fn set_rotation(
+    /// `InvalidArgument` for a period below the namespace's floor or above ten years; as [`Labels::check`]; `KeyDestroyed`.
+    pub fn change(
         &mut self,
-        period: Option<Millis>,
+        change: KeyChange,
         floor: Millis,
         primary: &KeyVersion,
         revision: Revision,
@@ -128,7 +137,15 @@ impl Key {
         if self.destroyed.is_some() {
             return Err(destroyed());
         }
-        self.rotation = period.map(|period| Rotation::starting(period, floor, primary.created)).transpose()?;
+        let KeyChange { rotation_period, labels, deletion_protection } = change;
+        if let Some(labels) = &labels {
+            labels.check()?;
+        }
+        if let Some(period) = rotation_period {
+            self.rotation = period.map(|period| Rotation::starting(period, floor, primary.created)).transpose()?;
+        }
+        self.labels = labels.unwrap_or_else(|| std::mem::take(&mut self.labels));
+        self.deletion_protection = deletion_protection.unwrap_or(self.deletion_protection);
         self.revision = revision;
         Ok(())
     }
@@ -151,10 +168,15 @@ impl Key {
     /// Whether a version of this key may be destroyed: only what nobody uses is, so that a slip of the hand can be undone.
     ///
     /// # Errors
-    /// `PreconditionFailed` when it is enabled, `KeyDestroyed` when it is gone already.
+    /// `PreconditionFailed` when it is enabled or the key is protected, `KeyDestroyed` when it is gone already.
     pub fn check_destruction(&self, number: u32, version: &KeyVersion) -> Result<(), Refusal> {
         match version.state {
             VersionState::Destroyed => version.usable(),
+            VersionState::Enabled | VersionState::Disabled if self.deletion_protection => {
+                let message =
+                    "the key is protected from deletion: take the protection back first, and ask whoever set it";
+                Err(Refusal::new(Reason::PreconditionFailed, message))
+            }
             VersionState::Enabled if self.enabled => {
                 let message =
                     format!("version {number} is enabled, disable it first and see whether anybody misses it");
@@ -212,7 +234,7 @@ fn disabled() -> Refusal {
 }
 
 fn destroyed() -> Refusal {
-    Refusal::new(Reason::KeyDestroyed, "the key was destroyed: what it encrypted cannot be read any more")
+    Refusal::new(Reason::KeyDestroyed, "the key was destroyed: nobody can use it any more")
 }
 
 #[cfg(test)]

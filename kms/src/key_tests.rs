@@ -10,15 +10,20 @@ fn at(now: u64, revision: u64) -> At {
     At { now: Time(now), revision: Revision(revision) }
 }
 
+fn material(byte: u8) -> WrappedMaterial {
+    WrappedMaterial { wrapped: vec![byte], public: vec![byte; 2] }
+}
+
 fn key(period: Option<Millis>) -> (Key, KeyVersion) {
-    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, period, FLOOR, vec![1], at(1_000, 5)).expect("a key")
+    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(period), FLOOR, material(1), at(1_000, 5))
+        .expect("a key")
 }
 
 /// A refusal leaves the row as it was.
 #[track_caller]
 fn refused(key: &mut Key, expect: u32, cause: RotationCause, now: u64, reason: Reason) {
     let before = key.clone();
-    let refusal = key.add_version(expect, cause, vec![9], at(now, 99)).expect_err("refused");
+    let refusal = key.add_version(expect, cause, material(9), at(now, 99)).expect_err("refused");
     assert_eq!((refusal.reason, &*key), (reason, &before));
 }
 
@@ -37,20 +42,22 @@ fn a_new_key_encrypts_with_version_one() {
 #[test]
 fn a_period_below_the_floor_is_refused() {
     let below = Some(Millis(FLOOR.0 - 1));
-    let made = Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, below, FLOOR, vec![], at(0, 1));
+    let made =
+        Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(below), FLOOR, material(0), at(0, 1));
     assert_eq!(made.expect_err("refused").reason, Reason::InvalidArgument);
     let (mut key, version) = key(Some(PERIOD));
     let before = key.clone();
-    assert!(key.set_rotation(below, FLOOR, &version, Revision(9)).is_err());
+    assert!(key.change(KeyChange::of_rotation(below), FLOOR, &version, Revision(9)).is_err());
     assert_eq!(key, before);
 }
 
 #[test]
 fn a_repeated_rotation_makes_one_version() {
     let (mut key, _) = key(None);
-    let (number, version) = key.add_version(1, RotationCause::Operator, vec![2], at(2_000, 6)).expect("rotates");
+    let (number, version) = key.add_version(1, RotationCause::Operator, material(2), at(2_000, 6)).expect("rotates");
     assert_eq!((number, key.primary, key.last_version, key.revision), (2, 2, 2, Revision(6)));
     assert_eq!((version.cause, version.created, version.wrapped), (RotationCause::Operator, Time(2_000), vec![2]));
+    assert_eq!(version.public, [2, 2]);
     refused(&mut key, 1, RotationCause::Operator, 3_000, Reason::PreconditionFailed);
 }
 
@@ -61,7 +68,7 @@ fn a_schedule_is_served_exactly_once() {
     assert_eq!(key.next_due(), Some(Time(due)));
     refused(&mut key, 1, RotationCause::Schedule, due - 1, Reason::NotDue);
     assert!(key.is_due(Time(due)));
-    key.add_version(1, RotationCause::Schedule, vec![2], at(due + 7, 6)).expect("due");
+    key.add_version(1, RotationCause::Schedule, material(2), at(due + 7, 6)).expect("due");
     assert_eq!(key.next_due(), Some(Time(due + 7).after(PERIOD)));
     refused(&mut key, 1, RotationCause::Schedule, due + 8, Reason::NotDue);
     // Even when it is due again, a proposal made before the last rotation does not count.
@@ -72,7 +79,7 @@ fn a_schedule_is_served_exactly_once() {
 #[test]
 fn rotation_by_hand_puts_the_schedule_off() {
     let (mut key, _) = key(Some(PERIOD));
-    key.add_version(1, RotationCause::Operator, vec![2], at(30_000, 6)).expect("rotates");
+    key.add_version(1, RotationCause::Operator, material(2), at(30_000, 6)).expect("rotates");
     assert_eq!(key.next_due(), Some(Time(30_000).after(PERIOD)));
     refused(&mut key, 2, RotationCause::Schedule, 1_000 + PERIOD.0, Reason::NotDue);
 }
@@ -104,17 +111,55 @@ fn a_disabled_version_is_not_used() {
 #[test]
 fn a_shorter_period_counts_from_the_age_of_the_primary() {
     let (mut key, version) = key(Some(Millis::from_days(90)));
-    key.set_rotation(Some(PERIOD), FLOOR, &version, Revision(6)).expect("set");
+    key.change(KeyChange::of_rotation(Some(PERIOD)), FLOOR, &version, Revision(6)).expect("set");
     assert_eq!((key.next_due(), key.revision), (Some(Time(1_000).after(PERIOD)), Revision(6)));
-    key.set_rotation(None, FLOOR, &version, Revision(7)).expect("cleared");
+    key.change(KeyChange::of_rotation(None), FLOOR, &version, Revision(7)).expect("cleared");
     assert_eq!((key.next_due(), key.rotation), (None, None));
+}
+
+#[test]
+fn a_change_leaves_what_it_does_not_name() {
+    let (mut key, version) = key(Some(PERIOD));
+    let labels = Labels::new([("team", "pay")]).expect("labels");
+    let change = KeyChange { labels: Some(labels.clone()), deletion_protection: Some(true), ..KeyChange::default() };
+    key.change(change, FLOOR, &version, Revision(6)).expect("changed");
+    assert_eq!(
+        (&key.labels, key.deletion_protection, key.next_due()),
+        (&labels, true, Some(Time(1_000).after(PERIOD)))
+    );
+    key.change(KeyChange::of_rotation(None), FLOOR, &version, Revision(7)).expect("changed");
+    assert_eq!((&key.labels, key.deletion_protection, key.next_due()), (&labels, true, None));
+
+    // All of it or nothing.
+    let before = key.clone();
+    let change = KeyChange {
+        labels: Some(Labels::default()),
+        rotation_period: Some(Some(Millis::ZERO)),
+        deletion_protection: Some(false),
+    };
+    assert_eq!(
+        key.change(change, FLOOR, &version, Revision(8)).expect_err("too short").reason,
+        Reason::InvalidArgument
+    );
+    assert_eq!(key, before);
+}
+
+#[test]
+fn a_protected_key_is_not_destroyed() {
+    let (mut key, mut version) = key(None);
+    version.set_enabled(false, Revision(6)).expect("disabled");
+    let protect = |on| KeyChange { deletion_protection: Some(on), ..KeyChange::default() };
+    key.change(protect(true), FLOOR, &version, Revision(7)).expect("changed");
+    assert_eq!(key.check_destruction(1, &version).expect_err("protected").reason, Reason::PreconditionFailed);
+    key.change(protect(false), FLOOR, &version, Revision(8)).expect("changed");
+    assert_eq!(key.check_destruction(1, &version), Ok(()));
 }
 
 #[test]
 fn versions_end_at_their_bound() {
     let (mut key, _) = key(None);
     key.versions = KEY_VERSIONS_MAX - 1;
-    key.add_version(1, RotationCause::Operator, vec![2], at(2, 6)).expect("the last one");
+    key.add_version(1, RotationCause::Operator, material(2), at(2, 6)).expect("the last one");
     refused(&mut key, 2, RotationCause::Operator, 3, Reason::LimitExceeded);
     (key.versions, key.last_version) = (1, u32::MAX);
     refused(&mut key, u32::MAX, RotationCause::Operator, 3, Reason::LimitExceeded);
@@ -160,6 +205,7 @@ fn only_what_nobody_uses_is_destroyed_and_then_for_good() {
 
     version.destroy(Revision(8));
     assert!(version.wrapped.is_empty() && version.revision == Revision(8));
+    assert_eq!(version.public, [1, 1], "what was signed can still be verified elsewhere");
     assert_eq!(why(version.usable()), Some(Reason::KeyDestroyed));
     assert_eq!(why(key.check_destruction(1, &version)), Some(Reason::KeyDestroyed));
     assert_eq!(why(version.set_enabled(true, Revision(9)).map(drop)), Some(Reason::KeyDestroyed));
@@ -174,8 +220,8 @@ fn only_what_nobody_uses_is_destroyed_and_then_for_good() {
 #[test]
 fn rows_keep_their_stored_bytes() {
     let (key, version) = key(Some(PERIOD));
-    let golden = "0707070707070707070707070707070700e80701e0d403c8dc03010101010005";
+    let golden = "0707070707070707070707070707070700e80701e0d403c8dc030101010100000005";
     assert_eq!(hex::encode(postcard::to_stdvec(&key).expect("encodes")), golden);
-    assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80700010105");
+    assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80700010102010105");
     assert_eq!(postcard::from_bytes::<Key>(&postcard::to_stdvec(&key).expect("encodes")).expect("reads"), key);
 }

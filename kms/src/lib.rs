@@ -1,23 +1,30 @@
 //! A key's life and the ciphertext format.
 //!
-//! - life: [`key`], [`version`], [`rotation`], [`algorithm`] — the rows of the replicated state and the rules by which they
+//! - life: [`key`], [`version`], [`rotation`], [`settings`], [`labels`], [`algorithm`] — the rows of the replicated state and the rules by which they
 //!   change; called from `apply`, so deterministic;
-//! - material: [`material`], [`wrapping`] — how a key version is wrapped at rest and held in locked memory;
+//! - material: [`generate`], [`material`], [`wrapping`] — how a key version is made, wrapped at rest and held in locked memory;
+//! - other verbs: [`mac`], [`signature`], [`public`] (`docs/spec/keys.md`);
 //! - ciphertext v1 (`docs/spec/ciphertext.md`): [`context`], [`binding`], [`header`], [`unary`], [`stream`],
 //!   [`envelope`].
 //!
-//! It does not decide who may use a key, keeps no key by itself, and neither reads a clock nor draws random bytes: time,
-//! salts and material are arguments.
+//! It does not decide who may use a key, keeps no key by itself, and reads no clock. Only [`generate`] and signing draw random bytes, and
+//! neither is reached from `apply`: elsewhere time, salts and material are arguments.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod algorithm;
 pub mod binding;
 pub mod context;
 pub mod envelope;
+pub mod generate;
 pub mod header;
 pub mod key;
+pub mod labels;
+pub mod mac;
 pub mod material;
+pub mod public;
 pub mod rotation;
+pub mod settings;
+pub mod signature;
 pub mod stream;
 pub mod unary;
 pub mod version;
@@ -27,15 +34,20 @@ mod derive;
 mod refuse;
 mod segment;
 
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Primitive, Purpose};
 pub use binding::Binding;
 pub use context::EncryptionContext;
 pub use envelope::EnvelopeHeader;
-pub use header::{Ciphertext, HEADER_BYTES, Header, Kind, SALT_BYTES};
+pub use generate::{DrawFault, NewMaterial};
+pub use header::{Ciphertext, HEADER_BYTES, Header, Kind, SALT_BYTES, Suite};
 pub use key::Key;
+pub use labels::Labels;
+pub use mac::{generate_mac, verify_mac};
 pub use material::KeyMaterial;
 pub use rotation::{Rotation, RotationCause};
+pub use settings::{KeyChange, KeySettings};
+pub use signature::{ToSign, asymmetric_decrypt, sign, verify};
 pub use stream::{StreamDecryptor, StreamEncryptor};
 pub use unary::{decrypt, encrypt, re_encrypt};
-pub use version::{KeyVersion, VersionState};
+pub use version::{KeyVersion, VersionState, WrappedMaterial};
 pub use wrapping::WrappingFault;

@@ -32,12 +32,19 @@ pub struct StreamDecryptor {
 
 impl StreamEncryptor {
     /// Begins a stream under key-version material and appends its header to `out`. The salt is 32 fresh random bytes.
-    #[must_use]
-    pub fn new(material: &KeyMaterial, binding: &Binding<'_>, salt: [u8; SALT_BYTES], out: &mut Vec<u8>) -> Self {
-        let (id, version) = (material.key_id(), material.version());
-        let (header, key) = derive::begin(material.expose(), Kind::Stream, id, version, salt, &binding.digest());
+    ///
+    /// # Errors
+    /// `WrongPurpose` for material that does not encrypt.
+    pub fn new(
+        material: &KeyMaterial,
+        binding: &Binding<'_>,
+        salt: [u8; SALT_BYTES],
+        out: &mut Vec<u8>,
+    ) -> Result<Self, Refusal> {
+        let (identity, secret) = material.for_messages(Kind::Stream)?;
+        let (header, key) = derive::begin(secret, identity, salt, &binding.digest());
         header.write(out);
-        Self::with_key(key)
+        Ok(Self::with_key(key))
     }
 
     pub(crate) fn with_key(key: aead::Key) -> Self {
@@ -82,11 +89,8 @@ impl StreamDecryptor {
     /// # Errors
     /// `InvalidCiphertext` for another kind, other material or another binding.
     pub fn new(material: &KeyMaterial, binding: &Binding<'_>, header: &Header) -> Result<Self, Refusal> {
-        let right_key = header.key_id == material.key_id() && header.version == material.version();
-        if header.kind != Kind::Stream || !right_key {
-            return Err(refuse::unverified());
-        }
-        Ok(Self::with_key(derive::resume(material.expose(), header, &binding.digest())?))
+        let secret = material.opens(Kind::Stream, header)?;
+        Ok(Self::with_key(derive::resume(secret, header, &binding.digest())?))
     }
 
     pub(crate) fn with_key(key: aead::Key) -> Self {

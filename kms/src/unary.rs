@@ -12,7 +12,7 @@ use crate::{
 /// Encrypts a message of at most 64 KiB. The salt is 32 fresh random bytes.
 ///
 /// # Errors
-/// `LimitExceeded` for a longer message: stream it, or encrypt it under a data key.
+/// `LimitExceeded` for a longer message: stream it, or encrypt it under a data key. `WrongPurpose` for material that does not encrypt.
 pub fn encrypt(
     material: &KeyMaterial,
     binding: &Binding<'_>,
@@ -22,8 +22,8 @@ pub fn encrypt(
     if plaintext.len() > UNARY_PLAINTEXT_BYTES_MAX {
         return Err(refuse::too_long("the plaintext", UNARY_PLAINTEXT_BYTES_MAX));
     }
-    let (header, key) =
-        derive::begin(material.expose(), Kind::Unary, material.key_id(), material.version(), salt, &binding.digest());
+    let (identity, secret) = material.for_messages(Kind::Unary)?;
+    let (header, key) = derive::begin(secret, identity, salt, &binding.digest());
     let mut out = Vec::with_capacity(plaintext.len().saturating_add(HEADER_BYTES + aead::TAG_BYTES));
     header.write(&mut out);
     // The key is this message's own (its salt is fresh), so the fixed nonce meets it once. The AAD is empty because
@@ -43,12 +43,10 @@ pub fn decrypt(
     ciphertext: &Ciphertext<'_>,
 ) -> Result<SecretBytes, Refusal> {
     let Ciphertext { header, body } = ciphertext;
-    let right_key = header.key_id == material.key_id() && header.version == material.version();
-    let right_size = body.len() <= UNARY_PLAINTEXT_BYTES_MAX + aead::TAG_BYTES;
-    if header.kind != Kind::Unary || !right_key || !right_size {
+    if body.len() > UNARY_PLAINTEXT_BYTES_MAX + aead::TAG_BYTES {
         return Err(refuse::unverified());
     }
-    let key = derive::resume(material.expose(), header, &binding.digest())?;
+    let key = derive::resume(material.opens(Kind::Unary, header)?, header, &binding.digest())?;
     // The whole room first, so that the plaintext never moves and is wiped where it was opened.
     let mut plaintext = Vec::with_capacity(body.len());
     key.open_into(aead::SINGLE_USE_NONCE, &[], body, &mut plaintext).map_err(|_| refuse::unverified())?;

@@ -17,6 +17,15 @@ pub enum VersionState {
     Destroyed,
 }
 
+/// A version's material on its way into state: its secret wrapped, its public half as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WrappedMaterial {
+    /// Under the namespace's key (`docs/spec/wrapping.md`).
+    pub wrapped: Vec<u8>,
+    /// DER SubjectPublicKeyInfo; empty for a secret without a public half.
+    pub public: Vec<u8>,
+}
+
 /// A version's row. The material in it is wrapped (`docs/spec/wrapping.md`), never clear.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyVersion {
@@ -28,13 +37,25 @@ pub struct KeyVersion {
     pub cause: RotationCause,
     /// Its material under the namespace's key; empty once it was destroyed.
     pub wrapped: Vec<u8>,
+    /// The public half of a key pair, which stays when the private one is destroyed: what was signed can still be verified
+    /// elsewhere. Empty for a secret without one.
+    pub public: Vec<u8>,
     /// The log index of the entry that last changed it.
     pub revision: Revision,
 }
 
+impl WrappedMaterial {
+    /// Of a secret without a public half.
+    #[must_use]
+    pub const fn secret(wrapped: Vec<u8>) -> Self {
+        Self { wrapped, public: Vec::new() }
+    }
+}
+
 impl KeyVersion {
-    pub(crate) fn new(cause: RotationCause, wrapped: Vec<u8>, now: Time, revision: Revision) -> Self {
-        Self { state: VersionState::Enabled, created: now, cause, wrapped, revision }
+    pub(crate) fn new(cause: RotationCause, material: WrappedMaterial, now: Time, revision: Revision) -> Self {
+        let WrappedMaterial { wrapped, public } = material;
+        Self { state: VersionState::Enabled, created: now, cause, wrapped, public, revision }
     }
 
     /// Lets it be used or not; says whether that changed anything. The revision moves only with a change.
@@ -89,6 +110,6 @@ impl VersionState {
 }
 
 fn destroyed() -> Refusal {
-    let message = "this version of the key was destroyed: what it encrypted cannot be read any more";
+    let message = "this version of the key was destroyed: nobody can use it any more";
     Refusal::new(Reason::KeyDestroyed, message)
 }

@@ -80,7 +80,7 @@ pub fn unwrap_cluster_key(root: &[u8; 32], place: UnderRoot, wrapped: &[u8]) -> 
 
 /// Wraps the material of a key version under its namespace's key; the salt is fresh random bytes.
 #[must_use]
-pub fn wrap_material(kek: &[u8; 32], place: UnderNamespace<'_>, salt: [u8; 32], material: &[u8; 32]) -> Vec<u8> {
+pub fn wrap_material(kek: &[u8; 32], place: UnderNamespace<'_>, salt: [u8; 32], material: &[u8]) -> Vec<u8> {
     wrapped(kek, salt, &material_aad(place), material)
 }
 
@@ -94,8 +94,7 @@ pub fn unwrap_material(
     wrapped: &[u8],
 ) -> Result<KeyMaterial, WrappingFault> {
     let secret = wrap::unwrap(kek, &material_aad(place), wrapped)?;
-    let material = secret.expose().try_into().map_err(|_| WrappingFault::DoesNotOpen)?;
-    Ok(KeyMaterial::new(place.key_id, place.version, place.algorithm, material)?)
+    KeyMaterial::new(place.key_id, place.version, place.algorithm, secret.expose())
 }
 
 const NAMESPACE_KEY: &[u8] = b"chancery namespace key v1";
@@ -179,11 +178,12 @@ mod tests {
             UnderNamespace { namespace: &pay, key_id: KeyId([6; 16]), version: 4, algorithm: Algorithm::Aes256Gcm };
         let wrapped = wrap_material(&ROOT, place, SALT, &[9; 32]);
         let material = unwrap_material(&ROOT, place, &wrapped).expect("opens");
-        assert_eq!((material.expose(), material.version(), material.key_id()), (&[9; 32], 4, KeyId([6; 16])));
+        assert_eq!((material.expose(), material.version(), material.key_id()), (&[9; 32][..], 4, KeyId([6; 16])));
         for elsewhere in [
             UnderNamespace { namespace: &other, ..place },
             UnderNamespace { key_id: KeyId([7; 16]), ..place },
             UnderNamespace { version: 5, ..place },
+            UnderNamespace { algorithm: Algorithm::ChaCha20Poly1305, ..place },
         ] {
             assert!(unwrap_material(&ROOT, elsewhere, &wrapped).is_err());
         }

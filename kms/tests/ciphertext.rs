@@ -32,7 +32,7 @@ fn open(material: &KeyMaterial, binding: &Binding<'_>, bytes: &[u8]) -> Result<V
 
 fn stream(plaintext: &[u8], piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut encryptor = in_default(|b| StreamEncryptor::new(&material(1, 1, 9), b, SALT, &mut out));
+    let mut encryptor = in_default(|b| StreamEncryptor::new(&material(1, 1, 9), b, SALT, &mut out)).expect("encrypts");
     for piece in plaintext.chunks(piece) {
         encryptor.update(piece, &mut out).expect("room");
     }

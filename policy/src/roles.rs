@@ -17,6 +17,12 @@ const ADMIN: &[Action] = &[
     Action::Decrypt,
     Action::GenerateDataKey,
     Action::ReEncrypt,
+    Action::GetPublicKey,
+    Action::Sign,
+    Action::Verify,
+    Action::GenerateMac,
+    Action::VerifyMac,
+    Action::AsymmetricDecrypt,
     Action::CreateEntry,
     Action::UpdateEntry,
     Action::DeleteEntry,
@@ -79,11 +85,24 @@ pub const fn actions(role: Role) -> &'static [Action] {
             A::RotateKey,
             A::EnableKey,
             A::DisableKey,
+            A::GetPublicKey,
             A::GetNamespace,
         ],
-        Role::KeyUser => {
-            &[A::ListKeys, A::GetKey, A::Encrypt, A::Decrypt, A::GenerateDataKey, A::ReEncrypt, A::GetNamespace]
-        }
+        Role::KeyUser => &[
+            A::ListKeys,
+            A::GetKey,
+            A::Encrypt,
+            A::Decrypt,
+            A::GenerateDataKey,
+            A::ReEncrypt,
+            A::GetPublicKey,
+            A::Sign,
+            A::Verify,
+            A::GenerateMac,
+            A::VerifyMac,
+            A::AsymmetricDecrypt,
+            A::GetNamespace,
+        ],
         Role::KeyEncrypter => &[A::GetKey, A::Encrypt, A::GenerateDataKey],
         Role::EntryAdmin => &[
             A::CreateEntry,
@@ -98,6 +117,7 @@ pub const fn actions(role: Role) -> &'static [Action] {
             A::ListKeys,
             A::GetKey,
             A::ListKeyVersions,
+            A::GetPublicKey,
             A::GetEntry,
             A::ListEntries,
             A::ListAgents,
@@ -114,6 +134,8 @@ pub const fn actions(role: Role) -> &'static [Action] {
             A::SearchRecords,
             A::GetHead,
         ],
+        Role::KeySigner => &[A::GetKey, A::GetPublicKey, A::Sign, A::GenerateMac],
+        Role::KeyVerifier => &[A::GetKey, A::GetPublicKey, A::Verify, A::VerifyMac],
     }
 }
 

@@ -9,12 +9,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crypto::{LockedSecret, Secret, SecretBytes};
 use kms::wrapping::{self, UnderNamespace, UnderRoot};
-use kms::{KeyMaterial, WrappingFault};
+use kms::{Algorithm, KeyMaterial, NewMaterial, WrappedMaterial, WrappingFault};
 use types::{ClusterId, NamespaceName, NodeId, Reason, Refusal, RootId, TokenId, limits};
 
-use crate::root::Root;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::root::Root;
 use crate::unwrapped::Unwrapped;
+
+/// Keys that take long to make and are waited for at once.
+const DRAWING_MAX: usize = 8;
 
 /// The keys of an unsealed node.
 pub(crate) struct Keyring {
@@ -22,6 +26,12 @@ pub(crate) struct Keyring {
     roots: RwLock<BTreeMap<u32, Arc<Epoch>>>,
     namespaces: RwLock<BTreeMap<NamespaceName, Arc<LockedSecret>>>,
     unwrapped: Arc<Unwrapped>,
+    /// Held while a key is made that takes long to make.
+    drawing: Arc<tokio::sync::Mutex<()>>,
+    /// For those who wait for that.
+    places: Semaphore,
+    /// Turns to use a key for which that takes milliseconds of a processor.
+    turns: Arc<Semaphore>,
 }
 
 /// One root key and what is asked of it with every record.
@@ -44,8 +54,17 @@ impl Keyring {
     /// A keyring over these root keys.
     #[must_use]
     pub(crate) fn new(cluster: ClusterId, roots: impl IntoIterator<Item = Root>) -> Self {
-        let keyring =
-            Self { cluster, roots: RwLock::default(), namespaces: RwLock::default(), unwrapped: Arc::default() };
+        let keyring = Self {
+            cluster,
+            roots: RwLock::default(),
+            namespaces: RwLock::default(),
+            unwrapped: Arc::default(),
+            drawing: Arc::default(),
+            places: Semaphore::new(DRAWING_MAX),
+            turns: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            )),
+        };
         for root in roots {
             keyring.learn(Arc::new(root));
         }
@@ -135,14 +154,58 @@ impl Keyring {
         self.wrap_namespace_key(epoch, namespace, kek.expose())
     }
 
-    /// Draws a version's material and wraps it under its namespace's key.
+    /// Makes material of an algorithm for which that takes long, aside, one at a time.
     ///
     /// # Errors
-    /// When the namespace's key does not open.
-    pub(crate) fn draw_material(&self, kek: WrappedKek<'_>, place: UnderNamespace<'_>) -> Result<Vec<u8>, Refusal> {
+    /// `LimitExceeded` when too many wait already; when it cannot be made.
+    pub(crate) async fn draw_aside(&self, algorithm: Algorithm) -> Result<Arc<NewMaterial>, Refusal> {
+        let _place = self.places.try_acquire().map_err(|_| {
+            let text = format!("{DRAWING_MAX} keys that take long to make are being made: try again in a few seconds");
+            Refusal::new(Reason::LimitExceeded, text)
+        })?;
+        let turn = Arc::clone(&self.drawing).lock_owned().await;
+        // Whoever asked may be gone before it is made: the next one waits all the same.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            draw(algorithm)
+        })
+        .await;
+        drawn.map_err(|_| Refusal::new(Reason::Internal, "the key could not be made"))?.map(Arc::new)
+    }
+
+    /// A turn to use a key for which that takes long: some of the processors are left for everything else. Whoever goes away while it
+    /// waits leaves nothing behind.
+    ///
+    /// # Errors
+    /// Never: nobody closes the turns.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.map_err(|_| Refusal::new(Reason::Internal, "the node takes no more work"))
+    }
+
+    /// Wraps a version's material under its namespace's key: what was drawn before, or else what is drawn now.
+    ///
+    /// # Errors
+    /// When the namespace's key does not open; `Stale` when nothing was drawn of what takes long to make.
+    pub(crate) fn wrap_material(
+        &self,
+        kek: WrappedKek<'_>,
+        place: UnderNamespace<'_>,
+        drawn: Option<&NewMaterial>,
+    ) -> Result<WrappedMaterial, Refusal> {
         let kek = self.namespace_key(place.namespace, kek)?;
-        let material = crypto::entropy::secret::<32>();
-        Ok(wrapping::wrap_material(kek.expose(), place, crypto::entropy::array(), material.expose()))
+        let wrap = |material: &NewMaterial| WrappedMaterial {
+            wrapped: wrapping::wrap_material(kek.expose(), place, crypto::entropy::array(), material.secret.expose()),
+            public: material.public.clone(),
+        };
+        match drawn {
+            Some(drawn) => Ok(wrap(drawn)),
+            // It would hold up everything else: the key has come to be, or was enabled, since it was looked at.
+            None if place.algorithm.is_slow_to_make() => {
+                Err(Refusal::new(Reason::Stale, "the key has changed meanwhile: try again"))
+            }
+            None => draw(place.algorithm).map(|drawn| wrap(&drawn)),
+        }
     }
 
     /// A version's material, unwrapped now or before.
@@ -218,12 +281,12 @@ impl Keyring {
         secrets.into_iter().find(|secret| crypto::hash::sha256(secret.expose()) == *hash)
     }
 
-    /// A stand-in for a value that an audit record must not show: equal values have equal stand-ins, within an epoch.
+    /// A stand-in for a value, its parts joined, that an audit record must not show: equal values have equal stand-ins, within an epoch.
     ///
     /// # Errors
     /// When there is no root key of that epoch here.
-    pub(crate) fn pseudonym(&self, epoch: u32, value: &[u8]) -> Result<[u8; 32], Refusal> {
-        Ok(crypto::mac::hmac_sha256(self.epoch(epoch)?.pseudonyms.expose(), &[value]))
+    pub(crate) fn pseudonym(&self, epoch: u32, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
+        Ok(crypto::mac::hmac_sha256(self.epoch(epoch)?.pseudonyms.expose(), parts))
     }
 
     fn wrap_namespace_key(&self, epoch: u32, namespace: &NamespaceName, kek: &[u8; 32]) -> Result<Vec<u8>, Refusal> {
@@ -268,6 +331,13 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
+fn draw(algorithm: Algorithm) -> Result<NewMaterial, Refusal> {
+    NewMaterial::draw(algorithm).map_err(|_| {
+        tracing::error!(%algorithm, "a key could not be made");
+        Refusal::new(Reason::Internal, "the key could not be made")
+    })
+}
+
 /// The caller learns that it is our fault; the log learns which.
 fn broken(fault: &WrappingFault) -> Refusal {
     tracing::error!(%fault, "a stored key does not open");
@@ -299,7 +369,7 @@ mod tests {
         let ours = keyring(&[1; 32]);
         let kek = ours.draw_namespace_key(1, &namespace).expect("draws");
         let kek = WrappedKek { epoch: 1, bytes: &kek };
-        let wrapped = ours.draw_material(kek, place).expect("draws");
+        let wrapped = ours.wrap_material(kek, place, None).expect("draws").wrapped;
         assert!(ours.material(kek, place, &wrapped).is_ok());
         assert!(keyring(&[1; 32]).material(kek, place, &wrapped).is_ok());
         let reason = |outcome: Result<_, Refusal>| outcome.map(drop).map_err(|refusal| refusal.reason);
@@ -315,7 +385,7 @@ mod tests {
         let ours = keyring(&[1; 32]);
         let old = ours.draw_namespace_key(1, &namespace).expect("draws");
         let old = WrappedKek { epoch: 1, bytes: &old };
-        let wrapped = ours.draw_material(old, place).expect("draws");
+        let wrapped = ours.wrap_material(old, place, None).expect("draws").wrapped;
         assert!(ours.rewrap_namespace_key(old, &namespace, 2).is_err(), "no such root key yet");
         ours.learn(Arc::new(root(2, &[2; 32])));
         let new = ours.rewrap_namespace_key(old, &namespace, 2).expect("wraps");

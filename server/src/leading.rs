@@ -9,10 +9,10 @@ use std::time::Duration;
 use kms::RotationCause;
 use raft::{ChangeError, Member, Members};
 use state::command::AuthorityStep;
-use state::{Command, State};
-use types::{Reason, Refusal};
+use state::{Command, Reply, State};
+use types::{KeyName, NamespaceName, Reason, Refusal};
 
-use crate::api::{close_audit, hand_over, next_version};
+use crate::api::{close_audit, draw_for, hand_over, next_version};
 use crate::core::{Core, own_proposal};
 use crate::node::Node;
 
@@ -23,7 +23,14 @@ const ROTATIONS_PER_TICK: usize = 64;
 /// How long one change of the membership may take.
 const MEMBERSHIP: Duration = Duration::from_secs(5);
 
-/// The two tasks of one open node; they rest while another node leads.
+/// Whether a new version is made in no time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Making {
+    Quick,
+    Slow,
+}
+
+/// The tasks of one open node; they rest while another node leads.
 #[derive(Clone, Debug)]
 pub(crate) struct Leading {
     pub(crate) node: Arc<Node>,
@@ -35,10 +42,17 @@ impl Leading {
     pub(crate) async fn run_schedules(self) {
         while self.next_tick().await {
             let state = self.core.state();
-            self.rotate_due(&state).await;
+            self.rotate_due(&state, Making::Quick).await;
             self.advance_authorities(&state).await;
             self.settle_lease().await;
             self.settle_departures().await;
+        }
+    }
+
+    /// Rotations of keys that take long to make, until the node closes: nothing else waits for them.
+    pub(crate) async fn run_slow_rotations(self) {
+        while self.next_tick().await {
+            self.rotate_due(&self.core.state(), Making::Slow).await;
         }
     }
 
@@ -179,19 +193,28 @@ impl Leading {
     }
 
     /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.
-    async fn rotate_due(&self, state: &State) {
-        for due in state.rotations_due(state.time()).take(ROTATIONS_PER_TICK) {
-            let command = next_version(state, &self.core.keyring, due.namespace, due.name, RotationCause::Schedule);
-            let proposed = match command {
-                Ok(command) => self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from),
-                Err(refusal) => Err(refusal),
-            };
-            match proposed.and_then(|applied| applied.reply) {
+    async fn rotate_due(&self, state: &State, making: Making) {
+        let due = state.rotations_due(state.time()).filter(|due| {
+            let key = state.key(due.namespace, due.name);
+            key.is_some_and(|key| key.algorithm.is_slow_to_make()) == (making == Making::Slow)
+        });
+        for due in due.take(ROTATIONS_PER_TICK).collect::<Vec<_>>() {
+            if self.core.stop.is_cancelled() || !self.core.leads() {
+                return;
+            }
+            match self.rotate(state, due.namespace, due.name).await {
                 Ok(_) => tracing::debug!(key = %due.name, "rotated by schedule"),
                 Err(refusal) if refusal.reason == Reason::NotDue => {}
                 Err(refusal) => tracing::warn!(key = %due.name, %refusal, "a rotation that is due failed"),
             }
         }
+    }
+
+    async fn rotate(&self, state: &State, namespace: &NamespaceName, name: &KeyName) -> Result<Reply, Refusal> {
+        let drawn = draw_for(&self.core, namespace, name).await?;
+        let keyring = &self.core.keyring;
+        let command = next_version(state, keyring, (namespace, name), RotationCause::Schedule, drawn.as_deref())?;
+        self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from)?.reply
     }
 
     /// Moves authorities through their lives, as far as state says that a step is due.

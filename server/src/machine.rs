@@ -61,7 +61,9 @@ impl Machine for StateMachine {
     type Snapshot = Applied;
 
     fn apply(&mut self, index: u64, payload: &[u8]) -> Vec<u8> {
-        let Ok(proposal) = postcard::from_bytes::<Proposal>(payload) else {
+        // Bytes that are left over belong to a field that this build does not know.
+        let decoded = postcard::take_from_bytes::<Proposal>(payload).ok().filter(|(_, rest)| rest.is_empty());
+        let Some((proposal, _)) = decoded else {
             // The others may be able to read it. A node that went on without it would be another cluster, and serve it.
             tracing::error!(index, "a log entry cannot be decoded: is a newer version running in this cluster?");
             self.undecoded.get_or_insert(index);

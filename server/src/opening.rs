@@ -147,6 +147,7 @@ impl Opened {
         core.tasks.spawn(schedule.run());
         let leading = Leading { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(leading.clone().run_schedules());
+        core.tasks.spawn(leading.clone().run_slow_rotations());
         core.tasks.spawn(leading.run_membership());
         core.tasks.spawn(erasing::run(Arc::clone(&core)));
         let rekeying = Rekeying { node: Arc::clone(node), core: Arc::clone(&core) };

@@ -134,18 +134,15 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         }
         C::RevokeAgent { name } => agents::revoke(turn, name),
         C::AckBundle { agent, sequence } => agents::acknowledge(turn, agent, *sequence),
-        C::CreateKey { namespace, name, id, algorithm, rotation_period, wrapped } => keys::create(
+        C::CreateKey { namespace, name, id, algorithm, settings, material } => {
+            keys::create(turn, namespace, name, keys::NewKey { id: *id, algorithm: *algorithm, settings, material })
+        }
+        C::UpdateKey { namespace, name, change } => keys::update(turn, namespace, name, change),
+        C::AddKeyVersion { namespace, name, expect_last, cause, material } => keys::add_version(
             turn,
             namespace,
             name,
-            keys::NewKey { id: *id, algorithm: *algorithm, rotation_period: *rotation_period, wrapped },
-        ),
-        C::UpdateKey { namespace, name, rotation_period } => keys::update(turn, namespace, name, *rotation_period),
-        C::AddKeyVersion { namespace, name, expect_last, cause, wrapped } => keys::add_version(
-            turn,
-            namespace,
-            name,
-            keys::NewVersion { expect_last: *expect_last, cause: *cause, wrapped },
+            keys::NewVersion { expect_last: *expect_last, cause: *cause, material },
         ),
         C::SetKeyEnabled { namespace, name, version, enabled } => {
             keys::set_enabled(turn, namespace, name, *version, *enabled)

@@ -239,19 +239,19 @@ pub enum Command {
         id: KeyId,
         /// What it is.
         algorithm: kms::Algorithm,
-        /// None: it does not rotate by itself.
-        rotation_period: Option<Millis>,
-        /// Version 1's material, wrapped under the namespace's key.
-        wrapped: Vec<u8>,
+        /// What may be changed about it later.
+        settings: kms::KeySettings,
+        /// Version 1's, its secret wrapped under the namespace's key.
+        material: kms::WrappedMaterial,
     },
-    /// Replaces a key's rotation period.
+    /// Changes what may be changed about a key.
     UpdateKey {
         /// Where.
         namespace: NamespaceName,
         /// Which.
         name: KeyName,
-        /// None: it no longer rotates by itself.
-        rotation_period: Option<Millis>,
+        /// What of it.
+        change: kms::KeyChange,
     },
     /// Adds a version and makes it primary: a rotation is one entry (invariant 4).
     AddKeyVersion {
@@ -263,8 +263,8 @@ pub enum Command {
         expect_last: u32,
         /// Why.
         cause: kms::RotationCause,
-        /// The new version's material, wrapped under the namespace's key.
-        wrapped: Vec<u8>,
+        /// The new version's, its secret wrapped under the namespace's key.
+        material: kms::WrappedMaterial,
     },
     /// Enables or disables a key, or one version of it.
     SetKeyEnabled {

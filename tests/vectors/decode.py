@@ -4,7 +4,7 @@
     decode.py [vectors.json]
 
 opens every vector, compares every intermediate value, refuses every vector that must be refused, and every tampering
-it can think of. Needs the package `cryptography` for AES-GCM. Exit status 0 only if all of it held.
+it can think of. Needs the package `cryptography` for the ciphers. Exit status 0 only if all of it held.
 """
 
 import hashlib
@@ -15,10 +15,11 @@ import struct
 import sys
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 HEADER, SEGMENT, TAG, WRAPPED = 90, 65_536, 16, 138
 UNARY, STREAM, ENVELOPE = 0, 1, 3
+SUITES = {1: AESGCM, 2: ChaCha20Poly1305}
 
 
 class Refused(Exception):
@@ -64,7 +65,7 @@ def parse(data):
     """(header, kind, body) of a well-formed start."""
     need(len(data) >= HEADER)
     header, kind = data[:HEADER], data[5]
-    need(header[:4] == b"CHCY" and header[4] == 1 and kind in (UNARY, STREAM, ENVELOPE))
+    need(header[:4] == b"CHCY" and header[4] in SUITES and kind in (UNARY, STREAM, ENVELOPE))
     need(struct.unpack(">I", header[22:26])[0] >= 1)
     return header, kind, data[HEADER:]
 
@@ -73,26 +74,26 @@ def wrapped_of(header, body):
     need(len(body) >= 4 + WRAPPED and body[:4] == struct.pack(">I", WRAPPED))
     wrapped = body[4:4 + WRAPPED]
     inner, kind, _ = parse(wrapped)
-    need(kind == UNARY and inner[6:26] == header[6:26])
+    need(kind == UNARY and inner[4] == header[4] and inner[6:26] == header[6:26])
     return wrapped, body[4 + WRAPPED:]
 
 
-def open_one(key, nonce, sealed):
+def open_one(cipher, key, nonce, sealed):
     need(len(sealed) >= TAG)
     try:
-        return AESGCM(key).decrypt(nonce, sealed, b"")
+        return cipher(key).decrypt(nonce, sealed, b"")
     except InvalidTag:
         raise Refused from None
 
 
-def open_segments(key, body):
+def open_segments(cipher, key, body):
     plaintext, at = [], 0
     count = max(1, -(-len(body) // (SEGMENT + TAG)))
     for i in range(count):
         last = i == count - 1
         sealed = body[at:at + SEGMENT + TAG]
         at += len(sealed)
-        plaintext.append(open_one(key, bytes(7) + struct.pack(">IB", i, last), sealed))
+        plaintext.append(open_one(cipher, key, bytes(7) + struct.pack(">IB", i, last), sealed))
     need(plaintext[-1] or count == 1)
     return b"".join(plaintext)
 
@@ -111,8 +112,8 @@ def open_ciphertext(data, material, namespace, context, aad, trace=None):
     need(hmac.compare_digest(values["commitment"], header[58:90]))
     if kind == UNARY:
         need(len(body) <= SEGMENT + TAG)
-        return open_one(values["key"], bytes(12), body)
-    return open_segments(values["key"], body)
+        return open_one(SUITES[header[4]], values["key"], bytes(12), body)
+    return open_segments(SUITES[header[4]], values["key"], body)
 
 
 def bytes_of(folder, vector, field):

@@ -195,6 +195,18 @@ actions! {
     ReleaseRoot = "SealService"."ReleaseRoot", Mutate;
     /// Take back what `ApproveUnseal` has allowed.
     CancelApproval = "SealService"."CancelApproval", Mutate;
+    /// Read the public half of a version.
+    GetPublicKey = "KeyService"."GetPublicKey", Read;
+    /// Sign a message or its digest with a version of a key, the primary one unless another is named.
+    Sign = "CryptoService"."Sign", Use;
+    /// Check a signature by a version.
+    Verify = "CryptoService"."Verify", Use;
+    /// Make a message authentication code with a version of a key, the primary one unless another is named.
+    GenerateMac = "CryptoService"."GenerateMac", Use;
+    /// Check a message authentication code by a version.
+    VerifyMac = "CryptoService"."VerifyMac", Use;
+    /// Decrypt what was encrypted to the public half of a version.
+    AsymmetricDecrypt = "CryptoService"."AsymmetricDecrypt", Use;
 }
 
 #[cfg(test)]

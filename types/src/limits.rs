@@ -28,6 +28,10 @@ pub const DATA_KEY_BYTES_MAX: usize = 64;
 pub const NAMESPACES_MAX: usize = 10_000;
 /// Most keys in a cluster (start-up ≤ 5 s and memory ≤ 2 GB are promised to here).
 pub const KEYS_MAX: usize = 1_000_000;
+/// Most labels of one key.
+pub const LABELS_MAX: usize = 64;
+/// Longest key or value of a label.
+pub const LABEL_BYTES_MAX: usize = 63;
 /// Most versions of one key.
 pub const KEY_VERSIONS_MAX: u32 = 1_000_000;
 /// After a restore the versions of a key go on at a multiple of this: what the lost life made after the backup is skipped.

@@ -90,10 +90,14 @@ reasons! {
     RestoreQuarantine = "RESTORE_QUARANTINE";
     /// The leader's disk is nearly full: no change is taken, reads and cryptography go on.
     DiskFull = "DISK_FULL";
-    /// The key or version was destroyed: what it encrypted cannot be read any more.
+    /// The key or version was destroyed: nobody can use it any more.
     KeyDestroyed = "KEY_DESTROYED";
     /// The change is committed and fenced, but the ledger does not have it yet: the same request waits for that.
     LedgerPending = "LEDGER_PENDING";
+    /// The key's algorithm does something else than what is asked for.
+    WrongPurpose = "WRONG_PURPOSE";
+    /// A signature or MAC is not one of this message by this version of the key.
+    InvalidSignature = "INVALID_SIGNATURE";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

@@ -11,7 +11,7 @@ pub enum Role {
     Admin,
     /// Create, rotate, enable and disable keys, and read what they are; no use of their material.
     KeyAdmin,
-    /// Encrypt, decrypt, generate data keys and re-encrypt.
+    /// Use keys in every way: encrypt, decrypt, generate data keys, re-encrypt, sign, verify, make and check MACs.
     KeyUser,
     /// Encrypt and generate data keys only: a producer that never reads back.
     KeyEncrypter,
@@ -19,6 +19,10 @@ pub enum Role {
     EntryAdmin,
     /// Read the audit log and the cluster's status; changes nothing.
     Auditor,
+    /// Sign and make MACs only.
+    KeySigner,
+    /// Check signatures and MACs, and read public keys: whoever relies on what others signed.
+    KeyVerifier,
 }
 
 /// Where a role holds.
@@ -43,8 +47,16 @@ pub struct Binding {
 
 impl Role {
     /// Every role, in the order in which they are shown.
-    pub const ALL: [Self; 6] =
-        [Self::Admin, Self::KeyAdmin, Self::KeyUser, Self::KeyEncrypter, Self::EntryAdmin, Self::Auditor];
+    pub const ALL: [Self; 8] = [
+        Self::Admin,
+        Self::KeyAdmin,
+        Self::KeyUser,
+        Self::KeyEncrypter,
+        Self::EntryAdmin,
+        Self::Auditor,
+        Self::KeySigner,
+        Self::KeyVerifier,
+    ];
 
     /// The name as it is typed and printed.
     #[must_use]
@@ -56,6 +68,8 @@ impl Role {
             Self::KeyEncrypter => "key-encrypter",
             Self::EntryAdmin => "entry-admin",
             Self::Auditor => "auditor",
+            Self::KeySigner => "key-signer",
+            Self::KeyVerifier => "key-verifier",
         }
     }
 

@@ -52,7 +52,8 @@ fn read_bounded(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// `KEY=VALUE`; the value may hold further `=`.
-fn pair(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not of the form KEY=VALUE")),

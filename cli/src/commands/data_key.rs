@@ -9,9 +9,9 @@ use chancery_client::proto::kms::v1::GenerateDataKeyRequest;
 use clap::Args;
 use crypto::SecretBytes;
 use serde::Serialize;
-use types::Reason;
 
 use super::context_pairs::BoundArgs;
+use super::sign::hinted;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Show;
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: DataKeyArgs, context: &Context) -> Result<(), Fail
     }
     let client = context.client().await?;
     let answer = client.crypto().generate_data_key(request).await;
-    let answer = answer.map_err(|error| Failure::from(error).hint_for(Reason::NotFound, "chancery key list"))?;
+    let answer = answer.map_err(|error| hinted(Failure::from(error), &args.key))?;
     let plaintext = SecretBytes::from_vec(answer.plaintext);
     if let Some(path) = &args.plaintext_out {
         private_file::write_new(path, plaintext.expose())?;

@@ -7,9 +7,9 @@ use chancery_client::private_file;
 use clap::Args;
 use serde::Serialize;
 use tokio::io::AsyncRead;
-use types::Reason;
 
 use super::context_pairs::BoundArgs;
+use super::sign::hinted;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -68,8 +68,7 @@ pub(crate) async fn run(args: EncryptArgs, context: &Context) -> Result<(), Fail
         None => seal(&keys, &bound, input, tokio::io::stdout(), |bytes| progress.set(bytes)).await,
     };
     progress.clear();
-    let Sealed { version, bytes } =
-        sealed.map_err(|error| Failure::from(error).hint_for(Reason::NotFound, "chancery key list"))?;
+    let Sealed { version, bytes } = sealed.map_err(|error| hinted(Failure::from(error), &args.key))?;
     let words = format!("{} encrypted under v{version}", size(bytes));
     args.files.say(context, Moved { key, version, plaintext_bytes: bytes, words })
 }

@@ -1,17 +1,23 @@
-//! `chancery key`: the life of keys. Using them is `encrypt`, `decrypt`, `rewrap` and `data-key`.
+//! `chancery key`: the life of keys. Using them is `encrypt`, `decrypt`, `rewrap`, `data-key`, `sign`, `verify` and `mac`.
 
+use std::path::{Path, PathBuf};
+
+use chancery_client::private_file;
 use chancery_client::proto::kms::v1::{
-    CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, ListKeyVersionsRequest,
-    ListKeysRequest, RotateKeyRequest, UpdateKeyRequest,
+    CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, GetPublicKeyRequest,
+    ListKeyVersionsRequest, ListKeysRequest, RotateKeyRequest, UpdateKeyRequest,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::{KeyName, Millis, Reason};
 
+use super::context_pairs::pair;
 use super::pages::{PAGE_SIZE, all};
+use crate::algorithms::{PublicKeyView, algorithms, parse_algorithm};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::Show;
+use crate::output::{self, Format, Show};
 use crate::values::{duration, short, to_wire_duration};
 use crate::views::{KeyView, List, VersionView};
 
@@ -26,7 +32,7 @@ pub(crate) enum KeyCommand {
     Describe(Named),
     /// List the versions of a key, newest first
     Versions(Named),
-    /// Add a version and make it primary; the others still decrypt
+    /// Add a version and make it primary; the others still decrypt and verify
     Rotate(Named),
     /// Let a key, or one version of it, be used again
     Enable(OneVersion),
@@ -34,12 +40,15 @@ pub(crate) enum KeyCommand {
     Disable(OneVersion),
     /// Destroy a disabled version, or a key of which no version is enabled: at once and for good
     ///
-    /// What it encrypted cannot be read any more, by anybody. When this command has ended no node serves it; from the disks of the
+    /// What it encrypted cannot be read any more, by anybody; a key pair's public half stays, so what it signed can still be
+    /// verified. When this command has ended no node serves it; from the disks of the
     /// nodes, where it is wrapped and sealed, it is erased within 24 hours, or at once with --now. The receipt says which
     /// nodes have done so and which backups may still hold it; `key describe` shows it as it goes on.
     Destroy(DestroyArgs),
-    /// Change when a key rotates by itself
+    /// Change when a key rotates by itself, its labels, or whether it may be destroyed
     Update(UpdateArgs),
+    /// Print the public half of a version, for whoever verifies or encrypts without the service
+    PublicKey(PublicKeyArgs),
 }
 
 /// Arguments of `key create`.
@@ -47,9 +56,18 @@ pub(crate) enum KeyCommand {
 pub(crate) struct CreateArgs {
     /// Lowercase letters, digits and hyphens
     name: KeyName,
+    /// What it is for: encryption, MACs, signatures, or decryption of what others encrypt to its public key
+    #[arg(long, value_name = "ALGORITHM", default_value = "aes-256-gcm", value_parser = algorithms())]
+    algorithm: String,
     /// Rotate by itself this often, for example 90d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     rotation_period: Option<Millis>,
+    /// Label, for people and filters; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// Refuse to destroy anything of it until `key update --deletion-protection off`
+    #[arg(long)]
+    deletion_protection: bool,
     /// Check everything, change nothing
     #[arg(long)]
     validate_only: bool,
@@ -90,12 +108,55 @@ pub(crate) struct DestroyArgs {
 pub(crate) struct UpdateArgs {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
     key: String,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// What `key update` changes: something at least.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Changes {
     /// Rotate by itself this often, for example 90d
-    #[arg(long, value_name = "DURATION", value_parser = duration, required_unless_present = "no_rotation")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     rotation_period: Option<Millis>,
     /// No longer rotate by itself
     #[arg(long, conflicts_with = "rotation_period")]
     no_rotation: bool,
+    /// Set this label beside those that it has; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// Remove this label; may be repeated
+    #[arg(long = "remove-label", value_name = "KEY")]
+    removed: Vec<String>,
+    /// Whether destroying anything of it is refused
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    deletion_protection: Option<bool>,
+}
+
+/// Arguments of `key public-key`.
+#[derive(Args, Debug)]
+pub(crate) struct PublicKeyArgs {
+    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    key: String,
+    /// Of this version instead of the primary one; disabled and destroyed ones have theirs too
+    #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
+    /// How it is written
+    #[arg(long, value_enum, default_value = "pem")]
+    format: PublicKeyFormat,
+    /// Write it to this file instead of stdout
+    #[arg(id = "out", long = "out", value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum PublicKeyFormat {
+    /// RFC 7468
+    Pem,
+    /// SubjectPublicKeyInfo, RFC 5280
+    Der,
+    /// JSON Web Key, RFC 7517
+    Jwk,
 }
 
 /// A key after a change, and the words for it.
@@ -125,6 +186,7 @@ pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Fa
         KeyCommand::Disable(args) => set_enabled(args, context, Use::Disable).await,
         KeyCommand::Destroy(args) => destroy(args, context).await,
         KeyCommand::Update(args) => update(args, context).await,
+        KeyCommand::PublicKey(args) => public_key(args, context).await,
     };
     done.map_err(|failure| failure.or_hint_for(Reason::NotFound, "chancery key list"))
 }
@@ -133,6 +195,9 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     let request = CreateKeyRequest {
         parent: context.parent(),
         key_id: args.name.to_string(),
+        algorithm: parse_algorithm(&args.algorithm).into(),
+        labels: args.labels.into_iter().collect(),
+        deletion_protection: args.deletion_protection,
         rotation_period: args.rotation_period.map(to_wire_duration),
         validate_only: args.validate_only,
         ..CreateKeyRequest::default()
@@ -172,11 +237,44 @@ async fn rotate(key: &str, context: &Context) -> Result<(), Failure> {
     let (now, before) = (key.primary_version, key.primary_version.saturating_sub(1));
     let name = short(&key.name);
     let words = if now % types::limits::KEY_VERSION_STEP == 0 {
-        format!("{name} → v{now} primary, the first since a restore; older versions still decrypt")
+        format!("{name} → v{now} primary, the first since a restore; older versions stay usable")
     } else {
-        format!("{name} v{before} → v{now} primary; v{before} still decrypts")
+        format!("{name} v{before} → v{now} primary; v{before} stays usable")
     };
     context.print(&Changed { words, key })
+}
+
+async fn public_key(args: PublicKeyArgs, context: &Context) -> Result<(), Failure> {
+    let name = context.key(&args.key)?;
+    let request = GetPublicKeyRequest { name: name.clone(), version: args.version.unwrap_or_default() };
+    if let Some(path) = &args.output {
+        private_file::check_replaceable(path)?;
+    }
+    let answer = context.client().await?.keys().public_key(request).await.map_err(|error| {
+        let versions = format!("chancery key versions {}", args.key);
+        Failure::from(error)
+            .hint_about(Reason::NotFound, "key version", versions)
+            .hint_for(Reason::WrongPurpose, format!("chancery key describe {}", args.key))
+    })?;
+    let bytes = match args.format {
+        PublicKeyFormat::Pem => answer.pem.clone().into_bytes(),
+        PublicKeyFormat::Der => answer.der.clone(),
+        PublicKeyFormat::Jwk => format!("{}\n", answer.jwk).into_bytes(),
+    };
+    match (&args.output, context.format()) {
+        (Some(path), _) => {
+            public_file(path, &bytes)?;
+            context.print(&PublicKeyView::new(&answer, format!("public key of {} v{}", short(&name), answer.version)))
+        }
+        (None, Format::Table) => output::bytes(&bytes),
+        (None, _) => context.print(&PublicKeyView::new(&answer, String::new())),
+    }
+}
+
+/// Writes what everybody may read.
+fn public_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .map_err(|error| Failure::new(Exit::Failed, format!("`{}` could not be written: {error}", path.display())))
 }
 
 #[derive(Clone, Copy)]
@@ -220,6 +318,11 @@ async fn destroy(args: DestroyArgs, context: &Context) -> Result<(), Failure> {
         Failure::from(error)
             .hint_about(Reason::NotFound, "key version", format!("chancery key versions {}", what.key))
             .hint_for(Reason::PreconditionFailed, disable)
+            .hint_about(
+                Reason::PreconditionFailed,
+                "protected from deletion",
+                format!("chancery key update {} --deletion-protection off", what.key),
+            )
     })?;
     let key = KeyView::from(answer);
     let version = what.version.map(|version| format!(" v{version}")).unwrap_or_default();
@@ -233,12 +336,41 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
     let (name, keys) = (context.key(&args.key)?, context.client().await?.keys());
     // What is changed is what was seen: another change in between is refused, not overwritten.
     let seen = keys.get(GetKeyRequest { name: name.clone() }).await?;
-    let rotation_period = args.rotation_period.map(to_wire_duration);
-    let request = UpdateKeyRequest { name, rotation_period, etag: seen.etag, ..UpdateKeyRequest::default() };
-    let key = KeyView::from(keys.update(request).await?);
-    let words = match key.rotation_period {
-        Some(_) => format!("{} updated{}", short(&key.name), key.next()),
-        None => format!("{} updated; it no longer rotates by itself", short(&key.name)),
+    let Changes { rotation_period, no_rotation, labels, removed, deletion_protection } = args.changes;
+    let mut paths = Vec::new();
+    let mut changes = |path: &str, changes: bool| paths.extend(changes.then(|| path.to_owned()));
+    changes("rotation_period", rotation_period.is_some() || no_rotation);
+    changes("labels", !labels.is_empty() || !removed.is_empty());
+    changes("deletion_protection", deletion_protection.is_some());
+    let mut all = seen.labels;
+    for label in &removed {
+        if all.remove(label).is_none() {
+            return Err(Failure::new(Exit::NotFound, format!("the key has no label `{label}`, nothing was changed")));
+        }
+    }
+    all.extend(labels);
+    let request = UpdateKeyRequest {
+        name,
+        rotation_period: rotation_period.map(to_wire_duration),
+        labels: all,
+        deletion_protection: deletion_protection.unwrap_or_default(),
+        update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
+        etag: seen.etag,
+        ..UpdateKeyRequest::default()
     };
-    context.print(&Changed { words, key })
+    let key = KeyView::from(keys.update(request).await?);
+    let of_rotation = match key.rotation_period {
+        _ if !paths.iter().any(|path| path == "rotation_period") => String::new(),
+        Some(_) => key.next(),
+        None => "; it no longer rotates by itself".to_owned(),
+    };
+    context.print(&Changed { words: format!("{} updated{of_rotation}", short(&key.name)), key })
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it is on or off".to_owned()),
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) mod entry;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod mac;
 pub(crate) mod man;
 pub(crate) mod members;
 pub(crate) mod namespace;
@@ -29,6 +30,7 @@ pub(crate) mod root_key;
 pub(crate) mod seal;
 pub(crate) mod server;
 pub(crate) mod settings;
+pub(crate) mod sign;
 pub(crate) mod slots;
 pub(crate) mod svid;
 pub(crate) mod whoami;
@@ -52,6 +54,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Decrypt(args) => decrypt::run(args, &context).await,
         Command::Rewrap(args) => rewrap::run(args, &context).await,
         Command::DataKey(args) => data_key::run(args, &context).await,
+        Command::Sign(args) => sign::run(args, &context).await,
+        Command::Verify(args) => sign::run_verify(args, &context).await,
+        Command::Mac(command) => mac::run(command, &context).await,
         Command::Namespace(command) => namespace::run(command, &context).await,
         Command::Entry(command) => entry::run(command, &context).await,
         Command::Agents(command) => agents::run(command, &context).await,

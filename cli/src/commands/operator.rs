@@ -98,7 +98,7 @@ pub(crate) struct RoleArgs {
     /// operators/NAME, or the SPIFFE ID of a workload
     #[arg(value_parser = principal)]
     principal: Principal,
-    /// admin, key-admin, key-user, key-encrypter, entry-admin or auditor
+    /// admin, key-admin, key-user, key-encrypter, key-signer, key-verifier, entry-admin or auditor
     #[arg(value_parser = role)]
     role: Role,
     /// Only in this namespace; in the whole cluster when left out

@@ -3,10 +3,12 @@
 use proto::kms::v1::crypto_service_client::CryptoServiceClient;
 use proto::kms::v1::key_service_client::KeyServiceClient;
 use proto::kms::v1::{
-    CreateKeyRequest, DecryptRequest, DecryptResponse, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest,
-    EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GetKeyRequest, Key,
-    ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, ReEncryptRequest,
-    ReEncryptResponse, RotateKeyRequest, UpdateKeyRequest,
+    AsymmetricDecryptRequest, AsymmetricDecryptResponse, CreateKeyRequest, DecryptRequest, DecryptResponse,
+    DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
+    GenerateDataKeyResponse, GenerateMacRequest, GenerateMacResponse, GetKeyRequest, GetPublicKeyRequest, Key,
+    ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, PublicKey, ReEncryptRequest,
+    ReEncryptResponse, RotateKeyRequest, SignRequest, SignResponse, UpdateKeyRequest, VerifyMacRequest,
+    VerifyMacResponse, VerifyRequest, VerifyResponse,
 };
 
 use super::service;
@@ -32,6 +34,8 @@ service! {
     mutate disable(DisableKeyRequest) -> Key = disable_key;
     /// Destroys a disabled version, or a key of which none is enabled.
     mutate destroy(DestroyKeyRequest) -> Key = destroy_key;
+    /// The public half of a version.
+    read public_key(GetPublicKeyRequest) -> PublicKey = get_public_key;
 }
 
 service! {
@@ -45,4 +49,14 @@ service! {
     read generate_data_key(GenerateDataKeyRequest) -> GenerateDataKeyResponse = generate_data_key;
     /// Encrypts again under a newer version; the plaintext stays in the node.
     read re_encrypt(ReEncryptRequest) -> ReEncryptResponse = re_encrypt;
+    /// Signs a message of at most 64 KiB, or a digest; [`crate::signing`] signs longer ones.
+    read sign(SignRequest) -> SignResponse = sign;
+    /// Checks a signature: an answer means that it is good.
+    read verify(VerifyRequest) -> VerifyResponse = verify;
+    /// Makes the MAC of a message of at most 64 KiB.
+    read generate_mac(GenerateMacRequest) -> GenerateMacResponse = generate_mac;
+    /// Checks a MAC: an answer means that it is good.
+    read verify_mac(VerifyMacRequest) -> VerifyMacResponse = verify_mac;
+    /// Decrypts what was encrypted to the public half of a version.
+    read asymmetric_decrypt(AsymmetricDecryptRequest) -> AsymmetricDecryptResponse = asymmetric_decrypt;
 }

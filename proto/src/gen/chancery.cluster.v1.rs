@@ -523,7 +523,7 @@ pub struct Binding {
     /// operators/{name}, or the SPIFFE ID of a workload
     #[prost(string, tag = "1")]
     pub principal: ::prost::alloc::string::String,
-    /// admin, key-admin, key-user, key-encrypter, entry-admin, auditor
+    /// admin, key-admin, key-user, key-encrypter, entry-admin, auditor, key-signer, key-verifier
     #[prost(string, tag = "2")]
     pub role: ::prost::alloc::string::String,
     /// cluster, or namespaces/{ns}

@@ -30,6 +30,17 @@ pub struct Key {
     /// What was destroyed of it and who has erased it, newest first; filled by GetKey and DestroyKey only.
     #[prost(message, repeated, tag = "11")]
     pub receipts: ::prost::alloc::vec::Vec<DestructionReceipt>,
+    #[prost(enumeration = "Purpose", tag = "12")]
+    pub purpose: i32,
+    /// For people and filters; nothing is decided by them.
+    #[prost(map = "string, string", tag = "13")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// DestroyKey is refused until this is taken back.
+    #[prost(bool, tag = "14")]
+    pub deletion_protection: bool,
 }
 /// Who has erased what one request destroyed. Nobody serves it from the answer to that request on; this is about what is left on
 /// disks, where it is wrapped and sealed.
@@ -83,7 +94,7 @@ pub struct KeyVersion {
     #[prost(enumeration = "RotationCause", tag = "5")]
     pub cause: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyRequest {
     /// namespaces/{ns}
     #[prost(string, tag = "1")]
@@ -101,6 +112,14 @@ pub struct CreateKeyRequest {
     /// Checks everything, changes nothing (AIP-163).
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
+    /// At most 64; keys and values of at most 63 lowercase letters, digits, `-` and `_`, keys with a letter first.
+    #[prost(map = "string, string", tag = "7")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bool, tag = "8")]
+    pub deletion_protection: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListKeysRequest {
@@ -140,7 +159,7 @@ pub struct ListKeyVersionsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateKeyRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -153,6 +172,17 @@ pub struct UpdateKeyRequest {
     pub request_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
+    /// What is changed (AIP-134): one or more of rotation_period, labels, deletion_protection.
+    #[prost(message, optional, tag = "6")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// All of them.
+    #[prost(map = "string, string", tag = "7")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bool, tag = "8")]
+    pub deletion_protection: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeyRequest {
@@ -209,6 +239,37 @@ pub struct DestroyKeyRequest {
     pub request_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPublicKeyRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the primary version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublicKey {
+    /// namespaces/{ns}/keys/{key}/versions/{n}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(enumeration = "Algorithm", tag = "3")]
+    pub algorithm: i32,
+    /// A destroyed version keeps its public half: what it signed can be verified elsewhere.
+    #[prost(enumeration = "VersionState", tag = "4")]
+    pub state: i32,
+    /// SubjectPublicKeyInfo (RFC 5280).
+    #[prost(bytes = "vec", tag = "5")]
+    pub der: ::prost::alloc::vec::Vec<u8>,
+    /// The same as RFC 7468 has it.
+    #[prost(string, tag = "6")]
+    pub pem: ::prost::alloc::string::String,
+    /// The same as a JSON Web Key (RFC 7517); its kid is the name above.
+    #[prost(string, tag = "7")]
+    pub jwk: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
@@ -326,11 +387,136 @@ pub struct ReEncryptResponse {
     #[prost(string, tag = "4")]
     pub key: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SignRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the primary version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB; may be empty.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    /// In place of a message: its digest under the hash that the algorithm names. Ed25519 takes none.
+    #[prost(bytes = "vec", tag = "4")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignResponse {
+    /// Ed25519: R || S (RFC 8032). ECDSA: ASN.1 DER (RFC 3279). RSA: as long as the modulus (RFC 8017).
+    #[prost(bytes = "vec", tag = "1")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// What Verify has to be told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(enumeration = "Algorithm", tag = "3")]
+    pub algorithm: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct VerifyRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one that Sign told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB; may be empty.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    /// In place of a message.
+    #[prost(bytes = "vec", tag = "4")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyResponse {
+    #[prost(enumeration = "Algorithm", tag = "1")]
+    pub algorithm: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct GenerateMacRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the primary version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct GenerateMacResponse {
+    /// As long as the algorithm's hash.
+    #[prost(bytes = "vec", tag = "1")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+    /// What VerifyMac has to be told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct VerifyMacRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one that GenerateMac told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyMacResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AsymmetricDecryptRequest {
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one whose public half it was encrypted to.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// RSAES-OAEP with SHA-256, MGF1-SHA-256 and an empty label (RFC 8017).
+    #[prost(bytes = "vec", tag = "3")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AsymmetricDecryptResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub plaintext: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Algorithm {
     Unspecified = 0,
+    /// What each is: docs/spec/keys.md.
     Aes256Gcm = 1,
+    Chacha20Poly1305 = 2,
+    HmacSha256 = 3,
+    HmacSha384 = 4,
+    HmacSha512 = 5,
+    Ed25519 = 6,
+    EcdsaP256Sha256 = 7,
+    EcdsaP384Sha384 = 8,
+    RsaPss2048Sha256 = 9,
+    RsaPss3072Sha256 = 10,
+    RsaPss4096Sha512 = 11,
+    RsaPkcs12048Sha256 = 12,
+    RsaPkcs13072Sha256 = 13,
+    RsaPkcs14096Sha512 = 14,
+    RsaOaep2048Sha256 = 15,
+    RsaOaep3072Sha256 = 16,
+    RsaOaep4096Sha256 = 17,
 }
 impl Algorithm {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -341,6 +527,22 @@ impl Algorithm {
         match self {
             Self::Unspecified => "ALGORITHM_UNSPECIFIED",
             Self::Aes256Gcm => "ALGORITHM_AES_256_GCM",
+            Self::Chacha20Poly1305 => "ALGORITHM_CHACHA20_POLY1305",
+            Self::HmacSha256 => "ALGORITHM_HMAC_SHA_256",
+            Self::HmacSha384 => "ALGORITHM_HMAC_SHA_384",
+            Self::HmacSha512 => "ALGORITHM_HMAC_SHA_512",
+            Self::Ed25519 => "ALGORITHM_ED25519",
+            Self::EcdsaP256Sha256 => "ALGORITHM_ECDSA_P256_SHA_256",
+            Self::EcdsaP384Sha384 => "ALGORITHM_ECDSA_P384_SHA_384",
+            Self::RsaPss2048Sha256 => "ALGORITHM_RSA_PSS_2048_SHA_256",
+            Self::RsaPss3072Sha256 => "ALGORITHM_RSA_PSS_3072_SHA_256",
+            Self::RsaPss4096Sha512 => "ALGORITHM_RSA_PSS_4096_SHA_512",
+            Self::RsaPkcs12048Sha256 => "ALGORITHM_RSA_PKCS1_2048_SHA_256",
+            Self::RsaPkcs13072Sha256 => "ALGORITHM_RSA_PKCS1_3072_SHA_256",
+            Self::RsaPkcs14096Sha512 => "ALGORITHM_RSA_PKCS1_4096_SHA_512",
+            Self::RsaOaep2048Sha256 => "ALGORITHM_RSA_OAEP_2048_SHA_256",
+            Self::RsaOaep3072Sha256 => "ALGORITHM_RSA_OAEP_3072_SHA_256",
+            Self::RsaOaep4096Sha256 => "ALGORITHM_RSA_OAEP_4096_SHA_256",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -348,6 +550,62 @@ impl Algorithm {
         match value {
             "ALGORITHM_UNSPECIFIED" => Some(Self::Unspecified),
             "ALGORITHM_AES_256_GCM" => Some(Self::Aes256Gcm),
+            "ALGORITHM_CHACHA20_POLY1305" => Some(Self::Chacha20Poly1305),
+            "ALGORITHM_HMAC_SHA_256" => Some(Self::HmacSha256),
+            "ALGORITHM_HMAC_SHA_384" => Some(Self::HmacSha384),
+            "ALGORITHM_HMAC_SHA_512" => Some(Self::HmacSha512),
+            "ALGORITHM_ED25519" => Some(Self::Ed25519),
+            "ALGORITHM_ECDSA_P256_SHA_256" => Some(Self::EcdsaP256Sha256),
+            "ALGORITHM_ECDSA_P384_SHA_384" => Some(Self::EcdsaP384Sha384),
+            "ALGORITHM_RSA_PSS_2048_SHA_256" => Some(Self::RsaPss2048Sha256),
+            "ALGORITHM_RSA_PSS_3072_SHA_256" => Some(Self::RsaPss3072Sha256),
+            "ALGORITHM_RSA_PSS_4096_SHA_512" => Some(Self::RsaPss4096Sha512),
+            "ALGORITHM_RSA_PKCS1_2048_SHA_256" => Some(Self::RsaPkcs12048Sha256),
+            "ALGORITHM_RSA_PKCS1_3072_SHA_256" => Some(Self::RsaPkcs13072Sha256),
+            "ALGORITHM_RSA_PKCS1_4096_SHA_512" => Some(Self::RsaPkcs14096Sha512),
+            "ALGORITHM_RSA_OAEP_2048_SHA_256" => Some(Self::RsaOaep2048Sha256),
+            "ALGORITHM_RSA_OAEP_3072_SHA_256" => Some(Self::RsaOaep3072Sha256),
+            "ALGORITHM_RSA_OAEP_4096_SHA_256" => Some(Self::RsaOaep4096Sha256),
+            _ => None,
+        }
+    }
+}
+/// What a key may be used for: follows from its algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Purpose {
+    Unspecified = 0,
+    /// Encrypt, Decrypt, GenerateDataKey, ReEncrypt.
+    EncryptDecrypt = 1,
+    /// GenerateMac, VerifyMac.
+    Mac = 2,
+    /// Sign, Verify.
+    SignVerify = 3,
+    /// AsymmetricDecrypt; whoever has the public key encrypts.
+    AsymmetricDecrypt = 4,
+}
+impl Purpose {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PURPOSE_UNSPECIFIED",
+            Self::EncryptDecrypt => "PURPOSE_ENCRYPT_DECRYPT",
+            Self::Mac => "PURPOSE_MAC",
+            Self::SignVerify => "PURPOSE_SIGN_VERIFY",
+            Self::AsymmetricDecrypt => "PURPOSE_ASYMMETRIC_DECRYPT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PURPOSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PURPOSE_ENCRYPT_DECRYPT" => Some(Self::EncryptDecrypt),
+            "PURPOSE_MAC" => Some(Self::Mac),
+            "PURPOSE_SIGN_VERIFY" => Some(Self::SignVerify),
+            "PURPOSE_ASYMMETRIC_DECRYPT" => Some(Self::AsymmetricDecrypt),
             _ => None,
         }
     }
@@ -358,7 +616,7 @@ pub enum VersionState {
     Unspecified = 0,
     Enabled = 1,
     Disabled = 2,
-    /// Its material is gone; what it encrypted cannot be read any more.
+    /// Its material is gone: what it encrypted cannot be read, and it signs no more. A public half stays.
     Destroyed = 3,
 }
 impl VersionState {
@@ -638,7 +896,7 @@ pub mod key_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Changes the rotation period.
+        /// Changes the rotation period, the labels or the deletion protection.
         pub async fn update_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateKeyRequest>,
@@ -660,7 +918,7 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "UpdateKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Adds a version and makes it primary; the others still decrypt.
+        /// Adds a version and makes it primary; the others still decrypt and verify.
         pub async fn rotate_key(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateKeyRequest>,
@@ -748,6 +1006,28 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "DestroyKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// The public half of a version, for whoever verifies or encrypts without us.
+        pub async fn get_public_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPublicKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PublicKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/GetPublicKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "GetPublicKey"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -789,12 +1069,12 @@ pub mod key_service_server {
             tonic::Response<super::ListKeyVersionsResponse>,
             tonic::Status,
         >;
-        /// Changes the rotation period.
+        /// Changes the rotation period, the labels or the deletion protection.
         async fn update_key(
             &self,
             request: tonic::Request<super::UpdateKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status>;
-        /// Adds a version and makes it primary; the others still decrypt.
+        /// Adds a version and makes it primary; the others still decrypt and verify.
         async fn rotate_key(
             &self,
             request: tonic::Request<super::RotateKeyRequest>,
@@ -814,6 +1094,11 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::DestroyKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status>;
+        /// The public half of a version, for whoever verifies or encrypts without us.
+        async fn get_public_key(
+            &self,
+            request: tonic::Request<super::GetPublicKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PublicKey>, tonic::Status>;
     }
     /// The life of keys: each mutation is one entry of the replicated log.
     #[derive(Debug)]
@@ -1295,6 +1580,51 @@ pub mod key_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/chancery.kms.v1.KeyService/GetPublicKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPublicKeySvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::GetPublicKeyRequest>
+                    for GetPublicKeySvc<T> {
+                        type Response = super::PublicKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPublicKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::get_public_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPublicKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1530,6 +1860,127 @@ pub mod crypto_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.CryptoService", "ReEncrypt"));
             self.inner.unary(req, path, codec).await
         }
+        /// Signs a message, or the digest of one.
+        pub async fn sign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.CryptoService/Sign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.CryptoService", "Sign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Checks a signature: an answer means that it is good, INVALID_SIGNATURE that it is not.
+        pub async fn verify(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.CryptoService/Verify",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.CryptoService", "Verify"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a message authentication code.
+        pub async fn generate_mac(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GenerateMacRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GenerateMacResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.CryptoService/GenerateMac",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.CryptoService", "GenerateMac"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Checks one: an answer means that it is good, INVALID_SIGNATURE that it is not.
+        pub async fn verify_mac(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyMacRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyMacResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.CryptoService/VerifyMac",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.CryptoService", "VerifyMac"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Decrypts what was encrypted to the public half of a version.
+        pub async fn asymmetric_decrypt(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AsymmetricDecryptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AsymmetricDecryptResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.CryptoService/AsymmetricDecrypt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.kms.v1.CryptoService", "AsymmetricDecrypt"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1570,6 +2021,40 @@ pub mod crypto_service_server {
             request: tonic::Request<super::ReEncryptRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReEncryptResponse>,
+            tonic::Status,
+        >;
+        /// Signs a message, or the digest of one.
+        async fn sign(
+            &self,
+            request: tonic::Request<super::SignRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status>;
+        /// Checks a signature: an answer means that it is good, INVALID_SIGNATURE that it is not.
+        async fn verify(
+            &self,
+            request: tonic::Request<super::VerifyRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status>;
+        /// Makes a message authentication code.
+        async fn generate_mac(
+            &self,
+            request: tonic::Request<super::GenerateMacRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GenerateMacResponse>,
+            tonic::Status,
+        >;
+        /// Checks one: an answer means that it is good, INVALID_SIGNATURE that it is not.
+        async fn verify_mac(
+            &self,
+            request: tonic::Request<super::VerifyMacRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyMacResponse>,
+            tonic::Status,
+        >;
+        /// Decrypts what was encrypted to the public half of a version.
+        async fn asymmetric_decrypt(
+            &self,
+            request: tonic::Request<super::AsymmetricDecryptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AsymmetricDecryptResponse>,
             tonic::Status,
         >;
     }
@@ -1831,6 +2316,231 @@ pub mod crypto_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/chancery.kms.v1.CryptoService/Sign" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignSvc<T: CryptoService>(pub Arc<T>);
+                    impl<
+                        T: CryptoService,
+                    > tonic::server::UnaryService<super::SignRequest> for SignSvc<T> {
+                        type Response = super::SignResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CryptoService>::sign(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.CryptoService/Verify" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifySvc<T: CryptoService>(pub Arc<T>);
+                    impl<
+                        T: CryptoService,
+                    > tonic::server::UnaryService<super::VerifyRequest>
+                    for VerifySvc<T> {
+                        type Response = super::VerifyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CryptoService>::verify(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.CryptoService/GenerateMac" => {
+                    #[allow(non_camel_case_types)]
+                    struct GenerateMacSvc<T: CryptoService>(pub Arc<T>);
+                    impl<
+                        T: CryptoService,
+                    > tonic::server::UnaryService<super::GenerateMacRequest>
+                    for GenerateMacSvc<T> {
+                        type Response = super::GenerateMacResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GenerateMacRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CryptoService>::generate_mac(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GenerateMacSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.CryptoService/VerifyMac" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyMacSvc<T: CryptoService>(pub Arc<T>);
+                    impl<
+                        T: CryptoService,
+                    > tonic::server::UnaryService<super::VerifyMacRequest>
+                    for VerifyMacSvc<T> {
+                        type Response = super::VerifyMacResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyMacRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CryptoService>::verify_mac(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyMacSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.CryptoService/AsymmetricDecrypt" => {
+                    #[allow(non_camel_case_types)]
+                    struct AsymmetricDecryptSvc<T: CryptoService>(pub Arc<T>);
+                    impl<
+                        T: CryptoService,
+                    > tonic::server::UnaryService<super::AsymmetricDecryptRequest>
+                    for AsymmetricDecryptSvc<T> {
+                        type Response = super::AsymmetricDecryptResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AsymmetricDecryptRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CryptoService>::asymmetric_decrypt(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AsymmetricDecryptSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1899,6 +2609,67 @@ impl ::core::fmt::Debug for GenerateDataKeyResponse {
             .field("plaintext", &::core::format_args!("<{} bytes>", self.plaintext.len()))
             .field("wrapped", &self.wrapped)
             .field("version", &self.version)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for SignRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("SignRequest")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
+            .field("digest", &self.digest)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for VerifyRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("VerifyRequest")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
+            .field("digest", &self.digest)
+            .field("signature", &self.signature)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for GenerateMacRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("GenerateMacRequest")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for GenerateMacResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("GenerateMacResponse")
+            .field("mac", &::core::format_args!("<{} bytes>", self.mac.len()))
+            .field("version", &self.version)
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for VerifyMacRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("VerifyMacRequest")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
+            .field("mac", &::core::format_args!("<{} bytes>", self.mac.len()))
+            .finish()
+    }
+}
+/// Tells the length of what is marked `debug_redact`, never its content.
+impl ::core::fmt::Debug for AsymmetricDecryptResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AsymmetricDecryptResponse")
+            .field("plaintext", &::core::format_args!("<{} bytes>", self.plaintext.len()))
             .finish()
     }
 }

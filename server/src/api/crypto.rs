@@ -1,9 +1,10 @@
 //! `CryptoService`: the use of keys, on whichever node the caller reached. No log entry, one audit record each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ::kms::wrapping::UnderNamespace;
-use ::kms::{Binding, Ciphertext, EncryptionContext, KeyMaterial, Kind};
+use ::kms::{Binding, Ciphertext, EncryptionContext, Key, KeyMaterial, KeyVersion, Kind};
 use audit::{Detail, Fact};
 use proto::kms::v1 as wire;
 use proto::kms::v1::crypto_service_server::CryptoService;
@@ -42,6 +43,35 @@ impl CryptoService for Api {
     ) -> Result<Response<wire::ReEncryptResponse>, Status> {
         query::serve(&self.node, request).await
     }
+
+    async fn sign(&self, request: Request<wire::SignRequest>) -> Result<Response<wire::SignResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn verify(&self, request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn generate_mac(
+        &self,
+        request: Request<wire::GenerateMacRequest>,
+    ) -> Result<Response<wire::GenerateMacResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn verify_mac(
+        &self,
+        request: Request<wire::VerifyMacRequest>,
+    ) -> Result<Response<wire::VerifyMacResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn asymmetric_decrypt(
+        &self,
+        request: Request<wire::AsymmetricDecryptRequest>,
+    ) -> Result<Response<wire::AsymmetricDecryptResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
 }
 
 /// What a message is bound to beside its key.
@@ -62,23 +92,34 @@ impl Bound {
 }
 
 /// The material of a version that may be used now.
-fn material(
+pub(super) fn material(
     desk: &Desk<'_>,
     ns: &NamespaceName,
     key_name: &KeyName,
     number: u32,
-) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
-    let key = find(&desk.state, ns, key_name)?;
-    desk.state.check_released(ns)?;
-    key.usable()?;
-    let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
-    row.usable()?;
+) -> Result<Arc<KeyMaterial>, Refusal> {
+    let (key, row) = usable(desk, ns, key_name, number)?;
     let namespace = desk.state.namespace(ns).ok_or_else(unverified)?;
     let place = UnderNamespace { namespace: ns, key_id: key.id, version: number, algorithm: key.algorithm };
     desk.core.keyring.material(kek_of(&desk.state, namespace), place, &row.wrapped)
 }
 
-fn primary(desk: &Desk<'_>, ns: &NamespaceName, key: &KeyName) -> Result<std::sync::Arc<KeyMaterial>, Refusal> {
+/// A version that may be used now, and its key.
+pub(super) fn usable<'a>(
+    desk: &'a Desk<'_>,
+    ns: &NamespaceName,
+    key_name: &KeyName,
+    number: u32,
+) -> Result<(&'a Key, &'a KeyVersion), Refusal> {
+    let key = find(&desk.state, ns, key_name)?;
+    desk.state.check_released(ns)?;
+    key.usable()?;
+    let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
+    row.usable()?;
+    Ok((key, row))
+}
+
+fn primary(desk: &Desk<'_>, ns: &NamespaceName, key: &KeyName) -> Result<Arc<KeyMaterial>, Refusal> {
     material(desk, ns, key, find(&desk.state, ns, key)?.primary)
 }
 
@@ -111,7 +152,7 @@ fn lacks_version(state: &StateView, ciphertext: &[u8]) -> bool {
 }
 
 /// A key that was created a moment ago on another node.
-fn lacks_key(state: &StateView, full_name: &str) -> bool {
+pub(super) fn lacks_key(state: &StateView, full_name: &str) -> bool {
     name::key(full_name).is_ok_and(|(ns, key)| state.key(&ns, &key).is_none())
 }
 
@@ -142,11 +183,11 @@ fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Result<Detail, Refusal>
         encoded.extend_from_slice(&(text.len() as u64).to_be_bytes());
         encoded.extend_from_slice(text.as_bytes());
     }
-    let stand_in = desk.core.keyring.pseudonym(desk.state.root_epoch(), &encoded)?;
+    let stand_in = desk.core.keyring.pseudonym(desk.state.root_epoch(), &[&encoded])?;
     Ok(detail.with("context", Fact::Hmac(stand_in)))
 }
 
-fn key_target(full_name: &str) -> Result<Target, Refusal> {
+pub(super) fn key_target(full_name: &str) -> Result<Target, Refusal> {
     name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
 }
 

@@ -1,19 +1,24 @@
 //! `KeyService`: the life of keys.
 
+use std::sync::Arc;
+
+use ::kms::key::At;
 use ::kms::wrapping::UnderNamespace;
+use ::kms::{Algorithm, WrappedMaterial};
 use audit::Detail;
 use proto::kms::v1 as wire;
 use proto::kms::v1::key_service_server::KeyService;
 use state::{Command, Reply, State};
 use tonic::{Request, Response, Status};
-use types::{Action, KeyId, KeyName, NamespaceName, Refusal};
+use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal, Revision};
 
 use super::Api;
 use super::macros::request_fields;
-use crate::core::StateView;
-use crate::keyring::WrappedKek;
+use crate::core::{Core, StateView};
+use crate::keyring::{Keyring, WrappedKek};
+use crate::node::Node;
 use crate::request::authn::Caller;
-use crate::request::mutation::{self, Mutation};
+use crate::request::mutation::{self, Findings, Mutation, NotCarriedOut};
 use crate::request::query::{self, Query};
 use crate::request::target::Target;
 use crate::wire::cluster::{check_etag, etag};
@@ -57,6 +62,13 @@ impl KeyService for Api {
 
     async fn disable_key(&self, request: Request<wire::DisableKeyRequest>) -> Result<Response<wire::Key>, Status> {
         mutation::serve(&self.node, request).await
+    }
+
+    async fn get_public_key(
+        &self,
+        request: Request<wire::GetPublicKeyRequest>,
+    ) -> Result<Response<wire::PublicKey>, Status> {
+        query::serve(&self.node, request).await
     }
 
     async fn destroy_key(&self, request: Request<wire::DestroyKeyRequest>) -> Result<Response<wire::Key>, Status> {
@@ -107,17 +119,32 @@ impl Mutation for wire::CreateKeyRequest {
         Ok(Target::Key(ns, KeyName::parse(&self.key_id).map_err(name::refused)?))
     }
 
+    async fn prepare(&self, _node: &Arc<Node>, core: &Core) -> Result<Findings, NotCarriedOut> {
+        match kms::parse_algorithm(self.algorithm) {
+            Ok(algorithm) if algorithm.is_slow_to_make() && !self.validate_only => {
+                check_new(&core.state(), self, algorithm).map_err(NotCarriedOut::Answered)?;
+                drawn(draw_open(core, algorithm).await.map(Some))
+            }
+            // What is not known, `command` refuses.
+            Ok(_) | Err(_) => Ok(Findings::default()),
+        }
+    }
+
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let namespace = name::namespace(&self.parent)?;
         let id = KeyId(crypto::entropy::array());
         let algorithm = kms::parse_algorithm(self.algorithm)?;
+        let drawn = desk.findings.drawn.as_deref();
         let row = desk.state.namespace(&namespace).ok_or_else(|| Refusal::not_found("namespace", &namespace))?;
         let place = UnderNamespace { namespace: &namespace, key_id: id, version: 1, algorithm };
         Ok(Command::CreateKey {
             id,
             algorithm,
-            rotation_period: kms::rotation_period(self.rotation_period.as_ref())?,
-            wrapped: desk.keyring.draw_material(kek_of(desk.state, row), place)?,
+            settings: kms::settings(self)?,
+            material: match drawn {
+                None if self.validate_only && algorithm.is_slow_to_make() => placeholder(),
+                drawn => desk.keyring.wrap_material(kek_of(desk.state, row), place, drawn)?,
+            },
             name: KeyName::parse(&self.key_id).map_err(name::refused)?,
             namespace,
         })
@@ -140,8 +167,7 @@ impl Mutation for wire::UpdateKeyRequest {
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (namespace, name) = name::key(&self.name)?;
         check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
-        let rotation_period = kms::rotation_period(self.rotation_period.as_ref())?;
-        Ok(Command::UpdateKey { namespace, name, rotation_period })
+        Ok(Command::UpdateKey { namespace, name, change: kms::change(self)? })
     }
 
     fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Key, Refusal> {
@@ -158,10 +184,27 @@ impl Mutation for wire::RotateKeyRequest {
         target(&self.name)
     }
 
+    async fn prepare(&self, _node: &Arc<Node>, core: &Core) -> Result<Findings, NotCarriedOut> {
+        let state = core.state();
+        let wanted = name::key(&self.name).ok().filter(|_| !self.validate_only).filter(|(namespace, name)| {
+            // What does not hold, `command` refuses.
+            find(&state, namespace, name).is_ok_and(|key| check_etag(&state, &self.etag, key.revision).is_ok())
+        });
+        match wanted {
+            Some((namespace, name)) => drawn(draw_for(core, &namespace, &name).await),
+            None => Ok(Findings::default()),
+        }
+    }
+
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
         let (namespace, name) = name::key(&self.name)?;
         check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
-        next_version(desk.state, desk.keyring, &namespace, &name, ::kms::RotationCause::Operator)
+        let (drawn, key) = (desk.findings.drawn.as_deref(), (&namespace, &name));
+        let cause = ::kms::RotationCause::Operator;
+        if self.validate_only && find(desk.state, &namespace, &name)?.algorithm.is_slow_to_make() {
+            return version_of(desk.state, key, cause, |_, _| Ok(placeholder()));
+        }
+        next_version(desk.state, desk.keyring, key, cause, drawn)
     }
 
     /// The key as this request left it: when others have rotated since, the caller is told of its own version, and given
@@ -180,18 +223,79 @@ impl Mutation for wire::RotateKeyRequest {
     }
 }
 
-/// The command that adds a key's next version: its material drawn and wrapped, bound to what was seen.
+/// Refuses what `apply` would refuse after a key was made that takes long to make.
+fn check_new(state: &State, request: &wire::CreateKeyRequest, algorithm: Algorithm) -> Result<(), Refusal> {
+    let namespace = name::namespace(&request.parent)?;
+    let name = KeyName::parse(&request.key_id).map_err(name::refused)?;
+    if state.key(&namespace, &name).is_some() {
+        return Err(Refusal::new(Reason::AlreadyExists, format!("key `{name}` exists already, choose another name")));
+    }
+    let row = state.namespace(&namespace).ok_or_else(|| Refusal::not_found("namespace", &namespace))?;
+    let at = At { now: state.time(), revision: Revision::NONE };
+    let floor = row.settings.rotation_floor;
+    ::kms::Key::create(KeyId([0; 16]), algorithm, kms::settings(request)?, floor, placeholder(), at).map(drop)
+}
+
+/// In the place of a key pair that is not made because nothing is to be changed.
+fn placeholder() -> WrappedMaterial {
+    WrappedMaterial { wrapped: vec![0], public: vec![0] }
+}
+
+/// Makes a key aside, unless the node closes meanwhile.
+async fn draw_open(core: &Core, algorithm: Algorithm) -> Result<Arc<::kms::NewMaterial>, Refusal> {
+    tokio::select! {
+        drawn = core.keyring.draw_aside(algorithm) => drawn,
+        () = core.stop.cancelled() => Err(Refusal::new(Reason::Sealed, "the node was sealed meanwhile")),
+    }
+}
+
+fn drawn(drawn: Result<Option<Arc<::kms::NewMaterial>>, Refusal>) -> Result<Findings, NotCarriedOut> {
+    let drawn = drawn.map_err(NotCarriedOut::Answered)?;
+    Ok(Findings { drawn, ..Findings::default() })
+}
+
+/// Material for a key's next version, if it takes long to make.
 ///
 /// # Errors
-/// When the key is not there or has all the versions it may have.
-pub(crate) fn next_version(
-    state: &State,
-    keyring: &crate::keyring::Keyring,
+/// When it cannot be made.
+pub(crate) async fn draw_for(
+    core: &Core,
     namespace: &NamespaceName,
     name: &KeyName,
+) -> Result<Option<Arc<::kms::NewMaterial>>, Refusal> {
+    let algorithm = {
+        let state = core.state();
+        let key = state.key(namespace, name).filter(|key| key.usable().is_ok() && key.next_version().is_ok());
+        key.map(|key| key.algorithm).filter(|algorithm| algorithm.is_slow_to_make())
+    };
+    match algorithm {
+        Some(algorithm) => draw_open(core, algorithm).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The command that adds a key's next version: its material, drawn before or now, wrapped and bound to what was seen.
+///
+/// # Errors
+/// When the key is not there, is not to be used or has all the versions it may have.
+pub(crate) fn next_version(
+    state: &State,
+    keyring: &Keyring,
+    (namespace, name): (&NamespaceName, &KeyName),
     cause: ::kms::RotationCause,
+    drawn: Option<&::kms::NewMaterial>,
+) -> Result<Command, Refusal> {
+    version_of(state, (namespace, name), cause, |kek, place| keyring.wrap_material(kek, place, drawn))
+}
+
+fn version_of(
+    state: &State,
+    (namespace, name): (&NamespaceName, &KeyName),
+    cause: ::kms::RotationCause,
+    material: impl FnOnce(WrappedKek<'_>, UnderNamespace<'_>) -> Result<WrappedMaterial, Refusal>,
 ) -> Result<Command, Refusal> {
     let key = find(state, namespace, name)?;
+    key.usable()?;
     let row = state.namespace(namespace).ok_or_else(|| Refusal::not_found("key", name))?;
     let place = UnderNamespace { namespace, key_id: key.id, version: key.next_version()?, algorithm: key.algorithm };
     Ok(Command::AddKeyVersion {
@@ -199,7 +303,7 @@ pub(crate) fn next_version(
         name: name.clone(),
         expect_last: key.last_version,
         cause,
-        wrapped: keyring.draw_material(kek_of(state, row), place)?,
+        material: material(kek_of(state, row), place)?,
     })
 }
 
@@ -262,6 +366,26 @@ impl Query for wire::GetKeyRequest {
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::Key, Detail), Refusal> {
         Ok((answer_with_receipts(&desk.state, &self.name)?, Detail::new()))
+    }
+}
+
+impl Query for wire::GetPublicKeyRequest {
+    const ACTION: Action = Action::GetPublicKey;
+    type Answer = wire::PublicKey;
+
+    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        target(&self.name)
+    }
+
+    async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::PublicKey, Detail), Refusal> {
+        let (ns, key_name) = name::key(&self.name)?;
+        let key = find(&desk.state, &ns, &key_name)?;
+        let number = if self.version == 0 { key.primary } else { self.version };
+        let row = desk.state.key_version(&key.id, number);
+        let row = row.ok_or_else(|| Refusal::not_found("key version", &number))?;
+        let name = kms::version_name(&ns, &key_name, number);
+        let public = kms::public_key(name, key.algorithm, number, row)?;
+        Ok((public, Detail::new().count("version", u64::from(number))))
     }
 }
 

@@ -22,11 +22,12 @@ mod root_key;
 mod routes;
 mod seal;
 mod settings;
+mod signing;
 mod slots;
 mod svid;
 
 pub(crate) use cluster::hello;
-pub(crate) use keys::next_version;
+pub(crate) use keys::{draw_for, next_version};
 pub(crate) use members::hand_over;
 pub(crate) use removal::close_audit;
 pub(crate) use routes::{admin_routes, api_routes, forwarded};

@@ -106,7 +106,7 @@ pub(crate) async fn close_audit(core: &Core, id: NodeId) -> Result<Findings, Ref
         let text = if status.message().is_empty() { "it does not answer" } else { status.message() };
         Refusal::new(Reason::NoQuorum, text)
     })?;
-    Ok(Findings { audit_closed: Some(retired.into_inner().audit_size) })
+    Ok(Findings { audit_closed: Some(retired.into_inner().audit_size), ..Findings::default() })
 }
 
 impl Mutation for wire::PromoteNodeRequest {

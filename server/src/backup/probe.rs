@@ -26,7 +26,7 @@ pub(super) struct Probe {
 enum Kind {
     /// A ciphertext v1 under a key of the namespace.
     Key,
-    /// Under the namespace's own key, for one that has none that may be used.
+    /// Under the namespace's own key, for one that has none that may be used to encrypt.
     Namespace,
 }
 
@@ -44,7 +44,7 @@ fn make(state: &State, keyring: &Keyring, namespace: NamespaceName) -> Result<Pr
     let page = state.keys(&namespace, None, limits::PAGE_SIZE_MAX);
     for (_, key) in &page.items {
         let Some(version) = state.key_version(&key.id, key.primary) else { continue };
-        if key.usable().and_then(|()| version.usable()).is_err() {
+        if key.usable().and_then(|()| version.usable()).is_err() || key.algorithm.suite().is_err() {
             continue;
         }
         let place =

@@ -73,24 +73,47 @@ impl Small {
             name: name.clone(),
             id,
             algorithm: kms::Algorithm::Aes256Gcm,
-            rotation_period: None,
-            wrapped: small.material(&default, id, 1),
+            settings: kms::KeySettings::rotating(None),
+            material: small.material(&default, id, 1),
         });
         small.admin(Command::AddKeyVersion {
             namespace: default.clone(),
             name,
             expect_last: 1,
             cause: kms::RotationCause::Operator,
-            wrapped: small.material(&default, id, 2),
+            material: small.material(&default, id, 2),
         });
         small
     }
 
-    fn material(&self, namespace: &NamespaceName, key_id: KeyId, version: u32) -> Vec<u8> {
+    /// Another key in `default`, whose material is changed before it is proposed.
+    fn with_key(
+        mut self,
+        (number, algorithm): (u8, kms::Algorithm),
+        change: impl FnOnce(&mut kms::WrappedMaterial),
+    ) -> Self {
+        let (namespace, id) = (NamespaceName::default_namespace(), KeyId([number; 16]));
+        let bytes = &self.state.namespace(&namespace).expect("is there").kek_wrapped;
+        let place = UnderNamespace { namespace: &namespace, key_id: id, version: 1, algorithm };
+        let mut material = self.keyring.wrap_material(WrappedKek { epoch: EPOCH, bytes }, place, None).expect("draws");
+        change(&mut material);
+        let name = KeyName::parse(&format!("key-{number}")).expect("parses");
+        self.admin(Command::CreateKey {
+            namespace,
+            name,
+            id,
+            algorithm,
+            settings: kms::KeySettings::default(),
+            material,
+        });
+        self
+    }
+
+    fn material(&self, namespace: &NamespaceName, key_id: KeyId, version: u32) -> kms::WrappedMaterial {
         let bytes = &self.state.namespace(namespace).expect("is there").kek_wrapped;
         let kek = WrappedKek { epoch: EPOCH, bytes };
         let place = UnderNamespace { namespace, key_id, version, algorithm: kms::Algorithm::Aes256Gcm };
-        self.keyring.draw_material(kek, place).expect("draws")
+        self.keyring.wrap_material(kek, place, None).expect("draws")
     }
 
     fn admin(&mut self, command: Command) {
@@ -197,6 +220,18 @@ fn a_backup_gives_back_the_state_and_opens_every_key() {
     });
     read.expect("reads");
     assert_eq!(leaves, small.leaves);
+}
+
+#[test]
+fn a_private_key_is_held_against_its_public_half() {
+    let pair = kms::Algorithm::EcdsaP256Sha256;
+    let sound = Small::new().with_key((6, pair), |_| {}).with_key((7, kms::Algorithm::HmacSha512), |_| {});
+    let verified = sound.check(&sound.backup(|_| {})).expect("holds");
+    assert_eq!((verified.keys, verified.versions, verified.probes), (3, 4, 2));
+    let other = kms::NewMaterial::draw(pair).expect("draws").public;
+    let unsound = Small::new().with_key((6, pair), |material| material.public = other);
+    let error = unsound.check(&unsound.backup(|_| {})).expect_err("another's public half");
+    assert!(error.to_string().contains("do not belong together"), "{error}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn check_cluster_key(inspected: &Inspected, state: &State, keyring: &Keyring) ->
     Err(damaged("the cluster key in it is not the one that signed it"))
 }
 
-/// The material of every version opens; says how many there are.
+/// The material of every version opens, and a private key belongs to the public one beside it; says how many there are.
 fn check_material(state: &State, keyring: &Keyring) -> Result<u64, Refusal> {
     let mut opened = 0;
     for ((namespace, _), key) in state.all_keys() {
@@ -152,10 +152,14 @@ fn check_material(state: &State, keyring: &Keyring) -> Result<u64, Refusal> {
         let held = state.all_versions(&key.id).filter(|(_, row)| row.state != kms::VersionState::Destroyed);
         for (version, row) in held {
             let place = UnderNamespace { namespace, key_id: key.id, version, algorithm: key.algorithm };
-            kms::wrapping::unwrap_material(kek.expose(), place, &row.wrapped).map_err(|fault| {
-                let text = format!("version {version} of a key in `{namespace}` does not open: {fault}");
+            let broken = |why: &dyn std::fmt::Display| {
+                let text = format!("version {version} of a key in `{namespace}` does not open: {why}");
                 Refusal::new(types::Reason::Internal, text)
-            })?;
+            };
+            let material = kms::wrapping::unwrap_material(kek.expose(), place, &row.wrapped);
+            if !material.map_err(|fault| broken(&fault))?.has_public_half(&row.public) {
+                return Err(broken(&"its two halves do not belong together"));
+            }
             opened += 1;
         }
     }

@@ -37,15 +37,17 @@ pub(crate) struct Desk<'a> {
     pub(crate) keyring: &'a Keyring,
     pub(crate) caller: &'a Caller,
     pub(crate) request_id: RequestId,
-    /// What other members said; nothing for most requests.
+    /// What was found out before; nothing for most requests.
     pub(crate) findings: Findings,
 }
 
-/// What had to be asked of other members before a command could be written.
-#[derive(Clone, Copy, Debug, Default)]
+/// What had to be asked of other members, or made at leisure, before a command could be written.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     /// Where the audit log of a member ends that serves nobody any more.
     pub(crate) audit_closed: Option<u64>,
+    /// Material that takes long to make.
+    pub(crate) drawn: Option<Arc<kms::NewMaterial>>,
 }
 
 /// A request that changes something.
@@ -71,7 +73,7 @@ pub(crate) trait Mutation: prost::Message + Default + Clone + 'static {
     /// What it is about.
     fn target(&self, caller: &Caller) -> Result<Target, Refusal>;
 
-    /// Asks other members what the command needs to know; once, after the decision and before the command.
+    /// Asks other members what the command needs to know, or makes what takes long; once, after the decision and before the command.
     fn prepare(&self, _node: &Arc<Node>, _core: &Core) -> impl Future<Output = Result<Findings, NotCarriedOut>> + Send {
         async { Ok(Findings::default()) }
     }
@@ -313,7 +315,7 @@ async fn repeat_while_stale<M: Mutation>(
     }
     let (mut confirmed, mut left, mut findings) = (false, limits::DECISIONS_MAX, None);
     while left > 0 {
-        let admitted = match (request.decide(core, target), findings) {
+        let admitted = match (request.decide(core, target), findings.clone()) {
             (Ok(_), None) => match request.message.prepare(node, core).await {
                 Ok(found) => {
                     findings = Some(found);

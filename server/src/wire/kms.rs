@@ -1,6 +1,8 @@
 //! Keys and their versions, to and from the wire.
 
-use kms::{Algorithm, EncryptionContext, Key, KeyVersion, RotationCause, VersionState};
+use kms::{
+    Algorithm, EncryptionContext, Key, KeyChange, KeySettings, KeyVersion, Labels, Purpose, RotationCause, VersionState,
+};
 use proto::kms::v1 as wire;
 use state::{Erasure, Receipt, State};
 use types::{KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
@@ -19,7 +21,7 @@ pub(crate) fn key_name(ns: &NamespaceName, name: &KeyName) -> String {
 pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) -> wire::Key {
     wire::Key {
         name: key_name(ns, name),
-        algorithm: algorithm(key.algorithm).into(),
+        algorithm: wire_algorithm(key.algorithm).into(),
         create_time: timestamp(key.created),
         rotation_period: key.rotation.as_ref().map(|rotation| duration(rotation.period)),
         next_rotation_time: key.rotation.as_ref().and_then(|rotation| timestamp(rotation.next_due)),
@@ -29,6 +31,9 @@ pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) 
         key_id: key.id.to_hex(),
         destroy_time: key.destroyed.and_then(timestamp),
         receipts: Vec::new(),
+        purpose: purpose(key.algorithm.purpose()).into(),
+        labels: key.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        deletion_protection: key.deletion_protection,
     }
 }
 
@@ -58,29 +63,75 @@ pub(crate) fn receipt(receipt: &Receipt<'_>) -> wire::DestructionReceipt {
 /// One version of a key.
 #[must_use]
 pub(crate) fn version(ns: &NamespaceName, name: &KeyName, number: u32, version: &KeyVersion) -> wire::KeyVersion {
-    let state = match version.state {
-        VersionState::Enabled => wire::VersionState::Enabled,
-        VersionState::Disabled => wire::VersionState::Disabled,
-        VersionState::Destroyed => wire::VersionState::Destroyed,
-    };
     let cause = match version.cause {
         RotationCause::Created => wire::RotationCause::Created,
         RotationCause::Operator => wire::RotationCause::Operator,
         RotationCause::Schedule => wire::RotationCause::Schedule,
     };
     wire::KeyVersion {
-        name: format!("{}/versions/{number}", key_name(ns, name)),
+        name: version_name(ns, name, number),
         version: number,
-        state: state.into(),
+        state: version_state(version.state).into(),
         create_time: timestamp(version.created),
         cause: cause.into(),
     }
 }
 
-const fn algorithm(algorithm: Algorithm) -> wire::Algorithm {
-    match algorithm {
-        Algorithm::Aes256Gcm => wire::Algorithm::Aes256Gcm,
+/// The public half of a version.
+///
+/// # Errors
+/// `WrongPurpose` when its key has none.
+pub(crate) fn public_key(
+    name: String,
+    algorithm: Algorithm,
+    number: u32,
+    version: &KeyVersion,
+) -> Result<wire::PublicKey, Refusal> {
+    let jwk = kms::public::to_jwk(algorithm, &version.public, &name).ok_or_else(|| {
+        Refusal::new(
+            Reason::WrongPurpose,
+            format!("{algorithm} has no public key: whoever checks or decrypts asks the service"),
+        )
+    })?;
+    Ok(wire::PublicKey {
+        name,
+        version: number,
+        algorithm: wire_algorithm(algorithm).into(),
+        state: version_state(version.state).into(),
+        pem: kms::public::to_pem(&version.public),
+        der: version.public.clone(),
+        jwk,
+    })
+}
+
+/// `namespaces/{ns}/keys/{key}/versions/{n}`.
+#[must_use]
+pub(crate) fn version_name(ns: &NamespaceName, name: &KeyName, number: u32) -> String {
+    format!("{}/versions/{number}", key_name(ns, name))
+}
+
+const fn version_state(state: VersionState) -> wire::VersionState {
+    match state {
+        VersionState::Enabled => wire::VersionState::Enabled,
+        VersionState::Disabled => wire::VersionState::Disabled,
+        VersionState::Destroyed => wire::VersionState::Destroyed,
     }
+}
+
+const fn purpose(purpose: Purpose) -> wire::Purpose {
+    match purpose {
+        Purpose::EncryptDecrypt => wire::Purpose::EncryptDecrypt,
+        Purpose::Mac => wire::Purpose::Mac,
+        Purpose::SignVerify => wire::Purpose::SignVerify,
+        Purpose::AsymmetricDecrypt => wire::Purpose::AsymmetricDecrypt,
+    }
+}
+
+/// The API's numbers begin with one that means nothing.
+#[must_use]
+pub(crate) fn wire_algorithm(algorithm: Algorithm) -> wire::Algorithm {
+    let number = i32::from(algorithm.number()).saturating_add(1);
+    wire::Algorithm::try_from(number).unwrap_or(wire::Algorithm::Unspecified)
 }
 
 /// The algorithm that is asked for; AES-256-GCM when none is.
@@ -88,10 +139,12 @@ const fn algorithm(algorithm: Algorithm) -> wire::Algorithm {
 /// # Errors
 /// When this build does not know it.
 pub(crate) fn parse_algorithm(wire: i32) -> Result<Algorithm, Refusal> {
-    match wire::Algorithm::try_from(wire) {
-        Ok(wire::Algorithm::Unspecified | wire::Algorithm::Aes256Gcm) => Ok(Algorithm::Aes256Gcm),
-        Err(_) => Err(Refusal::new(Reason::InvalidArgument, format!("algorithm {wire} is not known here"))),
+    if wire == 0 {
+        return Ok(Algorithm::Aes256Gcm);
     }
+    let known =
+        Algorithm::ALL.iter().copied().find(|algorithm| i32::from(algorithm.number()).saturating_add(1) == wire);
+    known.ok_or_else(|| Refusal::new(Reason::InvalidArgument, format!("algorithm {wire} is not known here")))
 }
 
 /// The rotation period that is asked for; none: the key does not rotate by itself.
@@ -102,10 +155,67 @@ pub(crate) fn rotation_period(wire: Option<&prost_types::Duration>) -> Result<Op
     wire.map(|period| millis("rotation_period", period)).transpose()
 }
 
+/// What a new key is made with.
+///
+/// # Errors
+/// When a field is malformed or out of its bounds.
+pub(crate) fn settings(request: &wire::CreateKeyRequest) -> Result<KeySettings, Refusal> {
+    Ok(KeySettings {
+        rotation_period: rotation_period(request.rotation_period.as_ref())?,
+        labels: Labels::new(&request.labels)?,
+        deletion_protection: request.deletion_protection,
+    })
+}
+
+/// What is to be changed about a key.
+///
+/// # Errors
+/// When the mask names nothing, or something else; when a field is malformed or out of its bounds.
+pub(crate) fn change(request: &wire::UpdateKeyRequest) -> Result<KeyChange, Refusal> {
+    let mask = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    let mut change = KeyChange::default();
+    for path in mask {
+        match path.as_str() {
+            "rotation_period" => change.rotation_period = Some(rotation_period(request.rotation_period.as_ref())?),
+            "labels" => change.labels = Some(Labels::new(&request.labels)?),
+            "deletion_protection" => change.deletion_protection = Some(request.deletion_protection),
+            other => {
+                let text = format!("`update_mask` names `{other}`: name {CHANGEABLE}");
+                return Err(Refusal::new(Reason::InvalidArgument, text));
+            }
+        }
+    }
+    if mask.is_empty() {
+        let text = format!("`update_mask` is missing: name what is to be changed, of {CHANGEABLE}");
+        return Err(Refusal::new(Reason::InvalidArgument, text));
+    }
+    Ok(change)
+}
+
+const CHANGEABLE: &str = "`rotation_period`, `labels` and `deletion_protection`";
+
 /// An encryption context.
 ///
 /// # Errors
 /// When it passes a limit.
 pub(crate) fn context(pairs: std::collections::HashMap<String, String>) -> Result<EncryptionContext, Refusal> {
     EncryptionContext::new(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_algorithm_has_its_name_on_the_wire() {
+        for algorithm in Algorithm::ALL {
+            let wire = wire_algorithm(*algorithm);
+            assert_eq!(wire.as_str_name(), format!("ALGORITHM_{algorithm}"));
+            assert_eq!(parse_algorithm(wire.into()), Ok(*algorithm));
+            let name = purpose(algorithm.purpose()).as_str_name();
+            assert_eq!(name, format!("PURPOSE_{}", algorithm.purpose()));
+        }
+        assert_eq!(parse_algorithm(0), Ok(Algorithm::Aes256Gcm));
+        assert!(parse_algorithm(Algorithm::ALL.len() as i32 + 1).is_err() && parse_algorithm(-1).is_err());
+    }
 }

@@ -37,11 +37,13 @@ pub(crate) const fn code(reason: Reason) -> Code {
         Reason::InvalidArgument
         | Reason::OutsideNamespace
         | Reason::InvalidCiphertext
+        | Reason::InvalidSignature
         | Reason::RequestIdReused
         | Reason::RequestIdExpired => Code::InvalidArgument,
         Reason::Stale => Code::Aborted,
         Reason::PreconditionFailed
         | Reason::KeyDisabled
+        | Reason::WrongPurpose
         | Reason::RestoreQuarantine
         | Reason::KeyDestroyed
         | Reason::NotDue
@@ -89,6 +91,19 @@ mod tests {
             assert_eq!(refusal(&status), Some(said));
             assert_ne!(status.code(), Code::Ok);
             assert_ne!(status.code(), Code::Unknown);
+        }
+    }
+
+    #[test]
+    fn the_page_of_refusals_lists_each_with_its_code() {
+        let page = include_str!("../../../docs/spec/errors.md");
+        let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(listed.len(), Reason::ALL.len(), "docs/spec/errors.md");
+        for (line, reason) in listed.iter().zip(Reason::ALL) {
+            let code = format!("{:?}", code(*reason)).to_lowercase();
+            let mut cells = line.split('|').map(|cell| cell.trim().trim_matches('`'));
+            let (name, said) = (cells.nth(1), cells.next().map(|said| said.replace('_', "").to_lowercase()));
+            assert_eq!((name, said), (Some(reason.as_str()), Some(code)), "docs/spec/errors.md");
         }
     }
 

@@ -5,6 +5,8 @@ mod cluster;
 mod destroy;
 mod disk_full;
 mod fence;
+mod key_kinds;
+mod key_settings;
 mod ledger;
 mod openings;
 mod peer_unseal;

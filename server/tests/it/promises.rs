@@ -48,7 +48,8 @@ async fn a_rotation_is_told_of_the_version_that_it_made() {
     let again = client.keys().rotate(rotate).await.expect("is answered again");
     assert_eq!((again.primary_version, &again.etag), (2, &mine.etag));
     // What it was told does not let it change what it has not seen.
-    let update = kms::UpdateKeyRequest { name: KEY.into(), etag: again.etag, ..Default::default() };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["rotation_period".into()] });
+    let update = kms::UpdateKeyRequest { name: KEY.into(), etag: again.etag, update_mask, ..Default::default() };
     let refused = client.keys().update(update).await.expect_err("the key has moved on");
     assert_eq!(refused.reason(), Some(Reason::PreconditionFailed));
     cluster.stop_all().await;

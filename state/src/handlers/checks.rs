@@ -1,5 +1,7 @@
 //! Bounds and shapes that more than one handler asks for.
 
+use kms::public::PUBLIC_BYTES_MAX;
+use kms::{Algorithm, WrappedMaterial};
 use types::limits::ENROLMENT_MAX;
 use types::{Millis, Principal, Reason, Refusal, SpkiHash, Time};
 
@@ -12,6 +14,8 @@ pub(crate) const CLOCK_SLACK: Millis = Millis::from_secs(300);
 const ADDRESS_BYTES_MAX: usize = types::limits::DNS_NAME_BYTES_MAX + 6;
 /// Largest wrapped secret: a wrapped P-256 key in PKCS#8 has under 300 bytes.
 const WRAPPED_BYTES_MAX: usize = 1_024;
+/// Largest wrapped material of a version: what fits in locked memory.
+const MATERIAL_BYTES_MAX: usize = crypto::LockedBytes::BYTES_MAX + crypto::wrap::OVERHEAD_BYTES;
 
 /// A deadline that lies in the future, but not further than `length`.
 pub(crate) fn deadline(what: &str, expires: Time, now: Time, length: Millis) -> Result<(), Refusal> {
@@ -64,6 +68,22 @@ pub(crate) fn address(what: &str, text: &str) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::InvalidArgument, format!("`{shown}` is not a {what} address, use host:port")))
 }
 
+/// A version's material as its algorithm has it: a wrapped secret of a sane size, and a public half if there is to be one.
+pub(crate) fn material(algorithm: Algorithm, material: &WrappedMaterial) -> Result<(), Refusal> {
+    let WrappedMaterial { wrapped, public } = material;
+    match wrapped.len() {
+        0 => Err(Refusal::new(Reason::InvalidArgument, "the wrapped key is empty")),
+        1..=MATERIAL_BYTES_MAX if algorithm.key_type().is_some() == public.is_empty() => {
+            Err(Refusal::new(Reason::InvalidArgument, format!("a public key is missing, or not one for {algorithm}")))
+        }
+        1..=MATERIAL_BYTES_MAX if public.len() <= PUBLIC_BYTES_MAX => Ok(()),
+        _ => Err(Refusal::new(
+            Reason::LimitExceeded,
+            format!("wrapped material has at most {MATERIAL_BYTES_MAX} bytes, a public key {PUBLIC_BYTES_MAX}"),
+        )),
+    }
+}
+
 /// Wrapped bytes of a sane size. What is in them only the node with the root key can tell.
 pub(crate) fn wrapped(bytes: &[u8]) -> Result<(), Refusal> {
     match bytes.len() {
@@ -93,6 +113,28 @@ mod tests {
         let long = format!("{}:1", "a".repeat(ADDRESS_BYTES_MAX));
         for bad in ["", ":", "a", "a:", ":1", "a:0", "a:65536", "a b:1", "a/b:1", "ä:1", "a:1\n", &long] {
             assert_eq!(address("peer", bad).expect_err(bad).reason, Reason::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn material_is_what_its_algorithm_has() {
+        let check = |algorithm, wrapped: usize, public: usize| {
+            let given = WrappedMaterial { wrapped: vec![1; wrapped], public: vec![2; public] };
+            material(algorithm, &given).map_err(|refusal| refusal.reason)
+        };
+        let (secret, pair) = (Algorithm::HmacSha512, Algorithm::RsaPss4096Sha512);
+        for (algorithm, wrapped, public) in [(secret, 1, 0), (secret, MATERIAL_BYTES_MAX, 0), (pair, 2_424, 550)] {
+            assert_eq!(check(algorithm, wrapped, public), Ok(()), "{algorithm} {wrapped} {public}");
+        }
+        for (algorithm, wrapped, public, reason) in [
+            (secret, 0, 0, Reason::InvalidArgument),
+            (secret, 81, 1, Reason::InvalidArgument),
+            (pair, 81, 0, Reason::InvalidArgument),
+            (pair, 81, PUBLIC_BYTES_MAX + 1, Reason::LimitExceeded),
+            (pair, MATERIAL_BYTES_MAX + 1, 91, Reason::LimitExceeded),
+            (secret, MATERIAL_BYTES_MAX + 1, 0, Reason::LimitExceeded),
+        ] {
+            assert_eq!(check(algorithm, wrapped, public), Err(reason), "{algorithm} {wrapped} {public}");
         }
     }
 

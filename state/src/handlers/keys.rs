@@ -2,7 +2,7 @@
 //! proposer's expectation.
 
 use kms::key::At;
-use kms::{Algorithm, Key, KeyVersion, RotationCause};
+use kms::{Algorithm, Key, KeyChange, KeySettings, KeyVersion, Labels, RotationCause, WrappedMaterial};
 use types::limits::KEYS_MAX;
 use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
 
@@ -17,19 +17,19 @@ use crate::turn::{Handled, Turn, refuse};
 pub(crate) struct NewKey<'a> {
     pub(crate) id: KeyId,
     pub(crate) algorithm: Algorithm,
-    pub(crate) rotation_period: Option<Millis>,
-    pub(crate) wrapped: &'a [u8],
+    pub(crate) settings: &'a KeySettings,
+    pub(crate) material: &'a WrappedMaterial,
 }
 
 /// What a new version starts with.
 pub(crate) struct NewVersion<'a> {
     pub(crate) expect_last: u32,
     pub(crate) cause: RotationCause,
-    pub(crate) wrapped: &'a [u8],
+    pub(crate) material: &'a WrappedMaterial,
 }
 
 pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: NewKey<'_>) -> Handled {
-    let NewKey { id, algorithm, rotation_period, wrapped } = new;
+    let NewKey { id, algorithm, settings, material } = new;
     let floor = rotation_floor(turn, namespace)?;
     if turn.state.key(namespace, name).is_some() {
         return refuse(Reason::AlreadyExists, format!("key `{name}` exists already, choose another name"));
@@ -38,28 +38,32 @@ pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyN
         return refuse(Reason::AlreadyExists, "the key id is taken, draw another");
     }
     checks::room("keys", turn.state.key_table().len(), KEYS_MAX)?;
-    checks::wrapped(wrapped)?;
-    let (key, version) = Key::create(id, algorithm, rotation_period, floor, wrapped.to_vec(), at(turn))?;
+    checks::material(algorithm, material)?;
+    let (key, version) = Key::create(id, algorithm, settings.clone(), floor, material.clone(), at(turn))?;
     let number = key.primary;
     write(turn, namespace, name, key, Some((number, version)));
     turn.fact_count("version", u64::from(number));
     turn.fact_text("algorithm", algorithm.as_str());
-    describe_period(turn, rotation_period);
+    describe_period(turn, settings.rotation_period);
+    describe_rest(
+        turn,
+        Some(&settings.labels).filter(|labels| !labels.is_empty()),
+        settings.deletion_protection.then_some(true),
+    );
     Ok(Reply::Version(number))
 }
 
-pub(crate) fn update(
-    turn: &mut Turn<'_>,
-    namespace: &NamespaceName,
-    name: &KeyName,
-    rotation_period: Option<Millis>,
-) -> Handled {
+pub(crate) fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, change: &KeyChange) -> Handled {
     let floor = rotation_floor(turn, namespace)?;
     let mut key = found(turn, namespace, name)?;
     let primary = version_of(turn, &key, key.primary)?;
-    key.set_rotation(rotation_period, floor, &primary, turn.revision)?;
+    key.change(change.clone(), floor, &primary, turn.revision)?;
     write(turn, namespace, name, key, None);
-    describe_period(turn, rotation_period);
+    describe_period(turn, change.rotation_period.flatten());
+    if change.rotation_period == Some(None) {
+        turn.fact_text("rotation", "none");
+    }
+    describe_rest(turn, change.labels.as_ref(), change.deletion_protection);
     Ok(Reply::Done)
 }
 
@@ -70,7 +74,7 @@ pub(crate) fn add_version(
     name: &KeyName,
     new: NewVersion<'_>,
 ) -> Handled {
-    let NewVersion { expect_last, cause, wrapped } = new;
+    let NewVersion { expect_last, cause, material } = new;
     let mut key = found(turn, namespace, name)?;
     if cause == RotationCause::Created {
         return refuse(Reason::InvalidArgument, "a key's first version is made with the key");
@@ -79,8 +83,8 @@ pub(crate) fn add_version(
         return refuse(Reason::NotDue, "state time has moved on too far at once: schedules wait until it is confirmed");
     }
     turn.state.check_released(namespace)?;
-    checks::wrapped(wrapped)?;
-    let (number, version) = key.add_version(expect_last, cause, wrapped.to_vec(), at(turn))?;
+    checks::material(key.algorithm, material)?;
+    let (number, version) = key.add_version(expect_last, cause, material.clone(), at(turn))?;
     if number.is_multiple_of(VERSIONS_TOLD) {
         turn.withdraw(Withdrawn::Version { key: key.id, last: number });
     }
@@ -146,6 +150,16 @@ fn write(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, key: Ke
     }
     turn.state.put_key(namespace.clone(), name.clone(), key);
     turn.effect(Effect::KeyChanged(id));
+}
+
+/// Labels are counted, not told: they are many, and the key has them.
+fn describe_rest(turn: &mut Turn<'_>, labels: Option<&Labels>, deletion_protection: Option<bool>) {
+    if let Some(labels) = labels {
+        turn.fact_count("labels", labels.len() as u64);
+    }
+    if let Some(on) = deletion_protection {
+        turn.fact_text("deletion_protection", if on { "on" } else { "off" });
+    }
 }
 
 fn describe_period(turn: &mut Turn<'_>, period: Option<Millis>) {

@@ -35,14 +35,14 @@ fn create() -> Command {
         name: orders(),
         id: id(),
         algorithm: kms::Algorithm::Aes256Gcm,
-        rotation_period: Some(Millis::from_hours(2)),
-        wrapped: vec![WRAPPED[0]; 81],
+        settings: kms::KeySettings::rotating(Some(Millis::from_hours(2))),
+        material: kms::WrappedMaterial::secret(vec![WRAPPED[0]; 81]),
     }
 }
 
 fn rotate(expect_last: u32) -> Command {
-    let wrapped = vec![WRAPPED[1]; 81];
-    Command::AddKeyVersion { namespace: ns(), name: orders(), expect_last, cause: RotationCause::Operator, wrapped }
+    let material = kms::WrappedMaterial::secret(vec![WRAPPED[1]; 81]);
+    Command::AddKeyVersion { namespace: ns(), name: orders(), expect_last, cause: RotationCause::Operator, material }
 }
 
 fn disable(version: Option<u32>) -> Command {
@@ -133,7 +133,7 @@ fn a_key_goes_as_a_whole_once_nothing_of_it_is_used() {
     let snapshot = bytes(&cluster);
     assert!(!holds(&snapshot, WRAPPED[0]) && !holds(&snapshot, WRAPPED[1]));
     assert_eq!(cluster.state.rotations_due(types::Time::NEVER).count(), 0);
-    let update = Command::UpdateKey { namespace: ns(), name: orders(), rotation_period: None };
+    let update = Command::UpdateKey { namespace: ns(), name: orders(), change: kms::KeyChange::of_rotation(None) };
     for command in [enable(None), enable(Some(2)), rotate(2), destroy(None, true), update] {
         assert_eq!(why(cluster.ask(command)), Some(Reason::KeyDestroyed));
     }
@@ -142,8 +142,8 @@ fn a_key_goes_as_a_whole_once_nothing_of_it_is_used() {
         name: orders(),
         id: KeyId([9; 16]),
         algorithm: kms::Algorithm::Aes256Gcm,
-        rotation_period: None,
-        wrapped: vec![1; 81],
+        settings: kms::KeySettings::rotating(None),
+        material: kms::WrappedMaterial::secret(vec![1; 81]),
     };
     assert_eq!(why(cluster.ask(again)), Some(Reason::AlreadyExists), "its name is never used again");
     cluster.state.check().expect("whole");

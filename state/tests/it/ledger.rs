@@ -30,15 +30,15 @@ fn create(cluster: &mut Cluster, name: &str, id: u8) {
         name: key(name),
         id: KeyId([id; 16]),
         algorithm: kms::Algorithm::Aes256Gcm,
-        rotation_period: None,
-        wrapped: vec![id; 81],
+        settings: kms::KeySettings::rotating(None),
+        material: kms::WrappedMaterial::secret(vec![id; 81]),
     };
     cluster.ask(command).expect("a key");
 }
 
 fn rotate(cluster: &mut Cluster, name: &str, expect_last: u32) {
-    let (name, cause, wrapped) = (key(name), RotationCause::Operator, vec![7; 81]);
-    cluster.ask(Command::AddKeyVersion { namespace: ns(), name, expect_last, cause, wrapped }).expect("a version");
+    let (name, cause, material) = (key(name), RotationCause::Operator, kms::WrappedMaterial::secret(vec![7; 81]));
+    cluster.ask(Command::AddKeyVersion { namespace: ns(), name, expect_last, cause, material }).expect("a version");
 }
 
 fn destroy(cluster: &mut Cluster, name: &str, version: Option<u32>) {

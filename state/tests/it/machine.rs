@@ -30,13 +30,19 @@ fn create_key(name: &str, period: Option<Millis>) -> Command {
         name: key(name),
         id: KeyId([name.as_bytes()[0]; 16]),
         algorithm: Algorithm::Aes256Gcm,
-        rotation_period: period,
-        wrapped: vec![9; 81],
+        settings: kms::KeySettings::rotating(period),
+        material: kms::WrappedMaterial::secret(vec![9; 81]),
     }
 }
 
 fn rotate(name: &str, expect_last: u32, cause: RotationCause) -> Command {
-    Command::AddKeyVersion { namespace: default(), name: key(name), expect_last, cause, wrapped: vec![8; 81] }
+    Command::AddKeyVersion {
+        namespace: default(),
+        name: key(name),
+        expect_last,
+        cause,
+        material: kms::WrappedMaterial::secret(vec![8; 81]),
+    }
 }
 
 fn report(cluster: &mut Cluster, node: u64, clock: Time, audit_size: u64) -> Result<Reply, Refusal> {

@@ -34,8 +34,8 @@ fn backed_up() -> Cluster {
         name: orders(),
         id: KeyId([8; 16]),
         algorithm: kms::Algorithm::Aes256Gcm,
-        rotation_period: Some(Millis::from_hours(2)),
-        wrapped: vec![9; 81],
+        settings: kms::KeySettings::rotating(Some(Millis::from_hours(2))),
+        material: kms::WrappedMaterial::secret(vec![9; 81]),
     };
     cluster.ask(create).expect("a key");
     assert_eq!(rotate(&mut cluster, 1), Ok(Reply::Version(2)));
@@ -46,9 +46,9 @@ fn backed_up() -> Cluster {
 }
 
 fn rotate(cluster: &mut Cluster, expect_last: u32) -> Result<Reply, Refusal> {
-    let (namespace, name, wrapped) = (default(), orders(), vec![7; 81]);
+    let (namespace, name, material) = (default(), orders(), kms::WrappedMaterial::secret(vec![7; 81]));
     let cause = RotationCause::Operator;
-    cluster.ask(Command::AddKeyVersion { namespace, name, expect_last, cause, wrapped })
+    cluster.ask(Command::AddKeyVersion { namespace, name, expect_last, cause, material })
 }
 
 fn opening(generation: u64, quarantine: Option<QuarantineReason>) -> Command {

@@ -13,8 +13,8 @@ fn some_state() -> State {
         name: KeyName::parse("orders").expect("a name"),
         id: KeyId([8; 16]),
         algorithm: kms::Algorithm::Aes256Gcm,
-        rotation_period: Some(Millis::from_hours(2)),
-        wrapped: vec![9; 81],
+        settings: kms::KeySettings::rotating(Some(Millis::from_hours(2))),
+        material: kms::WrappedMaterial::secret(vec![9; 81]),
     };
     cluster.ask_as(request_id(FORMED, 1), 1, command).expect("a key");
     let name = KeyName::parse("orders").expect("a name");
@@ -89,7 +89,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1197 bytes
-        sha256 8a26309bd97b14d9cdb0d35995bbdaaddf10bb1a665717c59ebe6de7a2a71b54
+        1200 bytes
+        sha256 2e9f72b8b25a2e317f7cbaeeb9539ee6c860167788200f62cce6e484e8a16a64
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

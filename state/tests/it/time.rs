@@ -54,8 +54,15 @@ fn name() -> (NamespaceName, KeyName) {
 fn create_key(cluster: &mut Cluster) {
     let (namespace, name) = name();
     let algorithm = kms::Algorithm::Aes256Gcm;
-    let (rotation_period, wrapped) = (Some(Millis(2 * HOUR.0)), vec![1; 64]);
-    let command = Command::CreateKey { namespace, name, id: KeyId([9; 16]), algorithm, rotation_period, wrapped };
+    let (rotation_period, material) = (Some(Millis(2 * HOUR.0)), kms::WrappedMaterial::secret(vec![1; 64]));
+    let command = Command::CreateKey {
+        namespace,
+        name,
+        id: KeyId([9; 16]),
+        algorithm,
+        settings: kms::KeySettings::rotating(rotation_period),
+        material,
+    };
     cluster.ask(command).expect("a key");
 }
 
@@ -63,7 +70,13 @@ fn rotate(cluster: &mut Cluster) -> Result<Reply, Reason> {
     let (namespace, name) = name();
     let expect_last = cluster.state.key(&namespace, &name).expect("the key").last_version;
     let cause = kms::RotationCause::Schedule;
-    let command = Command::AddKeyVersion { namespace, name, expect_last, cause, wrapped: vec![2; 64] };
+    let command = Command::AddKeyVersion {
+        namespace,
+        name,
+        expect_last,
+        cause,
+        material: kms::WrappedMaterial::secret(vec![2; 64]),
+    };
     cluster.propose(proposal(Principal::Node(NodeId(1)), command)).reply.map_err(|refusal| refusal.reason)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::in_process::eventually;
@@ -72,15 +72,27 @@ impl Dev {
 
     /// Runs an administrator's command and returns what it printed.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let output = Command::new(&self.program)
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs an administrator's command that fails, and returns its exit code.
+    pub fn refused(&self, arguments: &[&str]) -> i32 {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} was not refused");
+        output.status.code().expect("ends by itself")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.program)
             .args(arguments)
             .env("CHANCERY_ADDR", &self.addresses)
             .env("CHANCERY_IDENTITY", self.folder.path().join("admin"))
             .env("SPIFFE_ENDPOINT_SOCKET", self.endpoint())
+            .stdin(Stdio::null())
             .output()
-            .expect("chancery runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
+            .expect("chancery runs")
     }
 
     /// Registers every process of this user, with the shortest life an SVID may have, so that rotation can be awaited.

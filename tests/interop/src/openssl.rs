@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use spiffe::{TrustDomain, X509Source};
 
+use crate::dev::Dev;
 use crate::workload::leaf;
 
 /// Whether there is an OpenSSL to ask; says so when not.
@@ -80,6 +81,67 @@ pub fn mutual_tls(folder: &Path) {
     let mut answer = String::new();
     BufReader::new(client.0.stdout.take().expect("piped")).read_line(&mut answer).expect("reads");
     assert_eq!(answer.trim(), "chancery", "both sides checked the other and exchanged a line");
+}
+
+/// What docs/operate/keys.md tells a user to type: keys of ours sign and OpenSSL verifies with their public halves; OpenSSL encrypts
+/// to one and ours decrypts.
+pub fn keys(dev: &Dev, folder: &Path) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (message, other, signature, pem) = (path("message"), path("other"), path("signature"), path("public.pem"));
+    // Longer than one call carries: its digest is signed.
+    std::fs::write(&message, vec![7; 100_000]).expect("writes");
+    std::fs::write(&other, vec![8; 100_000]).expect("writes");
+    let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"];
+    for (algorithm, hash, options) in [
+        ("ecdsa-p256-sha-256", "-sha256", &[][..]),
+        ("ecdsa-p384-sha-384", "-sha384", &[]),
+        ("rsa-pss-2048-sha-256", "-sha256", &pss),
+        ("rsa-pss-4096-sha-512", "-sha512", &pss),
+        ("rsa-pkcs1-3072-sha-256", "-sha256", &[]),
+    ] {
+        dev.admin(&["key", "create", algorithm, "--algorithm", algorithm]);
+        dev.admin(&["sign", algorithm, "--in", &message, "--out", &signature]);
+        dev.admin(&["key", "public-key", algorithm, "--out", &pem]);
+        let checks = |file: &str| {
+            let arguments = [&["dgst", hash][..], options, &["-verify", &pem, "-signature", &signature, file]].concat();
+            Command::new("openssl").args(arguments).output().expect("openssl runs").status.success()
+        };
+        assert!(checks(&message) && !checks(&other), "{algorithm}");
+        let verify = |file: &str| {
+            ["verify", algorithm, "--version", "1", "--signature", &signature, "--in", file].map(String::from)
+        };
+        dev.admin(&verify(&message).each_ref().map(String::as_str));
+        assert_eq!(dev.refused(&verify(&other).each_ref().map(String::as_str)), 7, "{algorithm}");
+    }
+    let short = path("short");
+    std::fs::write(&short, b"a message").expect("writes");
+    dev.admin(&["key", "create", "ed25519", "--algorithm", "ed25519"]);
+    dev.admin(&["sign", "ed25519", "--in", &short, "--out", &signature]);
+    dev.admin(&["key", "public-key", "ed25519", "--out", &pem]);
+    openssl(&["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", &pem, "-sigfile", &signature, "-in", &short], &[]);
+
+    dev.admin(&["key", "create", "letters", "--algorithm", "rsa-oaep-3072-sha-256"]);
+    dev.admin(&["key", "public-key", "letters", "--out", &pem]);
+    let padding = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256"];
+    let encrypt = [&["pkeyutl", "-encrypt", "-pubin", "-inkey", &pem][..], &padding, &["-in", &short]].concat();
+    let letter = path("letter");
+    std::fs::write(&letter, openssl(&encrypt, &[])).expect("writes");
+    assert_eq!(dev.admin(&["decrypt", "--key", "letters", "--version", "1", "--in", &letter]), "a message");
+
+    dev.admin(&["key", "create", "cookies", "--algorithm", "hmac-sha-256"]);
+    let mac = dev.admin(&["mac", "generate", "cookies", "--in", &short]);
+    dev.admin(&["mac", "verify", "cookies", "--version", "1", "--in", &short, "--mac-base64", mac.trim()]);
+    assert_eq!(
+        dev.refused(&["mac", "verify", "cookies", "--version", "1", "--in", &other, "--mac-base64", mac.trim()]),
+        6
+    );
+    assert_eq!(
+        dev.refused(&["mac", "verify", "cookies", "--version", "1", "--in", &pem, "--mac-base64", mac.trim()]),
+        7
+    );
+    assert_eq!(dev.refused(&["sign", "cookies", "--in", &short]), 5, "it is for MACs");
+    assert_eq!(dev.refused(&["sign", "cookies", "--in", &message]), 5, "however long it is");
+    assert_eq!(dev.refused(&["sign", "ed25519", "--digest", ""]), 6, "nothing is no digest");
 }
 
 /// A child that does not outlive its test.

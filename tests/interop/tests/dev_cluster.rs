@@ -18,6 +18,7 @@ async fn third_party_clients_work_with_a_real_cluster() {
     if openssl::is_there() {
         openssl::verify(files.path());
         openssl::mutual_tls(files.path());
+        openssl::keys(&dev, files.path());
         grpcio_encrypts_and_decrypts(&dev, files.path());
     }
 }

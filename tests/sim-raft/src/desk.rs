@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kms::{Algorithm, RotationCause};
+use kms::{Algorithm, RotationCause, WrappedMaterial};
 use raft::simulation::chance;
 use raft::{ChangeError, ProposeError, RaftHandle};
 use state::{Command, JoinKind, NodeInfo, Proposal, RequestKey, State};
@@ -198,6 +198,7 @@ fn command(state: &State, id: RequestId, change: &Change, now: Time) -> Command 
     let namespace = NamespaceName::default_namespace();
     let mut wrapped = id.0.to_vec();
     wrapped.extend_from_slice(&chance::bits().to_be_bytes());
+    let material = WrappedMaterial::secret(wrapped);
     match change {
         Change::CreateKey { key } => {
             let mut key_id = [0; 16];
@@ -207,8 +208,8 @@ fn command(state: &State, id: RequestId, change: &Change, now: Time) -> Command 
                 name: key.clone(),
                 id: KeyId(key_id),
                 algorithm: Algorithm::Aes256Gcm,
-                rotation_period: None,
-                wrapped,
+                settings: kms::KeySettings::rotating(None),
+                material,
             }
         }
         Change::Rotate { key } => {
@@ -218,7 +219,7 @@ fn command(state: &State, id: RequestId, change: &Change, now: Time) -> Command 
                 name: key.clone(),
                 expect_last,
                 cause: RotationCause::Operator,
-                wrapped,
+                material,
             }
         }
         Change::Enrol { operator } => Command::EnrolOperator {

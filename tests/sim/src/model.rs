@@ -432,17 +432,20 @@ impl Model {
     /// Versions strictly increase and are never reused (invariant 4); a schedule is served once when it is due.
     fn follow_keys(&mut self, command: &Command, outcome: &Outcome, now: Time, after: &State) -> Judged {
         match command {
-            Command::CreateKey { namespace, name, id, rotation_period, wrapped, .. } => {
+            Command::CreateKey { namespace, name, id, settings, material, .. } => {
                 ensure!(!self.keys.values().any(|key| key.id == *id), "a key id was used twice");
-                let wrapped = BTreeMap::from([(1, wrapped.clone())]);
+                let wrapped = BTreeMap::from([(1, material.wrapped.clone())]);
                 let destroyed = BTreeSet::new();
-                let model = KeyModel { id: *id, last: 1, newest: now, period: *rotation_period, wrapped, destroyed };
+                let model =
+                    KeyModel { id: *id, last: 1, newest: now, period: settings.rotation_period, wrapped, destroyed };
+                let row = after.key_version(id, 1).ok_or("a new key without a version")?;
+                ensure!(row.public == material.public, "a public half was lost");
                 let old = self.keys.insert((namespace.clone(), name.clone()), model);
                 ensure!(old.is_none(), "a key was made over another");
             }
-            Command::UpdateKey { namespace, name, rotation_period } => {
+            Command::UpdateKey { namespace, name, change } => {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
-                model.period = *rotation_period;
+                model.period = change.rotation_period.unwrap_or(model.period);
             }
             Command::DestroyKey { namespace, name, version, .. } => {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
@@ -452,7 +455,7 @@ impl Model {
                     model.destroyed.insert(*number);
                 }
             }
-            Command::AddKeyVersion { namespace, name, cause, wrapped, expect_last } => {
+            Command::AddKeyVersion { namespace, name, cause, material, expect_last } => {
                 let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
                 ensure!(*expect_last == model.last, "a version was made on a wrong expectation");
                 if *cause == RotationCause::Schedule {
@@ -464,9 +467,12 @@ impl Model {
                 model.last += 1;
                 model.newest = now;
                 ensure!(outcome.reply == Ok(Reply::Version(model.last)), "version {} was to be made", model.last);
-                let old = model.wrapped.insert(model.last, wrapped.clone());
+                let old = model.wrapped.insert(model.last, material.wrapped.clone());
                 ensure!(old.is_none(), "a version was made twice");
                 let key = after.key(namespace, name).ok_or("a rotated key is not there")?;
+                let row = after.key_version(&key.id, model.last).ok_or("a new version is not there")?;
+                ensure!(row.public == material.public, "a public half was lost");
+                ensure!(row.public.is_empty() != key.algorithm.key_type().is_some(), "a public half too many or few");
                 ensure!(key.primary == model.last && key.last_version == model.last, "the new version is not primary");
                 ensure!(!key.is_due(now), "rotated and due again at once");
             }

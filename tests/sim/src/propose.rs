@@ -1,6 +1,6 @@
 //! What is proposed next: mostly sensible commands about few things, so that they meet; often repeated, stale or wrong.
 
-use kms::{Algorithm, RotationCause};
+use kms::{Algorithm, KeyChange, KeySettings, RotationCause, WrappedMaterial};
 use state::{
     AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
     Release, RequestKey, State,
@@ -226,22 +226,40 @@ fn of_keys(world: &mut World, view: &State) -> Command {
     let due =
         view.rotations_due(view.time()).next().map(|due| (due.namespace.clone(), due.name.clone(), due.key.primary));
     let rng = &mut world.rng;
-    let wrapped = rng.bytes::<48>().to_vec();
+    let mut material = WrappedMaterial::secret(rng.bytes::<48>().to_vec());
+    let public = rng.bytes::<44>().to_vec();
     if let Some((namespace, name, expect_last)) = due
         && rng.chance(60)
     {
-        return Command::AddKeyVersion { namespace, name, expect_last, cause: RotationCause::Schedule, wrapped };
+        if view.key(&namespace, &name).is_some_and(|key| key.algorithm.key_type().is_some()) {
+            material.public = public;
+        }
+        return Command::AddKeyVersion { namespace, name, expect_last, cause: RotationCause::Schedule, material };
     }
     let (namespace, name) = (namespace(rng), key(rng));
+    let pair = rng.chance(30);
+    let wants_public = view.key(&namespace, &name).map_or(pair, |key| key.algorithm.key_type().is_some());
+    // Now and then the wrong way round: it is refused.
+    if wants_public != rng.chance(5) {
+        material.public = public;
+    }
+    let algorithm = if pair { Algorithm::Ed25519 } else { Algorithm::Aes256Gcm };
     let rotation_period = rng.chance(50).then(|| Millis(3_300_000 + rng.below(3_600_000)));
     let last = view.key(&namespace, &name).map_or(1, |key| key.last_version);
     match rng.below(10) {
         0..=2 => {
             // Ids meet now and then, as they would only by a fault.
             let id = if rng.chance(3) { KeyId([7; 16]) } else { KeyId(rng.bytes()) };
-            Command::CreateKey { namespace, name, id, algorithm: Algorithm::Aes256Gcm, rotation_period, wrapped }
+            Command::CreateKey {
+                namespace,
+                name,
+                id,
+                algorithm,
+                settings: KeySettings::rotating(rotation_period),
+                material,
+            }
         }
-        3 => Command::UpdateKey { namespace, name, rotation_period },
+        3 => Command::UpdateKey { namespace, name, change: KeyChange::of_rotation(rotation_period) },
         4 => {
             let version = rng.chance(80).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
             if rng.chance(30) {
@@ -257,7 +275,7 @@ fn of_keys(world: &mut World, view: &State) -> Command {
         _ => {
             let cause = *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule]);
             let expect_last = if rng.chance(90) { last } else { last + 1 };
-            Command::AddKeyVersion { namespace, name, expect_last, cause, wrapped }
+            Command::AddKeyVersion { namespace, name, expect_last, cause, material }
         }
     }
 }

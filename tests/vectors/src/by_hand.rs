@@ -1,4 +1,4 @@
-//! `docs/spec/ciphertext.md`, step by step, from HMAC, SHA-512 and AES-GCM. Makes anything, canonical or not.
+//! `docs/spec/ciphertext.md`, step by step, from HMAC, SHA-512 and the ciphers. Makes anything, canonical or not.
 
 use crypto::{aead, hash, mac};
 
@@ -38,10 +38,16 @@ pub struct Values {
 }
 
 impl Head {
-    /// A canonical head.
+    /// A canonical head of suite 1.
     #[must_use]
     pub fn new(flags: u8, key_id: [u8; 16], version: u32, salt: [u8; 32]) -> Self {
         Self { magic: *b"CHCY", suite: 1, flags, key_id, version, salt }
+    }
+
+    /// The same of another suite.
+    #[must_use]
+    pub fn of_suite(self, suite: u8) -> Self {
+        Self { suite, ..self }
     }
 
     fn identity(&self) -> Vec<u8> {
@@ -82,18 +88,18 @@ pub fn digest(namespace: &str, pairs: &[(String, String)], aad: &[u8], wrapped: 
 
 /// A unary body.
 #[must_use]
-pub fn seal_unary(key: &[u8; 32], plaintext: &[u8]) -> Vec<u8> {
-    seal(key, [0; 12], plaintext)
+pub fn seal_unary(suite: u8, key: &[u8; 32], plaintext: &[u8]) -> Vec<u8> {
+    seal(suite, key, [0; 12], plaintext)
 }
 
 /// Segments exactly as given: the last of the list is the last of the stream.
 #[must_use]
-pub fn seal_segments(key: &[u8; 32], segments: &[&[u8]]) -> Vec<u8> {
+pub fn seal_segments(suite: u8, key: &[u8; 32], segments: &[&[u8]]) -> Vec<u8> {
     let sealed = segments.iter().enumerate().map(|(i, segment)| {
         let mut nonce = [0; 12];
         nonce[7..11].copy_from_slice(&u32::try_from(i).expect("few").to_be_bytes());
         nonce[11] = u8::from(i + 1 == segments.len());
-        seal(key, nonce, segment)
+        seal(suite, key, nonce, segment)
     });
     sealed.collect::<Vec<_>>().concat()
 }
@@ -104,9 +110,10 @@ pub fn segments(plaintext: &[u8]) -> Vec<&[u8]> {
     if plaintext.is_empty() { vec![&[]] } else { plaintext.chunks(SEGMENT).collect() }
 }
 
-fn seal(key: &[u8; 32], nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
+fn seal(suite: u8, key: &[u8; 32], nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
     let mut buffer = plaintext.to_vec();
-    aead::seal_in_place(key, nonce, &[], &mut buffer).expect("short");
+    let cipher = if suite == 2 { aead::Cipher::ChaCha20Poly1305 } else { aead::Cipher::Aes256Gcm };
+    aead::Key::of(cipher, key).seal(nonce, &[], &mut buffer).expect("short");
     buffer
 }
 

@@ -17,6 +17,7 @@ const VERSION: u32 = 7;
 
 struct Case {
     name: &'static str,
+    algorithm: Algorithm,
     kind: Kind,
     key_id: [u8; 16],
     version: u32,
@@ -56,6 +57,7 @@ fn cases() -> Vec<Case> {
     use Plaintext::{Counting, Inline};
     let case = |name, kind, context, aad: &[u8], plaintext| Case {
         name,
+        algorithm: Algorithm::Aes256Gcm,
         kind,
         key_id: KEY_ID,
         version: VERSION,
@@ -70,6 +72,7 @@ fn cases() -> Vec<Case> {
         namespace: "payments",
         ..case("unary", Unary, &[("tenant", "acme"), ("purpose", "card")], b"row 7", Inline(b"attack at dawn".to_vec()))
     };
+    let chacha = |case| Case { algorithm: Algorithm::ChaCha20Poly1305, ..case };
     vec![
         unary,
         case("unary-empty", Unary, &[], b"", Inline(Vec::new())),
@@ -89,11 +92,20 @@ fn cases() -> Vec<Case> {
         case("envelope-file-empty", EnvelopeFile, &[("path", "/etc/motd")], b"", Inline(Vec::new())),
         case("envelope-file", EnvelopeFile, &[("path", "/etc/motd")], b"aad", Inline(b"a small file\n".to_vec())),
         case("envelope-file-two-segments", EnvelopeFile, &[], b"", Counting(SEGMENT + 100)),
+        chacha(case("unary-chacha20", Unary, &[("tenant", "acme")], b"row 7", Inline(b"attack at dawn".to_vec()))),
+        chacha(case("stream-chacha20", Stream, &[("file", "a")], b"", Inline(b"one short segment".to_vec()))),
+        chacha(case(
+            "envelope-file-chacha20",
+            EnvelopeFile,
+            &[("path", "/a")],
+            b"",
+            Inline(b"a small file\n".to_vec()),
+        )),
     ]
 }
 
 fn vector(case: &Case, files: &mut Files) -> Vector {
-    let Case { name, kind, key_id, version, namespace, context, aad, plaintext } = case;
+    let Case { name, algorithm, kind, key_id, version, namespace, context, aad, plaintext } = case;
     let (material, salt) = (material(), salt(name));
     let pairs: Vec<_> = context.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let clear = match plaintext {
@@ -111,7 +123,8 @@ fn vector(case: &Case, files: &mut Files) -> Vector {
         Kind::EnvelopeFile => 3,
     };
     let keyed_by = if *kind == Kind::EnvelopeFile { data_key() } else { material };
-    let values = Head::new(flags, *key_id, *version, salt).derive(&keyed_by, &d);
+    let suite = if *algorithm == Algorithm::ChaCha20Poly1305 { 2 } else { 1 };
+    let values = Head::new(flags, *key_id, *version, salt).of_suite(suite).derive(&keyed_by, &d);
     let (ciphertext, ciphertext_file) = place(name, sealed, files);
     Vector {
         name: (*name).to_owned(),
@@ -138,7 +151,7 @@ fn vector(case: &Case, files: &mut Files) -> Vector {
 
 /// The ciphertext, and the wrapped data key of an envelope file.
 fn made_by_kms(case: &Case, clear: &[u8], salt: [u8; 32]) -> (Vec<u8>, Option<Vec<u8>>) {
-    let material = KeyMaterial::new(KeyId(case.key_id), case.version, Algorithm::Aes256Gcm, &material());
+    let material = KeyMaterial::new(KeyId(case.key_id), case.version, case.algorithm, &material());
     let material = material.expect("locks");
     let namespace = NamespaceName::parse(case.namespace).expect("a name");
     let context = EncryptionContext::new(case.context.iter().copied()).expect("a context");
@@ -146,7 +159,7 @@ fn made_by_kms(case: &Case, clear: &[u8], salt: [u8; 32]) -> (Vec<u8>, Option<Ve
     let mut out = Vec::new();
     let (mut encryptor, wrapped) = match case.kind {
         Kind::Unary => return (encrypt(&material, &binding, salt, clear).expect("short"), None),
-        Kind::Stream => (StreamEncryptor::new(&material, &binding, salt, &mut out), None),
+        Kind::Stream => (StreamEncryptor::new(&material, &binding, salt, &mut out).expect("encrypts"), None),
         Kind::EnvelopeFile => {
             let data_key = crypto::Secret::from_bytes(data_key());
             let wrapped = encrypt(&material, &binding, wrapping_salt(), data_key.expose()).expect("short");
@@ -178,7 +191,7 @@ fn bad(files: &mut Files) -> Vec<Bad> {
     let head = |flags| Head::new(flags, KEY_ID, VERSION, salt("bad"));
     add("magic", "another magic", &[], unary(&Head { magic: *b"CHCX", ..head(0) }, &[], b"x"));
     add("suite-0", "an unknown suite", &[], unary(&Head { suite: 0, ..head(0) }, &[], b"x"));
-    add("suite-2", "an unknown suite", &[], unary(&Head { suite: 2, ..head(0) }, &[], b"x"));
+    add("suite-3", "an unknown suite", &[], unary(&Head { suite: 3, ..head(0) }, &[], b"x"));
     add("flags-2", "bit 1 without bit 0", &[], unary(&head(2), &[], b"x"));
     add("flags-4", "an unknown flag", &[], unary(&head(4), &[], b"x"));
     add("flags-129", "an unknown flag beside a known one", &[], unary(&head(129), &[], b"x"));
@@ -193,13 +206,13 @@ fn bad(files: &mut Files) -> Vec<Bad> {
 
     let d = by_hand::digest("default", &[], b"", None);
     let values = head(0).derive(&material(), &d);
-    let body = by_hand::seal_unary(&values.key, b"x");
+    let body = by_hand::seal_unary(1, &values.key, b"x");
     add("commitment", "the commitment is to another key; the tag is right", &[], head(0).with_body(&[0; 32], &body));
 
     let full = counting(SEGMENT);
     let stream = |segments: &[&[u8]]| {
         let values = head(1).derive(&material(), &d);
-        head(1).with_body(&values.commitment, &by_hand::seal_segments(&values.key, segments))
+        head(1).with_body(&values.commitment, &by_hand::seal_segments(1, &values.key, segments))
     };
     add("stream-empty-last", "an empty last segment after another", &[], stream(&[&full, b""]));
     add("stream-short-inner", "an inner segment that is not full", &[], stream(&[b"short", b"last"]));
@@ -213,19 +226,21 @@ fn bad_envelopes(add: &mut impl FnMut(&str, &str, &[(&str, &str)], Vec<u8>)) {
     let file = |wrapped: &[u8]| {
         let head = Head::new(3, KEY_ID, VERSION, salt("bad"));
         let values = head.derive(&data_key(), &by_hand::digest("default", &[], b"", Some(wrapped)));
-        let body = [by_hand::lp(wrapped), by_hand::seal_segments(&values.key, &[b"x"])].concat();
+        let body = [by_hand::lp(wrapped), by_hand::seal_segments(1, &values.key, &[b"x"])].concat();
         head.with_body(&values.commitment, &body)
     };
     let other_version = unary(&inner(0, VERSION + 1), &[], &data_key());
     add("envelope-version", "the wrapped data key names another version", &[], file(&other_version));
     let other_key = unary(&Head { key_id: [0x22; 16], ..inner(0, VERSION) }, &[], &data_key());
     add("envelope-key", "the wrapped data key names another key", &[], file(&other_key));
+    let other_suite = unary(&inner(0, VERSION).of_suite(2), &[], &data_key());
+    add("envelope-suite", "the wrapped data key is of another suite", &[], file(&other_suite));
     let long = unary(&inner(0, VERSION), &[], &counting(64));
     add("envelope-long", "the wrapped data key is not 138 bytes long", &[], file(&long));
     add("envelope-none", "there is no wrapped data key", &[], file(b""));
     let d = by_hand::digest("default", &[], b"", None);
     let values = inner(1, VERSION).derive(&material(), &d);
-    let body = by_hand::seal_segments(&values.key, &[&data_key()]);
+    let body = by_hand::seal_segments(1, &values.key, &[&data_key()]);
     let as_stream = inner(1, VERSION).with_body(&values.commitment, &body);
     add("envelope-stream", "the wrapped data key is a stream, though of 138 bytes", &[], file(&as_stream));
 }
@@ -234,7 +249,7 @@ fn bad_envelopes(add: &mut impl FnMut(&str, &str, &[(&str, &str)], Vec<u8>)) {
 fn unary(head: &Head, pairs: &[(&str, &str)], plaintext: &[u8]) -> Vec<u8> {
     let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let values = head.derive(&material(), &by_hand::digest("default", &pairs, b"", None));
-    head.with_body(&values.commitment, &by_hand::seal_unary(&values.key, plaintext))
+    head.with_body(&values.commitment, &by_hand::seal_unary(head.suite, &values.key, plaintext))
 }
 
 /// In the JSON if it is short, else in a file.

@@ -5,7 +5,8 @@
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use kms::{
-    Algorithm, Binding, Ciphertext, EncryptionContext, EnvelopeHeader, KeyMaterial, Kind, StreamDecryptor, decrypt,
+    Algorithm, Binding, Ciphertext, EncryptionContext, EnvelopeHeader, KeyMaterial, Kind, StreamDecryptor, Suite,
+    decrypt,
 };
 use types::{NamespaceName, Refusal};
 use vectors::{Bad, Set, by_hand, bytes, cases, ciphertext, counting, folder};
@@ -37,14 +38,15 @@ fn every_vector_follows_from_its_values_by_hand() {
         let sealed = ciphertext(vector.ciphertext.as_ref(), vector.ciphertext_file.as_ref());
         let key: [u8; 32] = bytes(&vector.key).try_into().expect("32 bytes");
         let clear = vector.plaintext.as_deref().map_or_else(|| counting(vector.plaintext_counting.unwrap_or(0)), bytes);
+        let suite = if vector.name.ends_with("chacha20") { 2 } else { 1 };
         let body = match sealed[5] {
-            0 => by_hand::seal_unary(&key, &clear),
-            1 => by_hand::seal_segments(&key, &by_hand::segments(&clear)),
-            _ => [&sealed[90..232], &by_hand::seal_segments(&key, &by_hand::segments(&clear))].concat(),
+            0 => by_hand::seal_unary(suite, &key, &clear),
+            1 => by_hand::seal_segments(suite, &key, &by_hand::segments(&clear)),
+            _ => [&sealed[90..232], &by_hand::seal_segments(suite, &key, &by_hand::segments(&clear))].concat(),
         };
-        let flags = [sealed[5]];
+        let flags = [suite, sealed[5]];
         let (id, version, salt) = (bytes(&vector.key_id), vector.version.to_be_bytes(), bytes(&vector.salt));
-        let expected = [b"CHCY\x01", &flags[..], &id, &version, &salt, &bytes(&vector.commitment), &body].concat();
+        let expected = [b"CHCY", &flags[..], &id, &version, &salt, &bytes(&vector.commitment), &body].concat();
         assert!(sealed == expected, "{}", vector.name);
     }
 }
@@ -58,7 +60,7 @@ fn kms_opens_every_vector() {
         let clear = vector.plaintext.as_deref().map_or_else(|| counting(vector.plaintext_counting.unwrap_or(0)), bytes);
         assert!(opened.expect(&vector.name) == clear, "{}", vector.name);
     }
-    assert_eq!(set.vectors.len(), 11);
+    assert_eq!(set.vectors.len(), 14);
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn kms_refuses_every_bad_vector() {
     };
     let opened: Vec<_> = set.refused.iter().filter(opens).map(|bad| (&bad.name, &bad.why)).collect();
     assert_eq!(opened, []);
-    assert_eq!(set.refused.len(), 20);
+    assert_eq!(set.refused.len(), 21);
 }
 
 /// A client refuses these before it asks the service to decrypt anything.
@@ -78,7 +80,7 @@ fn kms_refuses_every_bad_vector() {
 fn a_bad_envelope_is_refused_by_its_header_alone() {
     let set = stored();
     let envelopes: Vec<_> = set.refused.iter().filter(|bad| bad.name.starts_with("envelope-")).collect();
-    assert_eq!(envelopes.len(), 5);
+    assert_eq!(envelopes.len(), 6);
     for bad in envelopes {
         let sealed = ciphertext(bad.ciphertext.as_ref(), bad.ciphertext_file.as_ref());
         let head = &sealed[..sealed.len().min(kms::envelope::ENVELOPE_HEADER_BYTES)];
@@ -123,7 +125,11 @@ fn open(
     let parsed = Ciphertext::parse(sealed)?;
     let (id, version) = (parsed.header.key_id, parsed.header.version);
     let material: [u8; 32] = bytes(material).try_into().expect("32 bytes");
-    let material = KeyMaterial::new(id, version, Algorithm::Aes256Gcm, &material).expect("locks");
+    let algorithm = match parsed.header.suite {
+        Suite::Aes256Gcm => Algorithm::Aes256Gcm,
+        Suite::ChaCha20Poly1305 => Algorithm::ChaCha20Poly1305,
+    };
+    let material = KeyMaterial::new(id, version, algorithm, &material).expect("locks");
     match parsed.header.kind {
         Kind::Unary => decrypt(&material, &binding, &parsed).map(|clear| clear.expose().to_vec()),
         Kind::Stream => drain(StreamDecryptor::new(&material, &binding, &parsed.header)?, parsed.body),

@@ -80,8 +80,12 @@ async fn found(stage: &Stage, key: Key) -> Result<Found, Fault> {
     let key = if key.rotation_period == period() {
         key
     } else {
-        let request =
-            UpdateKeyRequest { name: KEY.to_owned(), rotation_period: period(), ..UpdateKeyRequest::default() };
+        let request = UpdateKeyRequest {
+            name: KEY.to_owned(),
+            rotation_period: period(),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["rotation_period".to_owned()] }),
+            ..UpdateKeyRequest::default()
+        };
         stage.client()?.keys().update(request).await?
     };
     check(&key)?;

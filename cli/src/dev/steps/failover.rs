@@ -89,6 +89,7 @@ async fn write(stage: &mut Stage) -> Result<(), Fault> {
     let request = UpdateKeyRequest {
         name: KEY.to_owned(),
         rotation_period: Some(prost_types::Duration { seconds: PERIOD_S, nanos: 0 }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["rotation_period".to_owned()] }),
         request_id: chancery_client::api::request_id(),
         ..UpdateKeyRequest::default()
     };

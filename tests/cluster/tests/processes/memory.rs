@@ -11,7 +11,7 @@ use proto::cluster::v1 as wire;
 use proto::kms::v1 as kms;
 
 use crate::support::memory::{self, Mapping};
-use crate::support::secrets::{self, NodeKeys};
+use crate::support::secrets::{self, NodeKeys, Shape};
 use crate::support::{Cluster, Needles, Plan, create_key, until};
 
 const PASSPHRASE: &str = "canary passphrase 41d80b6e";
@@ -34,6 +34,11 @@ async fn keys_lie_in_locked_pages_only_and_are_gone_a_second_after_the_seal() {
     use_key(&client, &name).await;
     client.keys().rotate(kms::RotateKeyRequest { name: name.clone(), ..Default::default() }).await.expect("rotates");
     use_key(&client, &name).await;
+    let pairs = [
+        (sign_with(&client, kms::Algorithm::Ed25519).await, Shape::ED25519),
+        (sign_with(&client, kms::Algorithm::EcdsaP256Sha256).await, Shape::P256),
+        (sign_with(&client, kms::Algorithm::RsaPss2048Sha256).await, Shape::RSA),
+    ];
 
     let open = memory::of(node.pid()).expect("reads");
     assert!(open.iter().any(Mapping::is_locked), "no locked page in {:?}", names(&open));
@@ -46,8 +51,10 @@ async fn keys_lie_in_locked_pages_only_and_are_gone_a_second_after_the_seal() {
     keys.add_kept(&mut needles);
     needles.add("a namespace key", namespace_key.expose());
     for version in 1..=2 {
-        let material = secrets::material(&haystacks, &namespace_key, &key_id, version);
-        needles.add(&format!("version {version} of the key"), material.expose());
+        secrets::add_material(&mut needles, &haystacks, &namespace_key, (&key_id, version), Shape::AES);
+    }
+    for (key_id, shape) in pairs {
+        secrets::add_material(&mut needles, &haystacks, &namespace_key, (&key_id, 1), shape);
     }
     assert_nowhere(&needles, open.iter().filter(|mapping| !mapping.is_locked()));
 
@@ -80,6 +87,19 @@ async fn use_key(client: &Client, name: &str) {
     let ciphertext = client.crypto().encrypt(encrypt).await.expect("encrypts").ciphertext;
     let decrypt = kms::DecryptRequest { parent: "namespaces/default".into(), ciphertext, ..Default::default() };
     client.crypto().decrypt(decrypt).await.expect("decrypts");
+}
+
+/// Makes a key and signs with it, some times; its id.
+async fn sign_with(client: &Client, algorithm: kms::Algorithm) -> String {
+    let key_id = algorithm.as_str_name().to_lowercase().replace('_', "-");
+    let parent = "namespaces/default".to_owned();
+    let request = kms::CreateKeyRequest { parent, key_id, algorithm: algorithm.into(), ..Default::default() };
+    let key = client.keys().create(request).await.expect("creates");
+    for _ in 0..5 {
+        let sign = kms::SignRequest { name: key.name.clone(), message: b"an order".to_vec(), ..Default::default() };
+        client.crypto().sign(sign).await.expect("signs");
+    }
+    key.key_id
 }
 
 async fn decrypts(client: &Client, name: &str) -> bool {

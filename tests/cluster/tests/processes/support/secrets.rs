@@ -58,39 +58,81 @@ impl NodeKeys {
     pub(crate) fn namespace_key(&self, haystacks: &[&[u8]]) -> SecretBytes {
         let label = b"chancery namespace key v1".as_slice();
         let aad = [label, &self.cluster, &self.epoch, &default_namespace()].concat();
-        unwrapped_somewhere(haystacks, self.root.expose(), &aad)
+        unwrapped_somewhere(haystacks, self.root.expose(), &aad, &[32])
     }
 }
 
-/// Finds the material of a version where it lies wrapped.
-pub(crate) fn material(haystacks: &[&[u8]], namespace_key: &SecretBytes, key_id: &str, version: u32) -> SecretBytes {
+/// What the material of an algorithm looks like: its stored number (docs/spec/keys.md), how long it may be, and where in it the
+/// secret is that everything hangs on.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    number: u8,
+    lengths: &'static [usize],
+    secret: (usize, usize),
+}
+
+impl Shape {
+    /// 32 bytes.
+    pub(crate) const AES: Self = Self { number: 0, lengths: &[32], secret: (0, 32) };
+    /// PKCS#8 of RFC 8410 §7: the seed.
+    pub(crate) const ED25519: Self = Self { number: 5, lengths: &[48], secret: (16, 48) };
+    /// PKCS#8 of RFC 5915: the scalar.
+    pub(crate) const P256: Self = Self { number: 6, lengths: &[138], secret: (36, 68) };
+    /// PKCS#8 of RFC 8017: some of the first prime.
+    pub(crate) const RSA: Self =
+        Self { number: 8, lengths: &[1_213, 1_214, 1_215, 1_216, 1_217, 1_218, 1_219], secret: (600, 664) };
+}
+
+/// Adds the material of a version, found where it lies wrapped: as a whole, and the secret in it in both orders of bytes, since
+/// libraries keep large numbers the other way round.
+pub(crate) fn add_material(
+    needles: &mut Needles,
+    haystacks: &[&[u8]],
+    namespace_key: &SecretBytes,
+    (key_id, version): (&str, u32),
+    shape: Shape,
+) {
     let key_id = hex::decode(key_id).expect("hex");
     let label = b"chancery key material v1".as_slice();
-    let aad = [label, &default_namespace(), &key_id, &version.to_be_bytes(), &[0]].concat();
-    unwrapped_somewhere(haystacks, namespace_key.expose(), &aad)
+    let aad = [label, &default_namespace(), &key_id, &version.to_be_bytes(), &[shape.number]].concat();
+    let material = unwrapped_somewhere(haystacks, namespace_key.expose(), &aad, shape.lengths);
+    let name = format!("version {version} of a key of algorithm {}", shape.number);
+    needles.add(&name, material.expose());
+    let (from, to) = shape.secret;
+    let mut secret = material.expose()[from..to].to_vec();
+    needles.add(&format!("{name}, its secret"), &secret);
+    secret.reverse();
+    needles.add(&format!("{name}, its secret turned round"), &secret);
 }
 
 fn default_namespace() -> Vec<u8> {
     [7_u32.to_be_bytes().as_slice(), b"default"].concat()
 }
 
-/// Tries every place that could be a wrapped key of 32 bytes: `1 | salt (32) | ciphertext (32) | tag (16)`.
-fn unwrapped_somewhere(haystacks: &[&[u8]], key: &[u8], aad: &[u8]) -> SecretBytes {
-    const WRAPPED_BYTES: usize = 32 + wrap::OVERHEAD_BYTES;
+/// Tries every place that could be a wrapped key of one of the lengths: `1 | salt (32) | ciphertext | tag (16)`.
+fn unwrapped_somewhere(haystacks: &[&[u8]], key: &[u8], aad: &[u8], lengths: &[usize]) -> SecretBytes {
+    /// What is looked at first: of the shortest, all.
+    const BEGINNING: usize = 32 + wrap::OVERHEAD_BYTES;
     let key: &[u8; 32] = key.try_into().expect("32 bytes");
     let mut tried = std::collections::HashSet::new();
     for haystack in haystacks {
         let begins = haystack.iter().enumerate().filter(|(_, byte)| **byte == wrap::FORMAT);
         for (at, _) in begins {
-            let Some(place) = haystack.get(at..at + WRAPPED_BYTES) else { break };
+            let Some(beginning) = haystack.get(at..at + BEGINNING) else { break };
             // Random bytes hold hardly a zero; most of memory holds many.
-            if place.iter().filter(|byte| **byte == 0).count() > 4 || !tried.insert(place) {
+            if beginning.iter().filter(|byte| **byte == 0).count() > 4 {
                 continue;
             }
-            if let Ok(secret) = wrap::unwrap(key, aad, place) {
+            // The whole of it: of a copy that was freed, only the beginning may be left.
+            let longest = lengths.iter().max().map_or(0, |length| length + wrap::OVERHEAD_BYTES);
+            if !tried.insert(&haystack[at..haystack.len().min(at + longest)]) {
+                continue;
+            }
+            let places = lengths.iter().filter_map(|length| haystack.get(at..at + length + wrap::OVERHEAD_BYTES));
+            if let Some(secret) = places.filter_map(|place| wrap::unwrap(key, aad, place).ok()).next() {
                 return secret;
             }
         }
     }
-    panic!("the wrapped key is nowhere");
+    panic!("the wrapped key is nowhere: {}", aad.escape_ascii());
 }

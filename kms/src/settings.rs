@@ -1,0 +1,44 @@
+//! What an admin may change about a key.
+
+use serde::{Deserialize, Serialize};
+use types::Millis;
+
+use crate::Labels;
+
+/// What a key is made with.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeySettings {
+    /// None: it does not rotate by itself.
+    pub rotation_period: Option<Millis>,
+    /// For people and filters.
+    pub labels: Labels,
+    /// Nothing of it is destroyed until this is taken back.
+    pub deletion_protection: bool,
+}
+
+/// What is changed about it; none: it stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeyChange {
+    /// None within: it no longer rotates by itself.
+    pub rotation_period: Option<Option<Millis>>,
+    /// All of them.
+    pub labels: Option<Labels>,
+    /// Whether it is protected.
+    pub deletion_protection: Option<bool>,
+}
+
+impl KeySettings {
+    /// With that schedule and nothing else.
+    #[must_use]
+    pub fn rotating(rotation_period: Option<Millis>) -> Self {
+        Self { rotation_period, ..Self::default() }
+    }
+}
+
+impl KeyChange {
+    /// Of the schedule only.
+    #[must_use]
+    pub fn of_rotation(rotation_period: Option<Millis>) -> Self {
+        Self { rotation_period: Some(rotation_period), ..Self::default() }
+    }
+}

@@ -26,11 +26,11 @@ pub enum SigningError {
     Refused(Refusal),
 }
 
-/// One of the two; the other is empty.
+/// A message, or the digest of one in its place.
 #[derive(Default)]
 struct Input {
     message: Vec<u8>,
-    digest: Vec<u8>,
+    digest: Option<Vec<u8>>,
 }
 
 /// Signs what the reader gives. `key` is `namespaces/{ns}/keys/{key}`; version zero is the primary one.
@@ -96,7 +96,7 @@ async fn input(client: &Client, key: &str, mut message: impl AsyncRead + Unpin) 
         let read = message.read(&mut buffer).await?;
         match buffer.get(..read) {
             Some(bytes) if !bytes.is_empty() => hasher.update(bytes),
-            _ => return Ok(Input { digest: hasher.finish(), ..Input::default() }),
+            _ => return Ok(Input { digest: Some(hasher.finish()), ..Input::default() }),
         }
     }
 }

@@ -100,7 +100,7 @@ pub(crate) async fn run(args: SignArgs, context: &Context) -> Result<(), Failure
     let (client, version) = (context.client().await?, args.version.unwrap_or(0));
     let answer: Result<SignResponse, SigningError> = match args.signed.read().await? {
         Read::Digest(digest) => {
-            let request = SignRequest { name: key.clone(), version, digest, ..SignRequest::default() };
+            let request = SignRequest { name: key.clone(), version, digest: Some(digest), ..SignRequest::default() };
             client.crypto().sign(request).await.map_err(SigningError::from)
         }
         Read::Message(message) => signing::sign(&client, &key, version, message).await,
@@ -129,7 +129,13 @@ pub(crate) async fn run_verify(args: VerifyArgs, context: &Context) -> Result<()
     let client = context.client().await?;
     let answer: Result<VerifyResponse, SigningError> = match args.signed.read().await? {
         Read::Digest(digest) => {
-            let request = VerifyRequest { name: key.clone(), version, signature, digest, ..VerifyRequest::default() };
+            let request = VerifyRequest {
+                name: key.clone(),
+                version,
+                signature,
+                digest: Some(digest),
+                ..VerifyRequest::default()
+            };
             client.crypto().verify(request).await.map_err(SigningError::from)
         }
         Read::Message(message) => signing::verify(&client, &key, version, message, signature).await,

@@ -400,8 +400,8 @@ pub struct SignRequest {
     #[prost(bytes = "vec", tag = "3")]
     pub message: ::prost::alloc::vec::Vec<u8>,
     /// In place of a message: its digest under the hash that the algorithm names. Ed25519 takes none.
-    #[prost(bytes = "vec", tag = "4")]
-    pub digest: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignResponse {
@@ -427,8 +427,8 @@ pub struct VerifyRequest {
     #[prost(bytes = "vec", tag = "3")]
     pub message: ::prost::alloc::vec::Vec<u8>,
     /// In place of a message.
-    #[prost(bytes = "vec", tag = "4")]
-    pub digest: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
     #[prost(bytes = "vec", tag = "5")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
@@ -2619,7 +2619,7 @@ impl ::core::fmt::Debug for SignRequest {
             .field("name", &self.name)
             .field("version", &self.version)
             .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
-            .field("digest", &self.digest)
+            .field("_digest", &self.digest)
             .finish()
     }
 }
@@ -2630,8 +2630,8 @@ impl ::core::fmt::Debug for VerifyRequest {
             .field("name", &self.name)
             .field("version", &self.version)
             .field("message", &::core::format_args!("<{} bytes>", self.message.len()))
-            .field("digest", &self.digest)
             .field("signature", &self.signature)
+            .field("_digest", &self.digest)
             .finish()
     }
 }

@@ -22,14 +22,15 @@ enum Input {
 }
 
 impl Input {
-    fn of(message: Vec<u8>, digest: Vec<u8>) -> Result<Self, Refusal> {
-        match (message.is_empty(), digest.is_empty()) {
-            (false, false) => Err(Refusal::new(
+    /// An empty message is one, an empty digest is none: `kms` refuses it.
+    fn of(message: Vec<u8>, digest: Option<Vec<u8>>) -> Result<Self, Refusal> {
+        match digest {
+            None => Ok(Self::Message(SecretBytes::from_vec(message))),
+            Some(digest) if message.is_empty() => Ok(Self::Digest(digest)),
+            Some(_) => Err(Refusal::new(
                 Reason::InvalidArgument,
                 "both `message` and `digest` are given: one of them is signed",
             )),
-            (_, true) => Ok(Self::Message(SecretBytes::from_vec(message))),
-            (true, false) => Ok(Self::Digest(digest)),
         }
     }
 

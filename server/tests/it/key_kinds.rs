@@ -141,13 +141,16 @@ async fn whoever_has_the_public_half_verifies_and_encrypts_without_us() {
         let lines: Vec<_> = public.pem.lines().filter(|line| !line.starts_with("-----")).collect();
         assert_eq!(STANDARD.decode(lines.concat()).expect("base64"), public.der, "{}", public.pem);
         if scheme.hash() == Some(SignatureHash::Sha256) {
-            let request = kms::SignRequest { name: name.clone(), digest: digest.clone(), ..Default::default() };
+            let request = kms::SignRequest { name: name.clone(), digest: Some(digest.clone()), ..Default::default() };
             let signature = client.crypto().sign(request).await.expect("signs").signature;
             client.crypto().verify(verify(&name, 1, b"a release", &signature)).await.expect("is of the message");
-            let both = kms::SignRequest { digest: digest.clone(), ..sign(&name, b"a release") };
+            let both = kms::SignRequest { digest: Some(digest.clone()), ..sign(&name, b"a release") };
             assert_eq!(reason(client.crypto().sign(both).await), Err(Some(Reason::InvalidArgument)));
-            let short = kms::SignRequest { name: name.clone(), digest: digest[1..].to_vec(), ..Default::default() };
-            assert_eq!(reason(client.crypto().sign(short).await), Err(Some(Reason::InvalidArgument)));
+            for digest in [&digest[1..], &[]] {
+                let digest = Some(digest.to_vec());
+                let short = kms::SignRequest { name: name.clone(), digest, ..Default::default() };
+                assert_eq!(reason(client.crypto().sign(short).await), Err(Some(Reason::InvalidArgument)));
+            }
         }
     }
     let name = create(&client, "letters", Algorithm::RsaOaep2048Sha256).await.name;

@@ -1,7 +1,8 @@
 //! Signing messages of any length: what is longer than one call takes is hashed here, and its digest is signed there. Both give the
 //! same signature, so whoever verifies need not know.
 
-use crypto::asymmetric::{MessageHasher, SignatureHash};
+use crypto::asymmetric::MessageHasher;
+use crypto::hash::HashFunction;
 use proto::kms::v1::{Algorithm, GetKeyRequest, SignRequest, SignResponse, VerifyRequest, VerifyResponse};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use types::limits::UNARY_PLAINTEXT_BYTES_MAX;
@@ -65,9 +66,13 @@ pub async fn verify(
 
 /// The hash that an algorithm signs; none for one that signs messages only, or nothing.
 #[must_use]
-pub fn hash_of(algorithm: Algorithm) -> Option<SignatureHash> {
-    let name = algorithm.as_str_name().strip_prefix("ALGORITHM_")?;
-    kms::Algorithm::parse(name)?.signature_scheme().ok()?.hash()
+pub fn hash_of(algorithm: Algorithm) -> Option<HashFunction> {
+    known(algorithm)?.signature_scheme().ok()?.hash()
+}
+
+/// As `kms` has it; none when this build does not know it.
+fn known(algorithm: Algorithm) -> Option<kms::Algorithm> {
+    kms::Algorithm::parse(algorithm.as_str_name().strip_prefix("ALGORITHM_")?)
 }
 
 async fn input(client: &Client, key: &str, mut message: impl AsyncRead + Unpin) -> Result<Input, SigningError> {
@@ -78,11 +83,11 @@ async fn input(client: &Client, key: &str, mut message: impl AsyncRead + Unpin) 
         return Ok(Input { message: first, ..Input::default() });
     }
     let algorithm = client.keys().get(GetKeyRequest { name: key.to_owned() }).await?.algorithm();
-    let name = algorithm.as_str_name().trim_start_matches("ALGORITHM_");
-    if let Some(algorithm) = kms::Algorithm::parse(name) {
+    if let Some(algorithm) = known(algorithm) {
         algorithm.signature_scheme().map_err(SigningError::Refused)?;
     }
     let hash = hash_of(algorithm).ok_or_else(|| {
+        let name = algorithm.as_str_name().trim_start_matches("ALGORITHM_");
         let text = format!(
             "the message is longer than {UNARY_PLAINTEXT_BYTES_MAX} bytes, and {name} signs no digest: sign a digest of it as \
              the message, and say so to whoever verifies"
@@ -112,9 +117,9 @@ mod tests {
             let name = algorithm.as_str_name();
             let expected = match name {
                 _ if !name.contains("ECDSA") && !name.contains("PSS") && !name.contains("PKCS1") => None,
-                _ if name.ends_with("SHA_256") => Some(SignatureHash::Sha256),
-                _ if name.ends_with("SHA_384") => Some(SignatureHash::Sha384),
-                _ => Some(SignatureHash::Sha512),
+                _ if name.ends_with("SHA_256") => Some(HashFunction::Sha256),
+                _ if name.ends_with("SHA_384") => Some(HashFunction::Sha384),
+                _ => Some(HashFunction::Sha512),
             };
             assert_eq!(hash_of(algorithm), expected, "{name}");
         }

@@ -1,6 +1,7 @@
 //! AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439) with a nonce that the caller answers for.
 //!
-//! Both have keys of 32 bytes, nonces of 12 and tags of 16, and the same weakness: they lose everything when one key meets one nonce twice, and they do not commit to their key. So no caller here draws
+//! Both have keys of 32 bytes, nonces of 12 and tags of 16, and the same weakness: they lose everything when one key meets
+//! one nonce twice, and they do not commit to their key. So no caller here draws
 //! random nonces under a long-lived key: either the key is derived for one message and the nonce is zero, or the key is
 //! derived for one writer and the nonce is that writer's counter. Formats that face an attacker who may choose keys add
 //! a commitment of their own (`kms`).

@@ -12,6 +12,7 @@ mod rsa;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
 
+use crate::hash::HashFunction;
 use crate::{SecretBytes, Unverified};
 
 /// What kind of key a pair is.
@@ -31,17 +32,6 @@ pub enum KeyType {
     Rsa4096,
 }
 
-/// A hash that is signed, by its name in signature schemes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SignatureHash {
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
 /// How a message becomes a signature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignatureScheme {
@@ -52,9 +42,9 @@ pub enum SignatureScheme {
     /// ECDSA over P-384 and SHA-384; ASN.1 DER.
     EcdsaP384,
     /// RSASSA-PSS (RFC 8017 §8.1), MGF1 with the same hash, a salt as long as the hash.
-    RsaPss(SignatureHash),
+    RsaPss(HashFunction),
     /// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2).
-    RsaPkcs1(SignatureHash),
+    RsaPkcs1(HashFunction),
 }
 
 /// What is signed.
@@ -106,25 +96,13 @@ impl KeyType {
     }
 }
 
-impl SignatureHash {
-    /// Bytes of a digest.
-    #[must_use]
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-}
-
 /// Hashes a message in parts, for whoever signs its digest.
 pub struct MessageHasher(aws_lc_rs::digest::Context);
 
 impl MessageHasher {
     /// Nothing hashed yet.
     #[must_use]
-    pub fn new(hash: SignatureHash) -> Self {
+    pub fn new(hash: HashFunction) -> Self {
         Self(aws_lc_rs::digest::Context::new(digest_algorithm(hash)))
     }
 
@@ -143,11 +121,11 @@ impl MessageHasher {
 impl SignatureScheme {
     /// The hash of a digest that it signs; none: it takes messages only.
     #[must_use]
-    pub const fn hash(self) -> Option<SignatureHash> {
+    pub const fn hash(self) -> Option<HashFunction> {
         match self {
             Self::Ed25519 => None,
-            Self::EcdsaP256 => Some(SignatureHash::Sha256),
-            Self::EcdsaP384 => Some(SignatureHash::Sha384),
+            Self::EcdsaP256 => Some(HashFunction::Sha256),
+            Self::EcdsaP384 => Some(HashFunction::Sha384),
             Self::RsaPss(hash) | Self::RsaPkcs1(hash) => Some(hash),
         }
     }
@@ -193,15 +171,15 @@ impl SignatureScheme {
 
 pub use rsa::{oaep_decrypt, oaep_encrypt, rsa_numbers};
 
-fn imported(hash: SignatureHash, digest: &[u8]) -> Result<aws_lc_rs::digest::Digest, Unverified> {
+fn imported(hash: HashFunction, digest: &[u8]) -> Result<aws_lc_rs::digest::Digest, Unverified> {
     aws_lc_rs::digest::Digest::import_less_safe(digest, digest_algorithm(hash)).map_err(|_| Unverified)
 }
 
-const fn digest_algorithm(hash: SignatureHash) -> &'static aws_lc_rs::digest::Algorithm {
+const fn digest_algorithm(hash: HashFunction) -> &'static aws_lc_rs::digest::Algorithm {
     match hash {
-        SignatureHash::Sha256 => &aws_lc_rs::digest::SHA256,
-        SignatureHash::Sha384 => &aws_lc_rs::digest::SHA384,
-        SignatureHash::Sha512 => &aws_lc_rs::digest::SHA512,
+        HashFunction::Sha256 => &aws_lc_rs::digest::SHA256,
+        HashFunction::Sha384 => &aws_lc_rs::digest::SHA384,
+        HashFunction::Sha512 => &aws_lc_rs::digest::SHA512,
     }
 }
 
@@ -225,8 +203,8 @@ mod tests {
         (KeyType::Ed25519, SignatureScheme::Ed25519),
         (KeyType::P256, SignatureScheme::EcdsaP256),
         (KeyType::P384, SignatureScheme::EcdsaP384),
-        (KeyType::Rsa2048, SignatureScheme::RsaPss(SignatureHash::Sha256)),
-        (KeyType::Rsa2048, SignatureScheme::RsaPkcs1(SignatureHash::Sha512)),
+        (KeyType::Rsa2048, SignatureScheme::RsaPss(HashFunction::Sha256)),
+        (KeyType::Rsa2048, SignatureScheme::RsaPkcs1(HashFunction::Sha512)),
     ];
 
     #[test]

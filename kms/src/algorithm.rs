@@ -1,10 +1,8 @@
 //! What a key can do, as a table: a new algorithm of a primitive that is there is one row here, one value in the API and one line in
 //! docs/spec/keys.md. A new primitive is a file in `crypto` beside it, and the compiler asks for each arm that it needs.
 
-use crypto::{
-    asymmetric::{KeyType, SignatureHash, SignatureScheme},
-    mac::MacHash,
-};
+use crypto::asymmetric::{KeyType, SignatureScheme};
+use crypto::hash::HashFunction;
 use serde::{Deserialize, Serialize};
 use types::{Reason, Refusal};
 
@@ -55,7 +53,7 @@ pub enum Primitive {
     /// Ciphertext v1 of that suite.
     Encrypt(Suite),
     /// HMAC.
-    Mac(MacHash),
+    Mac(HashFunction),
     /// Signatures by keys of that type.
     Sign(KeyType, SignatureScheme),
     /// RSA-OAEP with SHA-256: everybody encrypts to the public key, the private one decrypts.
@@ -81,11 +79,11 @@ algorithms! {
     /// The same with ChaCha20-Poly1305 (suite 2).
     ChaCha20Poly1305 = "CHACHA20_POLY1305", 1, Primitive::Encrypt(Suite::ChaCha20Poly1305);
     /// HMAC-SHA-256 under a key of 32 bytes.
-    HmacSha256 = "HMAC_SHA_256", 2, Primitive::Mac(MacHash::Sha256);
+    HmacSha256 = "HMAC_SHA_256", 2, Primitive::Mac(HashFunction::Sha256);
     /// HMAC-SHA-384 under a key of 48 bytes.
-    HmacSha384 = "HMAC_SHA_384", 3, Primitive::Mac(MacHash::Sha384);
+    HmacSha384 = "HMAC_SHA_384", 3, Primitive::Mac(HashFunction::Sha384);
     /// HMAC-SHA-512 under a key of 64 bytes.
-    HmacSha512 = "HMAC_SHA_512", 4, Primitive::Mac(MacHash::Sha512);
+    HmacSha512 = "HMAC_SHA_512", 4, Primitive::Mac(HashFunction::Sha512);
     /// Ed25519 signatures of messages.
     Ed25519 = "ED25519", 5, Primitive::Sign(KeyType::Ed25519, SignatureScheme::Ed25519);
     /// ECDSA over P-256 with SHA-256.
@@ -93,17 +91,17 @@ algorithms! {
     /// ECDSA over P-384 with SHA-384.
     EcdsaP384Sha384 = "ECDSA_P384_SHA_384", 7, Primitive::Sign(KeyType::P384, SignatureScheme::EcdsaP384);
     /// RSASSA-PSS, 2,048 bits, SHA-256.
-    RsaPss2048Sha256 = "RSA_PSS_2048_SHA_256", 8, Primitive::Sign(KeyType::Rsa2048, SignatureScheme::RsaPss(SignatureHash::Sha256));
+    RsaPss2048Sha256 = "RSA_PSS_2048_SHA_256", 8, Primitive::Sign(KeyType::Rsa2048, SignatureScheme::RsaPss(HashFunction::Sha256));
     /// RSASSA-PSS, 3,072 bits, SHA-256.
-    RsaPss3072Sha256 = "RSA_PSS_3072_SHA_256", 9, Primitive::Sign(KeyType::Rsa3072, SignatureScheme::RsaPss(SignatureHash::Sha256));
+    RsaPss3072Sha256 = "RSA_PSS_3072_SHA_256", 9, Primitive::Sign(KeyType::Rsa3072, SignatureScheme::RsaPss(HashFunction::Sha256));
     /// RSASSA-PSS, 4,096 bits, SHA-512.
-    RsaPss4096Sha512 = "RSA_PSS_4096_SHA_512", 10, Primitive::Sign(KeyType::Rsa4096, SignatureScheme::RsaPss(SignatureHash::Sha512));
+    RsaPss4096Sha512 = "RSA_PSS_4096_SHA_512", 10, Primitive::Sign(KeyType::Rsa4096, SignatureScheme::RsaPss(HashFunction::Sha512));
     /// RSASSA-PKCS1-v1_5, 2,048 bits, SHA-256.
-    RsaPkcs12048Sha256 = "RSA_PKCS1_2048_SHA_256", 11, Primitive::Sign(KeyType::Rsa2048, SignatureScheme::RsaPkcs1(SignatureHash::Sha256));
+    RsaPkcs12048Sha256 = "RSA_PKCS1_2048_SHA_256", 11, Primitive::Sign(KeyType::Rsa2048, SignatureScheme::RsaPkcs1(HashFunction::Sha256));
     /// RSASSA-PKCS1-v1_5, 3,072 bits, SHA-256.
-    RsaPkcs13072Sha256 = "RSA_PKCS1_3072_SHA_256", 12, Primitive::Sign(KeyType::Rsa3072, SignatureScheme::RsaPkcs1(SignatureHash::Sha256));
+    RsaPkcs13072Sha256 = "RSA_PKCS1_3072_SHA_256", 12, Primitive::Sign(KeyType::Rsa3072, SignatureScheme::RsaPkcs1(HashFunction::Sha256));
     /// RSASSA-PKCS1-v1_5, 4,096 bits, SHA-512.
-    RsaPkcs14096Sha512 = "RSA_PKCS1_4096_SHA_512", 13, Primitive::Sign(KeyType::Rsa4096, SignatureScheme::RsaPkcs1(SignatureHash::Sha512));
+    RsaPkcs14096Sha512 = "RSA_PKCS1_4096_SHA_512", 13, Primitive::Sign(KeyType::Rsa4096, SignatureScheme::RsaPkcs1(HashFunction::Sha512));
     /// RSAES-OAEP, 2,048 bits, SHA-256.
     RsaOaep2048Sha256 = "RSA_OAEP_2048_SHA_256", 14, Primitive::Oaep(KeyType::Rsa2048);
     /// RSAES-OAEP, 3,072 bits, SHA-256.
@@ -164,7 +162,7 @@ impl Algorithm {
     ///
     /// # Errors
     /// `WrongPurpose` when it makes none.
-    pub fn mac_hash(self) -> Result<MacHash, Refusal> {
+    pub fn mac_hash(self) -> Result<HashFunction, Refusal> {
         match self.primitive() {
             Primitive::Mac(hash) => Ok(hash),
             _ => Err(self.not_for("make or verify a MAC")),

@@ -3,7 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use crypto::asymmetric::{self, KeyType, SignatureHash, SignatureScheme};
+use crypto::asymmetric::{self, KeyType, SignatureScheme};
+use crypto::hash::HashFunction;
 use pem::{EncodeConfig, LineEnding, Pem};
 
 use crate::{Algorithm, Primitive};
@@ -48,12 +49,12 @@ fn names(algorithm: Algorithm) -> Option<(&'static str, &'static str)> {
         Primitive::Sign(_, SignatureScheme::Ed25519) => "EdDSA",
         Primitive::Sign(_, SignatureScheme::EcdsaP256) => "ES256",
         Primitive::Sign(_, SignatureScheme::EcdsaP384) => "ES384",
-        Primitive::Sign(_, SignatureScheme::RsaPss(SignatureHash::Sha256)) => "PS256",
-        Primitive::Sign(_, SignatureScheme::RsaPss(SignatureHash::Sha384)) => "PS384",
-        Primitive::Sign(_, SignatureScheme::RsaPss(SignatureHash::Sha512)) => "PS512",
-        Primitive::Sign(_, SignatureScheme::RsaPkcs1(SignatureHash::Sha256)) => "RS256",
-        Primitive::Sign(_, SignatureScheme::RsaPkcs1(SignatureHash::Sha384)) => "RS384",
-        Primitive::Sign(_, SignatureScheme::RsaPkcs1(SignatureHash::Sha512)) => "RS512",
+        Primitive::Sign(_, SignatureScheme::RsaPss(HashFunction::Sha256)) => "PS256",
+        Primitive::Sign(_, SignatureScheme::RsaPss(HashFunction::Sha384)) => "PS384",
+        Primitive::Sign(_, SignatureScheme::RsaPss(HashFunction::Sha512)) => "PS512",
+        Primitive::Sign(_, SignatureScheme::RsaPkcs1(HashFunction::Sha256)) => "RS256",
+        Primitive::Sign(_, SignatureScheme::RsaPkcs1(HashFunction::Sha384)) => "RS384",
+        Primitive::Sign(_, SignatureScheme::RsaPkcs1(HashFunction::Sha512)) => "RS512",
         Primitive::Oaep(_) => return Some(("RSA-OAEP-256", "enc")),
         Primitive::Encrypt(_) | Primitive::Mac(_) => return None,
     };

@@ -52,10 +52,11 @@ pub fn asymmetric_decrypt(material: &KeyMaterial, ciphertext: &[u8]) -> Result<S
 }
 
 fn checked<'a>(algorithm: Algorithm, what: ToSign<'a>) -> Result<Signed<'a>, Refusal> {
-    match (what, algorithm.signature_scheme()?.hash()) {
+    let hash = algorithm.signature_scheme()?.hash();
+    match (what, hash) {
         (ToSign::Message(message), _) if message.len() > UNARY_PLAINTEXT_BYTES_MAX => Err(Refusal::new(
             Reason::LimitExceeded,
-            match algorithm.signature_scheme()?.hash() {
+            match hash {
                 Some(_) => format!("the message is longer than {UNARY_PLAINTEXT_BYTES_MAX} bytes: sign its digest"),
                 None => format!(
                     "the message is longer than {UNARY_PLAINTEXT_BYTES_MAX} bytes, and {algorithm} signs no digest"

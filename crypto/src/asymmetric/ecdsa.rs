@@ -8,26 +8,26 @@ use aws_lc_rs::signature::{
     EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, VerificationAlgorithm,
 };
 
-use super::{NewPair, SignatureHash, Signed, imported};
+use super::{HashFunction, NewPair, Signed, imported};
 use crate::{SecretBytes, Unverified};
 
 /// A curve with its hash.
 pub(super) struct Curve {
     signing: &'static EcdsaSigningAlgorithm,
     pub(super) verification: &'static dyn VerificationAlgorithm,
-    hash: SignatureHash,
+    hash: HashFunction,
 }
 
 pub(super) static P256: Curve = Curve {
     signing: &ECDSA_P256_SHA256_ASN1_SIGNING,
     verification: &ECDSA_P256_SHA256_ASN1,
-    hash: SignatureHash::Sha256,
+    hash: HashFunction::Sha256,
 };
 
 pub(super) static P384: Curve = Curve {
     signing: &ECDSA_P384_SHA384_ASN1_SIGNING,
     verification: &ECDSA_P384_SHA384_ASN1,
-    hash: SignatureHash::Sha384,
+    hash: HashFunction::Sha384,
 };
 
 impl Curve {

@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, VerificationAlgorithm,
 };
 
-use super::{NewPair, SignatureHash, Signed, imported};
+use super::{HashFunction, NewPair, Signed, imported};
 use crate::{SecretBytes, TooLong, Unverified};
 
 /// Draws a pair of that size.
@@ -33,7 +33,7 @@ pub(super) fn public_of(size: KeySize, private: &[u8]) -> Result<Vec<u8>, Unveri
 
 /// Signs; the encoding and the hash are one scheme's.
 pub(super) fn sign(
-    (encoding, hash): (&'static dyn RsaEncoding, SignatureHash),
+    (encoding, hash): (&'static dyn RsaEncoding, HashFunction),
     private: &[u8],
     signed: Signed<'_>,
 ) -> Result<Vec<u8>, Unverified> {
@@ -49,20 +49,20 @@ pub(super) fn sign(
 }
 
 /// How PSS signs and verifies with a hash.
-pub(super) const fn pss(hash: SignatureHash) -> (&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm) {
+pub(super) const fn pss(hash: HashFunction) -> (&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm) {
     match hash {
-        SignatureHash::Sha256 => (&RSA_PSS_SHA256, &RSA_PSS_2048_8192_SHA256),
-        SignatureHash::Sha384 => (&RSA_PSS_SHA384, &RSA_PSS_2048_8192_SHA384),
-        SignatureHash::Sha512 => (&RSA_PSS_SHA512, &RSA_PSS_2048_8192_SHA512),
+        HashFunction::Sha256 => (&RSA_PSS_SHA256, &RSA_PSS_2048_8192_SHA256),
+        HashFunction::Sha384 => (&RSA_PSS_SHA384, &RSA_PSS_2048_8192_SHA384),
+        HashFunction::Sha512 => (&RSA_PSS_SHA512, &RSA_PSS_2048_8192_SHA512),
     }
 }
 
 /// How PKCS#1 v1.5 does.
-pub(super) const fn pkcs1(hash: SignatureHash) -> (&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm) {
+pub(super) const fn pkcs1(hash: HashFunction) -> (&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm) {
     match hash {
-        SignatureHash::Sha256 => (&RSA_PKCS1_SHA256, &RSA_PKCS1_2048_8192_SHA256),
-        SignatureHash::Sha384 => (&RSA_PKCS1_SHA384, &RSA_PKCS1_2048_8192_SHA384),
-        SignatureHash::Sha512 => (&RSA_PKCS1_SHA512, &RSA_PKCS1_2048_8192_SHA512),
+        HashFunction::Sha256 => (&RSA_PKCS1_SHA256, &RSA_PKCS1_2048_8192_SHA256),
+        HashFunction::Sha384 => (&RSA_PKCS1_SHA384, &RSA_PKCS1_2048_8192_SHA384),
+        HashFunction::Sha512 => (&RSA_PKCS1_SHA512, &RSA_PKCS1_2048_8192_SHA512),
     }
 }
 

@@ -236,7 +236,9 @@ fn check_new(state: &State, request: &wire::CreateKeyRequest, algorithm: Algorit
     ::kms::Key::create(KeyId([0; 16]), algorithm, kms::settings(request)?, floor, placeholder(), at).map(drop)
 }
 
-/// In the place of a key pair that is not made because nothing is to be changed.
+/// In the place of a key pair that takes long to make, where what it becomes part of is judged and thrown away: a dry run
+/// (AIP-163) is applied to a copy of the state, and a request is looked at before a key is made for it. Never proposed: it is no
+/// wrapped secret and opens under no key.
 fn placeholder() -> WrappedMaterial {
     WrappedMaterial { wrapped: vec![0], public: vec![0] }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_client::{Client, Error, signing};
-use crypto::asymmetric::{MessageHasher, SignatureHash, Signed, oaep_encrypt};
+use crypto::asymmetric::{MessageHasher, Signed, oaep_encrypt};
+use crypto::hash::HashFunction;
 use proto::audit::v1 as audit;
 use proto::kms::v1 as kms;
 use proto::kms::v1::{Algorithm, Purpose};
@@ -115,7 +116,7 @@ async fn a_key_does_what_its_algorithm_is_for_and_nothing_else() {
 async fn whoever_has_the_public_half_verifies_and_encrypts_without_us() {
     let cluster = Cluster::form(1).await;
     let client = cluster.client().await;
-    let mut digest = MessageHasher::new(SignatureHash::Sha256);
+    let mut digest = MessageHasher::new(HashFunction::Sha256);
     digest.update(b"a release");
     let digest = digest.finish();
     for algorithm in [
@@ -140,7 +141,7 @@ async fn whoever_has_the_public_half_verifies_and_encrypts_without_us() {
         assert_eq!(scheme.verify(&public.der, Signed::Message(b"a release"), &signed.signature), Ok(()), "{id}");
         let lines: Vec<_> = public.pem.lines().filter(|line| !line.starts_with("-----")).collect();
         assert_eq!(STANDARD.decode(lines.concat()).expect("base64"), public.der, "{}", public.pem);
-        if scheme.hash() == Some(SignatureHash::Sha256) {
+        if scheme.hash() == Some(HashFunction::Sha256) {
             let request = kms::SignRequest { name: name.clone(), digest: Some(digest.clone()), ..Default::default() };
             let signature = client.crypto().sign(request).await.expect("signs").signature;
             client.crypto().verify(verify(&name, 1, b"a release", &signature)).await.expect("is of the message");

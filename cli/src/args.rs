@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use types::{Millis, NamespaceName};
 
 use crate::commands::{
-    agent, agents, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key, ledger, mac,
-    man, namespace, operator, rewrap, seal, server, sign, svid,
+    agent, agents, alias, audit, backup, ca, cluster, completions, data_key, decrypt, encrypt, entry, init, key,
+    ledger, mac, man, namespace, operator, rewrap, seal, server, sign, svid,
 };
 use crate::dev;
 use crate::output::Format;
@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Create, rotate, describe and destroy keys; use them with encrypt, sign, mac and the like
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Other names of keys, each of which can be given to another key
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
     /// Encrypt a file or stdin
     Encrypt(encrypt::EncryptArgs),
     /// Decrypt a file or stdin

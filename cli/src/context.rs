@@ -72,6 +72,16 @@ impl Context {
         self.in_namespace(text, "keys", KeyName::parse)
     }
 
+    /// The resource name of a key, or of an alias that stands for one.
+    pub(crate) fn key_or_alias(&self, text: &str) -> Result<String, Failure> {
+        values::key_or_alias(text, self.namespace()).map_err(|why| Failure::new(Exit::Invalid, why))
+    }
+
+    /// The resource name of an alias.
+    pub(crate) fn alias(&self, text: &str) -> Result<String, Failure> {
+        values::alias(text, self.namespace()).map_err(|why| Failure::new(Exit::Invalid, why))
+    }
+
     /// The resource name of an entry.
     pub(crate) fn entry(&self, text: &str) -> Result<String, Failure> {
         self.in_namespace(text, "entries", EntryName::parse)

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use prost_types::{Duration, Timestamp};
-use types::{Millis, NameError, NamespaceName, NodeId, Time};
+use types::{AliasName, KeyName, Millis, NameError, NamespaceName, NodeId, Time};
 
 /// Parses a duration such as `90d`, `1h`, `30s`, `1h30m` or `500ms`.
 ///
@@ -133,6 +133,36 @@ pub(crate) fn in_namespace<N: Display>(
     Ok(format!("namespaces/{ns}/{collection}/{name}"))
 }
 
+/// What stands before the short name of an alias.
+const ALIAS: &str = "alias/";
+
+/// A key by its name, or by an alias: `alias/current` and `namespaces/default/aliases/current` are the same.
+///
+/// # Errors
+/// As [`in_namespace`] has it.
+pub(crate) fn key_or_alias(text: &str, namespace: &NamespaceName) -> Result<String, String> {
+    if is_alias(text) { alias(text, namespace) } else { in_namespace(text, namespace, "keys", KeyName::parse) }
+}
+
+/// An alias: `current`, `alias/current` and `namespaces/default/aliases/current` are the same.
+///
+/// # Errors
+/// As [`in_namespace`] has it.
+pub(crate) fn alias(text: &str, namespace: &NamespaceName) -> Result<String, String> {
+    let text = text.strip_prefix(ALIAS).unwrap_or(text);
+    in_namespace(text, namespace, "aliases", AliasName::parse)
+}
+
+/// Whether an alias was typed where a key or an alias may stand.
+pub(crate) fn is_alias(text: &str) -> bool {
+    text.starts_with(ALIAS) || text.split('/').nth(2) == Some("aliases")
+}
+
+/// How a key is spoken of that was named by its name or by an alias.
+pub(crate) fn called(full_name: &str) -> String {
+    if is_alias(full_name) { format!("{ALIAS}{}", short(full_name)) } else { short(full_name).to_owned() }
+}
+
 /// A name that was typed short or with its collection, outside namespaces: `root` and `operators/root`.
 ///
 /// # Errors
@@ -164,8 +194,6 @@ pub(crate) fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use types::KeyName;
-
     use super::*;
 
     #[test]
@@ -203,6 +231,27 @@ mod tests {
         assert!(operator("agents/root").is_err());
         assert_eq!(short("namespaces/pay/keys/a"), "a");
         assert_eq!(namespace_of("namespaces/pay/keys/a").map(|ns| ns.to_string()).as_deref(), Some("pay"));
+    }
+
+    #[test]
+    fn a_key_is_typed_by_its_name_or_by_an_alias() {
+        let ns = NamespaceName::default_namespace();
+        let key = |text: &str| key_or_alias(text, &ns).ok();
+        for text in ["alias/current", "namespaces/default/aliases/current"] {
+            assert_eq!(key(text).as_deref(), Some("namespaces/default/aliases/current"), "{text}");
+        }
+        assert_eq!(key("namespaces/pay/aliases/a").as_deref(), Some("namespaces/pay/aliases/a"));
+        assert_eq!(key("current").as_deref(), Some("namespaces/default/keys/current"));
+        for wrong in
+            ["alias/", "alias/A", "alias/a/b", "aliases/a", "namespaces/pay/aliases/", "namespaces/pay/entries/a"]
+        {
+            assert_eq!(key(wrong), None, "{wrong}");
+        }
+        for text in ["current", "alias/current"] {
+            assert_eq!(alias(text, &ns).as_deref(), Ok("namespaces/default/aliases/current"), "{text}");
+        }
+        assert_eq!(called("namespaces/pay/aliases/a"), "alias/a");
+        assert_eq!(called("namespaces/pay/keys/a"), "a");
     }
 
     #[test]

@@ -28,13 +28,15 @@ pub enum SigningError {
 }
 
 /// A message, or the digest of one in its place.
-#[derive(Default)]
 struct Input {
+    /// The key whose hash made the digest: an alias may be moved meanwhile.
+    name: String,
     message: Vec<u8>,
     digest: Option<Vec<u8>>,
 }
 
-/// Signs what the reader gives. `key` is `namespaces/{ns}/keys/{key}`; version zero is the primary one.
+/// Signs what the reader gives. `key` is `namespaces/{ns}/keys/{key}` or an alias, `namespaces/{ns}/aliases/{alias}`; version zero
+/// is the primary one. The answer names the key.
 ///
 /// # Errors
 /// As [`SigningError`] lists.
@@ -44,8 +46,8 @@ pub async fn sign(
     version: u32,
     message: impl AsyncRead + Unpin,
 ) -> Result<SignResponse, SigningError> {
-    let Input { message, digest } = input(client, key, message).await?;
-    Ok(client.crypto().sign(SignRequest { name: key.to_owned(), version, message, digest }).await?)
+    let Input { name, message, digest } = input(client, key, message).await?;
+    Ok(client.crypto().sign(SignRequest { name, version, message, digest }).await?)
 }
 
 /// Checks a signature of what the reader gives.
@@ -59,8 +61,8 @@ pub async fn verify(
     message: impl AsyncRead + Unpin,
     signature: Vec<u8>,
 ) -> Result<VerifyResponse, SigningError> {
-    let Input { message, digest } = input(client, key, message).await?;
-    let request = VerifyRequest { name: key.to_owned(), version, message, digest, signature };
+    let Input { name, message, digest } = input(client, key, message).await?;
+    let request = VerifyRequest { name, version, message, digest, signature };
     Ok(client.crypto().verify(request).await?)
 }
 
@@ -80,9 +82,10 @@ async fn input(client: &Client, key: &str, mut message: impl AsyncRead + Unpin) 
     let most = UNARY_PLAINTEXT_BYTES_MAX as u64;
     (&mut message).take(most + 1).read_to_end(&mut first).await?;
     if first.len() <= UNARY_PLAINTEXT_BYTES_MAX {
-        return Ok(Input { message: first, ..Input::default() });
+        return Ok(Input { name: key.to_owned(), message: first, digest: None });
     }
-    let algorithm = client.keys().get(GetKeyRequest { name: key.to_owned() }).await?.algorithm();
+    let found = client.keys().get(GetKeyRequest { name: key.to_owned() }).await?;
+    let algorithm = found.algorithm();
     if let Some(algorithm) = known(algorithm) {
         algorithm.signature_scheme().map_err(SigningError::Refused)?;
     }
@@ -101,7 +104,7 @@ async fn input(client: &Client, key: &str, mut message: impl AsyncRead + Unpin) 
         let read = message.read(&mut buffer).await?;
         match buffer.get(..read) {
             Some(bytes) if !bytes.is_empty() => hasher.update(bytes),
-            _ => return Ok(Input { digest: Some(hasher.finish()), ..Input::default() }),
+            _ => return Ok(Input { name: found.name, message: Vec::new(), digest: Some(hasher.finish()) }),
         }
     }
 }

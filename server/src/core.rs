@@ -387,6 +387,8 @@ const fn adds(command: &Command) -> bool {
             | Command::SetKeyEnabled { enabled: true, .. }
             | Command::CreateEntry { .. }
             | Command::UpdateEntry { .. }
+            | Command::CreateAlias { .. }
+            | Command::UpdateAlias { .. }
     )
 }
 

@@ -10,8 +10,8 @@ use types::{Reason, Refusal};
 
 use crate::command::{Command, Entry, Proposal, Reply};
 use crate::handlers::{
-    agents, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators, peer_unseal,
-    restore, roles, root_keys, settings, tokens,
+    agents, aliases, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators,
+    peer_unseal, restore, roles, root_keys, settings, tokens,
 };
 use crate::outcome::{AuditLeaf, Effect, Outcome};
 use crate::requests::{self, Recall};
@@ -174,5 +174,8 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         | C::StageRoot { .. }
         | C::ConfirmRoot { .. }
         | C::ActivateRoot { .. } => root_keys::handle(turn, &proposal.command),
+        C::CreateAlias { .. } | C::UpdateAlias { .. } | C::DeleteAlias { .. } => {
+            aliases::handle(turn, &proposal.command)
+        }
     }
 }

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    AgentName, Basis, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId,
-    OperatorName, Principal, RequestId, Revision, RootId, SpkiHash, Time, TokenId, TrustDomain,
+    AgentName, AliasName, Basis, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName,
+    NodeId, OperatorName, Principal, RequestId, Revision, RootId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::rows::QuarantineReason;
@@ -462,6 +462,31 @@ pub enum Command {
     CancelApproval {
         /// Which.
         node: NodeId,
+    },
+    /// Gives a key another name.
+    CreateAlias {
+        /// Of both.
+        namespace: NamespaceName,
+        /// The other name.
+        name: AliasName,
+        /// What it stands for.
+        key: KeyName,
+    },
+    /// Gives such a name to another key: one entry, so nobody ever sees it stand for none or for both.
+    UpdateAlias {
+        /// Of both.
+        namespace: NamespaceName,
+        /// Which.
+        name: AliasName,
+        /// What it stands for from now on.
+        key: KeyName,
+    },
+    /// Takes such a name away.
+    DeleteAlias {
+        /// Its namespace.
+        namespace: NamespaceName,
+        /// Which.
+        name: AliasName,
     },
 }
 

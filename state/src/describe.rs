@@ -49,6 +49,9 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::ApproveUnseal { .. } => Action::ApproveUnseal,
         C::ReleaseRoot(_) => Action::ReleaseRoot,
         C::CancelApproval { .. } => Action::CancelApproval,
+        C::CreateAlias { .. } => Action::CreateAlias,
+        C::UpdateAlias { .. } => Action::UpdateAlias,
+        C::DeleteAlias { .. } => Action::DeleteAlias,
     }
 }
 
@@ -98,6 +101,9 @@ pub(crate) fn resource(command: &Command) -> String {
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
         C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime | C::OpenGeneration { .. } => "cluster".to_owned(),
+        C::CreateAlias { namespace, name, .. }
+        | C::UpdateAlias { namespace, name, .. }
+        | C::DeleteAlias { namespace, name } => format!("namespaces/{namespace}/aliases/{name}"),
     }
 }
 

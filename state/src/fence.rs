@@ -23,6 +23,9 @@ impl Command {
             // An identity is no longer issued, or to others, or with other names.
             | Self::DeleteEntry { .. }
             | Self::UpdateEntry { .. }
+            // A name stands for another key, or for none: whoever is told so must not find the old one in use.
+            | Self::UpdateAlias { .. }
+            | Self::DeleteAlias { .. }
             // A DNS suffix may be taken back.
             | Self::UpdateNamespace { .. } => true,
 
@@ -39,6 +42,7 @@ impl Command {
             | Self::ReleaseRoot(_)
             | Self::CreateJoinToken { .. }
             | Self::CreateKey { .. }
+            | Self::CreateAlias { .. }
             | Self::SetKeyEnabled { enabled: true, .. }
             | Self::CreateEntry { .. }
             // The versions before stay usable.
@@ -67,13 +71,18 @@ impl Command {
             | Self::PublishAuthority { .. }
             | Self::ReportNode(_)
             | Self::ReportErasure { .. }
-            // Nobody is answered: whoever leads does it, and each node judges its own authority by its own clock as well.
-            | Self::AdvanceAuthority {
-                step: AuthorityStep::Activate | AuthorityStep::Drain | AuthorityStep::Retire,
-                ..
-            }
             // An agent's new key replaces its old one. The agent waits for an identity, and who wants an end bans it.
             | Self::RedeemAgentToken { .. } => false,
+            Self::AdvanceAuthority { step, .. } => step.takes_away(),
+        }
+    }
+}
+
+impl AuthorityStep {
+    /// Nobody is answered: whoever leads does it, and each node judges its own authority by its own clock as well.
+    const fn takes_away(self) -> bool {
+        match self {
+            Self::Activate | Self::Drain | Self::Retire => false,
         }
     }
 }

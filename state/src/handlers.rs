@@ -2,6 +2,7 @@
 //! entry is fresh, its actor may propose it and its decision binds.
 
 pub(crate) mod agents;
+pub(crate) mod aliases;
 pub(crate) mod authorities;
 mod checks;
 pub(crate) mod destroy;

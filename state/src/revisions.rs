@@ -39,6 +39,9 @@ impl State {
             C::CreateEntry { namespace, name, .. }
             | C::UpdateEntry { namespace, name, .. }
             | C::DeleteEntry { namespace, name } => self.entry(namespace, name).map(ca::Entry::revision),
+            C::CreateAlias { namespace, name, .. }
+            | C::UpdateAlias { namespace, name, .. }
+            | C::DeleteAlias { namespace, name } => self.alias(namespace, name).map(|row| row.revision),
             C::RemoveNode { node, .. } | C::PromoteNode { node } => self.node(*node).map(|row| row.revision),
             C::RaiseVersion { .. } => self.version_row().get(&()).map(|row| row.revision),
             C::SetLease { .. } => Some(self.settings().revision),
@@ -100,7 +103,10 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::DestroyKey { namespace, .. }
         | C::CreateEntry { namespace, .. }
         | C::UpdateEntry { namespace, .. }
-        | C::DeleteEntry { namespace, .. } => Some(namespace),
+        | C::DeleteEntry { namespace, .. }
+        | C::CreateAlias { namespace, .. }
+        | C::UpdateAlias { namespace, .. }
+        | C::DeleteAlias { namespace, .. } => Some(namespace),
         C::GrantRole(binding) | C::RevokeRole(binding) => match &binding.scope {
             types::Scope::Namespace(namespace) => Some(namespace),
             types::Scope::Cluster => None,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{
-    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, Millis, NamespaceName, NodeId, OperatorName,
+    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
     Principal, Refusal, RequestId, Revision, RootId, SpkiHash, Time, TrustDomain,
 };
 
@@ -395,6 +395,17 @@ pub struct Granted {
     /// When.
     pub at: Time,
     /// By which entry.
+    pub revision: Revision,
+}
+
+/// Another name of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Alias {
+    /// The key that it stands for, of the same namespace.
+    pub key: KeyName,
+    /// When it was made, in state time.
+    pub created: Time,
+    /// The entry that last changed it.
     pub revision: Revision,
 }
 

@@ -9,13 +9,13 @@ mod shares;
 mod write;
 
 use types::{
-    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, Revision,
-    SpkiHash, TokenId,
+    AgentName, AliasName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId,
+    Revision, SpkiHash, TokenId,
 };
 
 use crate::rows::{
-    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal, Progress,
-    Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Agent, Alias, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal,
+    Progress, Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::RowSum;
 use crate::table::{Table, TableId};
@@ -63,6 +63,7 @@ pub struct State {
     recoveries: Table<OperatorName, Recovery>,
     /// Empty until it is switched on for the first time.
     peer_unseal: Table<(), PeerUnseal>,
+    aliases: Table<(NamespaceName, AliasName), Alias>,
     indexes: Indexes,
 }
 
@@ -98,6 +99,7 @@ impl State {
             lives: Table::new(TableId::Lives),
             recoveries: Table::new(TableId::Recoveries),
             peer_unseal: Table::new(TableId::PeerUnseal),
+            aliases: Table::new(TableId::Aliases),
             indexes: Indexes::default(),
         }
     }
@@ -131,7 +133,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 26] {
+    fn sums(&self) -> [(TableId, RowSum); 27] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -159,11 +161,12 @@ impl State {
             (self.lives.id(), *self.lives.sum()),
             (self.recoveries.id(), *self.recoveries.sum()),
             (self.peer_unseal.id(), *self.peer_unseal.sum()),
+            (self.aliases.id(), *self.aliases.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 26]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 27]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -225,4 +228,5 @@ tables! {
     lives_table = lives: () => Lives;
     recovery_table = recoveries: OperatorName => Recovery;
     peer_unseal_row = peer_unseal: () => PeerUnseal;
+    alias_table = aliases: (NamespaceName, AliasName) => Alias;
 }

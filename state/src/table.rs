@@ -52,6 +52,7 @@ pub(crate) enum TableId {
     Lives = 25,
     Recoveries = 26,
     PeerUnseal = 27,
+    Aliases = 28,
 }
 
 impl TableId {
@@ -86,6 +87,7 @@ impl TableId {
             T::Lives,
             T::Recoveries,
             T::PeerUnseal,
+            T::Aliases,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -185,10 +187,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=27 {
+        for byte in 1..=28 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(28), None);
+        assert_eq!(TableId::from_byte(29), None);
     }
 }

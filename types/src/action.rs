@@ -207,6 +207,16 @@ actions! {
     VerifyMac = "CryptoService"."VerifyMac", Use;
     /// Decrypt what was encrypted to the public half of a version.
     AsymmetricDecrypt = "CryptoService"."AsymmetricDecrypt", Use;
+    /// Give a key another name.
+    CreateAlias = "KeyService"."CreateAlias", Mutate;
+    /// Give such a name to another key.
+    UpdateAlias = "KeyService"."UpdateAlias", Mutate;
+    /// Take such a name away.
+    DeleteAlias = "KeyService"."DeleteAlias", Mutate;
+    /// Read which key an alias stands for.
+    GetAlias = "KeyService"."GetAlias", Read;
+    /// List the aliases of a namespace.
+    ListAliases = "KeyService"."ListAliases", Read;
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub mod time;
 
 pub use action::Action;
 pub use id::{ClusterId, KeyId, NodeId, RequestId, RootId, SpkiHash, TokenId};
-pub use name::{AgentName, EntryName, KeyName, NameError, NamespaceName, OperatorName};
+pub use name::{AgentName, AliasName, EntryName, KeyName, NameError, NamespaceName, OperatorName};
 pub use principal::Principal;
 pub use refusal::{Reason, Refusal};
 pub use revision::{Basis, Generation, Revision, Sequence};

@@ -28,6 +28,8 @@ pub const DATA_KEY_BYTES_MAX: usize = 64;
 pub const NAMESPACES_MAX: usize = 10_000;
 /// Most keys in a cluster (start-up ≤ 5 s and memory ≤ 2 GB are promised to here).
 pub const KEYS_MAX: usize = 1_000_000;
+/// Most aliases in a cluster.
+pub const ALIASES_MAX: usize = 100_000;
 /// Most labels of one key.
 pub const LABELS_MAX: usize = 64;
 /// Longest key or value of a label.

@@ -144,6 +144,10 @@ name! {
     /// `agents/{id}`.
     AgentName, "agent"
 }
+name! {
+    /// `namespaces/{ns}/aliases/{alias}`: another name of a key, which can be given to another key.
+    AliasName, "alias"
+}
 
 impl NamespaceName {
     /// The namespace that exists from formation on and that commands use when none is named.

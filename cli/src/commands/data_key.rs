@@ -20,7 +20,7 @@ use crate::values::namespace_of;
 /// Arguments of `data-key`.
 #[derive(Args, Debug)]
 pub(crate) struct DataKeyArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     #[command(flatten)]
     bound: BoundArgs,
@@ -53,7 +53,7 @@ impl Show for DataKey {
 
 /// Draws a data key.
 pub(crate) async fn run(args: DataKeyArgs, context: &Context) -> Result<(), Failure> {
-    let key = context.key(&args.key)?;
+    let key = context.key_or_alias(&args.key)?;
     let bound = args.bound.bound(namespace_of(&key).unwrap_or_else(|| context.namespace().clone()))?;
     let request = GenerateDataKeyRequest {
         name: key.clone(),

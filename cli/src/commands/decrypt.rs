@@ -15,12 +15,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
-use crate::values::{short, size};
+use crate::values::{called, short, size};
 
 /// Arguments of `decrypt`.
 #[derive(Args, Debug)]
 pub(crate) struct DecryptArgs {
-    /// The RSA key that it was encrypted to; every other ciphertext names its key itself
+    /// The RSA key that it was encrypted to, or alias/NAME; every other ciphertext names its key itself
     #[arg(long, value_name = "KEY", requires = "only", conflicts_with_all = ["context", "aad_file"])]
     key: Option<String>,
     /// The version of that key
@@ -56,7 +56,7 @@ const RSA_BYTES_MAX: u64 = 512;
 /// What was encrypted to the public half of a version, of at most 512 bytes.
 async fn asymmetric(key: &str, version: u32, files: &Files, context: &Context) -> Result<(), Failure> {
     use tokio::io::AsyncReadExt as _;
-    let name = context.key(key)?;
+    let name = context.key_or_alias(key)?;
     let mut ciphertext = Vec::new();
     let read = files.open().await?.0.take(RSA_BYTES_MAX + 1).read_to_end(&mut ciphertext).await;
     read.map_err(|error| Failure::new(Exit::Failed, format!("the ciphertext could not be read: {error}")))?;
@@ -73,7 +73,7 @@ async fn asymmetric(key: &str, version: u32, files: &Files, context: &Context) -
         None => output::bytes(plaintext.expose())?,
     }
     let plaintext_bytes = plaintext.len() as u64;
-    let words = format!("{} decrypted by {} v{version}", size(plaintext_bytes), short(&name));
+    let words = format!("{} decrypted by {} v{version}", size(plaintext_bytes), called(&name));
     files.say(context, Moved { key: name, version, plaintext_bytes, words })
 }
 

@@ -20,7 +20,7 @@ use crate::values::{namespace_of, size};
 /// Arguments of `encrypt`.
 #[derive(Args, Debug)]
 pub(crate) struct EncryptArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     #[command(flatten)]
     bound: BoundArgs,
@@ -42,7 +42,7 @@ pub(crate) struct Files {
 /// What was encrypted or decrypted, for programs.
 #[derive(Serialize)]
 pub(crate) struct Moved {
-    /// `namespaces/{ns}/keys/{key}`
+    /// `namespaces/{ns}/keys/{key}`, or the alias that was given
     pub(crate) key: String,
     pub(crate) version: u32,
     pub(crate) plaintext_bytes: u64,
@@ -58,7 +58,7 @@ impl Show for Moved {
 
 /// Encrypts a file or stdin.
 pub(crate) async fn run(args: EncryptArgs, context: &Context) -> Result<(), Failure> {
-    let key = context.key(&args.key)?;
+    let key = context.key_or_alias(&args.key)?;
     let bound = args.bound.bound(namespace_of(&key).unwrap_or_else(|| context.namespace().clone()))?;
     let (input, total) = args.files.open().await?;
     let keys = ServiceKeys::of_key(context.client().await?, key.clone());

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, Show};
-use crate::values::{duration, short, to_wire_duration};
+use crate::values::{called, duration, short, to_wire_duration};
 use crate::views::{KeyView, List, VersionView};
 
 /// The verbs of `key`.
@@ -29,7 +29,7 @@ pub(crate) enum KeyCommand {
     /// List the keys of the namespace
     List,
     /// Describe a key
-    Describe(Named),
+    Describe(NamedOrAlias),
     /// List the versions of a key, newest first
     Versions(Named),
     /// Add a version and make it primary; the others still decrypt and verify
@@ -77,6 +77,13 @@ pub(crate) struct CreateArgs {
 #[derive(Args, Debug)]
 pub(crate) struct Named {
     /// Short name, or namespaces/NAMESPACE/keys/NAME
+    key: String,
+}
+
+/// A key by its name or by an alias.
+#[derive(Args, Debug)]
+pub(crate) struct NamedOrAlias {
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
 }
 
@@ -136,7 +143,7 @@ pub(crate) struct Changes {
 /// Arguments of `key public-key`.
 #[derive(Args, Debug)]
 pub(crate) struct PublicKeyArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// Of this version instead of the primary one; disabled and destroyed ones have theirs too
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -218,7 +225,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
 }
 
 async fn describe(key: &str, context: &Context) -> Result<(), Failure> {
-    let request = GetKeyRequest { name: context.key(key)? };
+    let request = GetKeyRequest { name: context.key_or_alias(key)? };
     context.print(&KeyView::from(context.client().await?.keys().get(request).await?))
 }
 
@@ -245,7 +252,7 @@ async fn rotate(key: &str, context: &Context) -> Result<(), Failure> {
 }
 
 async fn public_key(args: PublicKeyArgs, context: &Context) -> Result<(), Failure> {
-    let name = context.key(&args.key)?;
+    let name = context.key_or_alias(&args.key)?;
     let request = GetPublicKeyRequest { name: name.clone(), version: args.version.unwrap_or_default() };
     if let Some(path) = &args.output {
         private_file::check_replaceable(path)?;
@@ -264,7 +271,7 @@ async fn public_key(args: PublicKeyArgs, context: &Context) -> Result<(), Failur
     match (&args.output, context.format()) {
         (Some(path), _) => {
             public_file(path, &bytes)?;
-            context.print(&PublicKeyView::new(&answer, format!("public key of {} v{}", short(&name), answer.version)))
+            context.print(&PublicKeyView::new(&answer, format!("public key of {} v{}", called(&name), answer.version)))
         }
         (None, Format::Table) => output::bytes(&bytes),
         (None, _) => context.print(&PublicKeyView::new(&answer, String::new())),

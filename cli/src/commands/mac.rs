@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Show, note};
-use crate::values::short;
+use crate::values::{called, short};
 
 /// The verbs of `mac`.
 #[derive(Subcommand, Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum MacCommand {
 /// Arguments of `mac generate`.
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// Make it with this version instead of the primary one
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -47,7 +47,7 @@ pub(crate) struct GenerateArgs {
 /// Arguments of `mac verify`.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// The version that made it: `mac generate` tells it
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -98,14 +98,16 @@ pub(crate) async fn run(command: MacCommand, context: &Context) -> Result<(), Fa
 }
 
 async fn generate(args: &GenerateArgs, context: &Context) -> Result<(), Failure> {
-    let key = context.key(&args.key)?;
+    let name = context.key_or_alias(&args.key)?;
     if let Some(path) = &args.output {
         private_file::check_replaceable(path)?;
     }
     let message = read(args.input.as_ref()).await?;
-    let request = GenerateMacRequest { name: key.clone(), version: args.version.unwrap_or(0), message };
+    let request = GenerateMacRequest { name, version: args.version.unwrap_or(0), message };
     let answer = context.client().await?.crypto().generate_mac(request).await?;
     let encoded = STANDARD.encode(&answer.mac);
+    // The version is one of this key's, whatever it was called.
+    let key = answer.key;
     let (mac, words) = match &args.output {
         Some(path) => {
             write(path, &answer.mac)?;
@@ -121,12 +123,12 @@ async fn generate(args: &GenerateArgs, context: &Context) -> Result<(), Failure>
 }
 
 async fn verify(args: &VerifyArgs, context: &Context) -> Result<(), Failure> {
-    let (key, version) = (context.key(&args.key)?, args.version);
+    let (key, version) = (context.key_or_alias(&args.key)?, args.version);
     let mac = read_given(args.mac.file.as_deref(), args.mac.base64.as_deref(), "--mac-base64")?;
     let message = read(args.input.as_ref()).await?;
     let request = VerifyMacRequest { name: key.clone(), version, message, mac };
     context.client().await?.crypto().verify_mac(request).await?;
-    let words = format!("good MAC by {} v{version}", short(&key));
+    let words = format!("good MAC by {} v{version}", called(&key));
     context.print(&Done { key, version, mac: None, words })
 }
 

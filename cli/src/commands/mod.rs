@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod agents;
+pub(crate) mod alias;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod backup_views;
@@ -50,6 +51,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(args).await,
         Command::DevWorkload(args) => dev::workload::run(args).await,
         Command::Key(command) => key::run(command, &context).await,
+        Command::Alias(command) => alias::run(command, &context).await,
         Command::Encrypt(args) => encrypt::run(args, &context).await,
         Command::Decrypt(args) => decrypt::run(args, &context).await,
         Command::Rewrap(args) => rewrap::run(args, &context).await,

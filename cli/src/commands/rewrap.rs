@@ -21,7 +21,7 @@ const CIPHERTEXT_BYTES_MAX: usize = UNARY_PLAINTEXT_BYTES_MAX + 1_024;
 /// Arguments of `rewrap`.
 #[derive(Args, Debug)]
 pub(crate) struct RewrapArgs {
-    /// Under this key instead of the one that the ciphertext names
+    /// Under this key, or alias/NAME, instead of the one that the ciphertext names
     #[arg(long, value_name = "KEY")]
     to: Option<String>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(crate) struct RewrapArgs {
 /// Has a node encrypt again what it decrypts; the plaintext stays there.
 pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failure> {
     let bound = args.bound.bound(context.namespace().clone())?;
-    let destination_name = args.to.as_deref().map(|key| context.key(key)).transpose()?.unwrap_or_default();
+    let destination_name = args.to.as_deref().map(|key| context.key_or_alias(key)).transpose()?.unwrap_or_default();
     let mut ciphertext = Vec::new();
     let (input, _) = args.files.open().await?;
     let read = input.take(CIPHERTEXT_BYTES_MAX as u64 + 1).read_to_end(&mut ciphertext).await;

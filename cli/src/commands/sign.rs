@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Show, note};
-use crate::values::short;
+use crate::values::{called, is_alias, short};
 
 /// What is signed.
 #[derive(Args, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Signed {
 /// Arguments of `sign`.
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// Sign with this version instead of the primary one
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,7 +49,7 @@ pub(crate) struct SignArgs {
 /// Arguments of `verify`.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME
     key: String,
     /// The version that signed: `sign` tells it
     #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,21 +93,23 @@ impl Show for Done {
 
 /// Signs a file, stdin or a digest.
 pub(crate) async fn run(args: SignArgs, context: &Context) -> Result<(), Failure> {
-    let key = context.key(&args.key)?;
+    let named = context.key_or_alias(&args.key)?;
     if let Some(path) = &args.output {
         private_file::check_replaceable(path)?;
     }
     let (client, version) = (context.client().await?, args.version.unwrap_or(0));
     let answer: Result<SignResponse, SigningError> = match args.signed.read().await? {
         Read::Digest(digest) => {
-            let request = SignRequest { name: key.clone(), version, digest: Some(digest), ..SignRequest::default() };
+            let request = SignRequest { name: named.clone(), version, digest: Some(digest), ..SignRequest::default() };
             client.crypto().sign(request).await.map_err(SigningError::from)
         }
-        Read::Message(message) => signing::sign(&client, &key, version, message).await,
+        Read::Message(message) => signing::sign(&client, &named, version, message).await,
     };
     let answer = answer.map_err(|error| told(error, &args.key))?;
     let (version, algorithm) = (answer.version, algorithm_name(answer.algorithm()));
     let encoded = STANDARD.encode(&answer.signature);
+    // The version is one of this key's, whatever it was called.
+    let key = answer.key;
     let (signature, words) = match &args.output {
         Some(path) => {
             write(path, &answer.signature)?;
@@ -124,7 +126,7 @@ pub(crate) async fn run(args: SignArgs, context: &Context) -> Result<(), Failure
 
 /// Checks a signature of a file, stdin or a digest.
 pub(crate) async fn run_verify(args: VerifyArgs, context: &Context) -> Result<(), Failure> {
-    let (key, version) = (context.key(&args.key)?, args.version);
+    let (key, version) = (context.key_or_alias(&args.key)?, args.version);
     let signature = args.signature.read()?;
     let client = context.client().await?;
     let answer: Result<VerifyResponse, SigningError> = match args.signed.read().await? {
@@ -141,7 +143,7 @@ pub(crate) async fn run_verify(args: VerifyArgs, context: &Context) -> Result<()
         Read::Message(message) => signing::verify(&client, &key, version, message, signature).await,
     };
     let algorithm = algorithm_name(answer.map_err(|error| told(error, &args.key))?.algorithm());
-    let words = format!("good signature by {} v{version}, {algorithm}", short(&key));
+    let words = format!("good signature by {} v{version}, {algorithm}", called(&key));
     context.print(&Done { key, version, algorithm, signature: None, words })
 }
 
@@ -202,6 +204,6 @@ fn told(error: SigningError, key: &str) -> Failure {
 pub(crate) fn hinted(failure: Failure, key: &str) -> Failure {
     failure
         .hint_about(Reason::NotFound, "key version", "the version that was told when it was made")
-        .or_hint_for(Reason::NotFound, "chancery key list")
+        .or_hint_for(Reason::NotFound, if is_alias(key) { "chancery alias list" } else { "chancery key list" })
         .hint_for(Reason::WrongPurpose, format!("chancery key describe {key}"))
 }

@@ -3,12 +3,13 @@
 use proto::kms::v1::crypto_service_client::CryptoServiceClient;
 use proto::kms::v1::key_service_client::KeyServiceClient;
 use proto::kms::v1::{
-    AsymmetricDecryptRequest, AsymmetricDecryptResponse, CreateKeyRequest, DecryptRequest, DecryptResponse,
-    DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
-    GenerateDataKeyResponse, GenerateMacRequest, GenerateMacResponse, GetKeyRequest, GetPublicKeyRequest, Key,
-    ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, PublicKey, ReEncryptRequest,
-    ReEncryptResponse, RotateKeyRequest, SignRequest, SignResponse, UpdateKeyRequest, VerifyMacRequest,
-    VerifyMacResponse, VerifyRequest, VerifyResponse,
+    Alias, AsymmetricDecryptRequest, AsymmetricDecryptResponse, CreateAliasRequest, CreateKeyRequest, DecryptRequest,
+    DecryptResponse, DeleteAliasRequest, DeleteAliasResponse, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest,
+    EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateMacRequest,
+    GenerateMacResponse, GetAliasRequest, GetKeyRequest, GetPublicKeyRequest, Key, ListAliasesRequest,
+    ListAliasesResponse, ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, PublicKey,
+    ReEncryptRequest, ReEncryptResponse, RotateKeyRequest, SignRequest, SignResponse, UpdateAliasRequest,
+    UpdateKeyRequest, VerifyMacRequest, VerifyMacResponse, VerifyRequest, VerifyResponse,
 };
 
 use super::service;
@@ -36,6 +37,16 @@ service! {
     mutate destroy(DestroyKeyRequest) -> Key = destroy_key;
     /// The public half of a version.
     read public_key(GetPublicKeyRequest) -> PublicKey = get_public_key;
+    /// Gives a key another name.
+    mutate create_alias(CreateAliasRequest) -> Alias = create_alias;
+    /// Gives such a name to another key, atomically.
+    mutate update_alias(UpdateAliasRequest) -> Alias = update_alias;
+    /// Takes such a name away.
+    mutate delete_alias(DeleteAliasRequest) -> DeleteAliasResponse = delete_alias;
+    /// Says which key an alias stands for.
+    read get_alias(GetAliasRequest) -> Alias = get_alias;
+    /// One page of the aliases of a namespace, by name.
+    read list_aliases(ListAliasesRequest) -> ListAliasesResponse = list_aliases;
 }
 
 service! {

@@ -13,12 +13,12 @@ use crate::{Client, Error};
 #[derive(Clone, Debug)]
 pub struct ServiceKeys {
     client: Client,
-    /// `namespaces/{ns}/keys/{key}`; not needed to decrypt.
+    /// `namespaces/{ns}/keys/{key}`, or an alias; not needed to decrypt.
     key: String,
 }
 
 impl ServiceKeys {
-    /// To encrypt under that key, `namespaces/{ns}/keys/{key}`, and to decrypt.
+    /// To encrypt under that key, `namespaces/{ns}/keys/{key}` or an alias, `namespaces/{ns}/aliases/{alias}`, and to decrypt.
     #[must_use]
     pub fn of_key(client: Client, key: String) -> Self {
         Self { client, key }

@@ -139,6 +139,7 @@ pub struct ListKeysResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetKeyRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
@@ -242,7 +243,7 @@ pub struct DestroyKeyRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPublicKeyRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Zero: the primary version.
@@ -274,7 +275,7 @@ pub struct PublicKey {
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct EncryptRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
@@ -323,6 +324,7 @@ pub struct DecryptResponse {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateDataKeyRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(map = "string, string", tag = "2")]
@@ -364,7 +366,7 @@ pub struct ReEncryptRequest {
     >,
     #[prost(bytes = "vec", tag = "4")]
     pub source_additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-    /// namespaces/{ns}/keys/{key}; the key of the ciphertext when empty.
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}; the key of the ciphertext when empty.
     #[prost(string, tag = "5")]
     pub destination_name: ::prost::alloc::string::String,
     #[prost(map = "string, string", tag = "6")]
@@ -390,7 +392,7 @@ pub struct ReEncryptResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct SignRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Zero: the primary version.
@@ -413,11 +415,14 @@ pub struct SignResponse {
     pub version: u32,
     #[prost(enumeration = "Algorithm", tag = "3")]
     pub algorithm: i32,
+    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct VerifyRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// The one that Sign told.
@@ -440,7 +445,7 @@ pub struct VerifyResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct GenerateMacRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Zero: the primary version.
@@ -459,11 +464,14 @@ pub struct GenerateMacResponse {
     /// What VerifyMac has to be told.
     #[prost(uint32, tag = "2")]
     pub version: u32,
+    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
+    #[prost(string, tag = "3")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct VerifyMacRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// The one that GenerateMac told.
@@ -479,7 +487,7 @@ pub struct VerifyMacRequest {
 pub struct VerifyMacResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AsymmetricDecryptRequest {
-    /// namespaces/{ns}/keys/{key}
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// The one whose public half it was encrypted to.
@@ -494,6 +502,88 @@ pub struct AsymmetricDecryptRequest {
 pub struct AsymmetricDecryptResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub plaintext: ::prost::alloc::vec::Vec<u8>,
+}
+/// Another name of a key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alias {
+    /// namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// namespaces/{ns}/keys/{key}: what it stands for.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Opaque; changes whenever the alias does.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateAliasRequest {
+    /// namespaces/{ns}
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub alias_id: ::prost::alloc::string::String,
+    /// namespaces/{ns}/keys/{key}: of the same namespace, and not destroyed.
+    #[prost(string, tag = "3")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateAliasRequest {
+    /// namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// namespaces/{ns}/keys/{key}: what it stands for from now on.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteAliasRequest {
+    /// namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteAliasResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAliasRequest {
+    /// namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAliasesRequest {
+    /// namespaces/{ns}
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAliasesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub aliases: ::prost::alloc::vec::Vec<Alias>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1028,6 +1118,122 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "GetPublicKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a key another name, under which it can be used.
+        pub async fn create_alias(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/CreateAlias",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "CreateAlias"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives such a name to another key, atomically: when it is answered no node uses the key before it any more under that name.
+        pub async fn update_alias(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/UpdateAlias",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "UpdateAlias"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes such a name away; the key stays.
+        pub async fn delete_alias(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteAliasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteAliasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/DeleteAlias",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "DeleteAlias"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says which key an alias stands for.
+        pub async fn get_alias(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/GetAlias",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "GetAlias"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the aliases of a namespace by name.
+        pub async fn list_aliases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAliasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/ListAliases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "ListAliases"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1099,6 +1305,37 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::GetPublicKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::PublicKey>, tonic::Status>;
+        /// Gives a key another name, under which it can be used.
+        async fn create_alias(
+            &self,
+            request: tonic::Request<super::CreateAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status>;
+        /// Gives such a name to another key, atomically: when it is answered no node uses the key before it any more under that name.
+        async fn update_alias(
+            &self,
+            request: tonic::Request<super::UpdateAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status>;
+        /// Takes such a name away; the key stays.
+        async fn delete_alias(
+            &self,
+            request: tonic::Request<super::DeleteAliasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteAliasResponse>,
+            tonic::Status,
+        >;
+        /// Says which key an alias stands for.
+        async fn get_alias(
+            &self,
+            request: tonic::Request<super::GetAliasRequest>,
+        ) -> std::result::Result<tonic::Response<super::Alias>, tonic::Status>;
+        /// Lists the aliases of a namespace by name.
+        async fn list_aliases(
+            &self,
+            request: tonic::Request<super::ListAliasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAliasesResponse>,
+            tonic::Status,
+        >;
     }
     /// The life of keys: each mutation is one entry of the replicated log.
     #[derive(Debug)]
@@ -1610,6 +1847,231 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetPublicKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/CreateAlias" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateAliasSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::CreateAliasRequest>
+                    for CreateAliasSvc<T> {
+                        type Response = super::Alias;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateAliasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::create_alias(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateAliasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/UpdateAlias" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateAliasSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::UpdateAliasRequest>
+                    for UpdateAliasSvc<T> {
+                        type Response = super::Alias;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateAliasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::update_alias(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateAliasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/DeleteAlias" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteAliasSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::DeleteAliasRequest>
+                    for DeleteAliasSvc<T> {
+                        type Response = super::DeleteAliasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteAliasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::delete_alias(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteAliasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/GetAlias" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAliasSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::GetAliasRequest>
+                    for GetAliasSvc<T> {
+                        type Response = super::Alias;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAliasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::get_alias(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAliasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/ListAliases" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAliasesSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::ListAliasesRequest>
+                    for ListAliasesSvc<T> {
+                        type Response = super::ListAliasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAliasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::list_aliases(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAliasesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2651,6 +3113,7 @@ impl ::core::fmt::Debug for GenerateMacResponse {
         f.debug_struct("GenerateMacResponse")
             .field("mac", &::core::format_args!("<{} bytes>", self.mac.len()))
             .field("version", &self.version)
+            .field("key", &self.key)
             .finish()
     }
 }

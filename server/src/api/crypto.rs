@@ -151,9 +151,10 @@ fn lacks_version(state: &StateView, ciphertext: &[u8]) -> bool {
         .is_ok_and(|parsed| state.key_version(&parsed.header.key_id, parsed.header.version).is_none())
 }
 
-/// A key that was created a moment ago on another node.
+/// A key or alias that was created a moment ago on another node.
 pub(super) fn lacks_key(state: &StateView, full_name: &str) -> bool {
-    name::key(full_name).is_ok_and(|(ns, key)| state.key(&ns, &key).is_none())
+    Target::named_key(state, full_name)
+        .is_ok_and(|target| target.key().map_or(true, |(ns, key)| state.key(&ns, &key).is_none()))
 }
 
 fn check_plaintext(plaintext: &[u8]) -> Result<(), Refusal> {
@@ -187,10 +188,6 @@ fn used(desk: &Desk<'_>, version: u32, bound: &Bound) -> Result<Detail, Refusal>
     Ok(detail.with("context", Fact::Hmac(stand_in)))
 }
 
-pub(super) fn key_target(full_name: &str) -> Result<Target, Refusal> {
-    name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
-}
-
 /// A ciphertext's key, when its caller may do that in the namespace; else the namespace, on which the decision then
 /// falls in the same way, so that nobody learns from a refusal which key ids there are or what their keys are called.
 /// What names no key of the namespace is the answer's to refuse.
@@ -217,12 +214,12 @@ impl Query for wire::EncryptRequest {
         lacks_key(state, &self.name)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::EncryptResponse, Detail), Refusal> {
-        let (ns, key) = name::key(&self.name)?;
+        let (ns, key) = desk.target.key()?;
         let plaintext = crypto::SecretBytes::from_vec(self.plaintext);
         check_plaintext(plaintext.expose())?;
         let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
@@ -265,12 +262,12 @@ impl Query for wire::GenerateDataKeyRequest {
         lacks_key(state, &self.name)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::GenerateDataKeyResponse, Detail), Refusal> {
-        let (ns, key) = name::key(&self.name)?;
+        let (ns, key) = desk.target.key()?;
         let length = match usize::try_from(self.length_bytes).unwrap_or(usize::MAX) {
             0 => 32,
             length @ 16..=limits::DATA_KEY_BYTES_MAX => length,
@@ -295,8 +292,10 @@ impl Query for wire::ReEncryptRequest {
     const ACTION: Action = Action::ReEncrypt;
     type Answer = wire::ReEncryptResponse;
 
+    /// The wait for a destination is for whoever may use it: in another namespace it would tell what exists.
     fn wants_newer(&self, state: &StateView) -> bool {
-        lacks_version(state, &self.ciphertext)
+        let own = self.destination_name.strip_prefix(&self.parent).is_some_and(|rest| rest.starts_with('/'));
+        lacks_version(state, &self.ciphertext) || own && lacks_key(state, &self.destination_name)
     }
 
     fn target(&self, state: &StateView, caller: &Caller) -> Result<Target, Refusal> {
@@ -306,12 +305,13 @@ impl Query for wire::ReEncryptRequest {
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::ReEncryptResponse, Detail), Refusal> {
         let ns = name::namespace(&self.parent)?;
         let (source, source_version) = key_of(&desk.state, &ns, &self.ciphertext)?;
-        let (to_ns, to_key) = match self.destination_name.as_str() {
-            "" => (ns.clone(), source.clone()),
-            destination => name::key(destination)?,
+        let destination = match self.destination_name.as_str() {
+            "" => Target::Key(ns.clone(), source.clone()),
+            destination => Target::named_key(&desk.state, destination)?,
         };
         // The right to the source was decided on the way in; the destination is a second resource.
-        decide(&desk.state, &desk.caller.principal, Action::Encrypt, &Target::Key(to_ns.clone(), to_key.clone()))?;
+        decide(&desk.state, &desk.caller.principal, Action::Encrypt, &destination)?;
+        let (to_ns, to_key) = destination.key()?;
         let from = Bound::new(ns.clone(), self.source_context, self.source_additional_authenticated_data)?;
         let to = Bound::new(to_ns.clone(), self.destination_context, self.destination_additional_authenticated_data)?;
         let old = material(desk, &ns, &source, source_version)?;
@@ -320,8 +320,11 @@ impl Query for wire::ReEncryptRequest {
         let plaintext = ::kms::decrypt(&old, &from.binding()?, &ciphertext)?;
         let ciphertext = ::kms::encrypt(&new, &to.binding()?, crypto::entropy::array(), plaintext.expose())?;
         let key = kms::key_name(&to_ns, &to_key);
-        let detail =
+        let mut detail =
             used(desk, new.version(), &to)?.count("source_version", u64::from(source_version)).text("to", &key);
+        if let Some(alias) = destination.alias() {
+            detail = detail.text("alias", alias.as_str());
+        }
         Ok((wire::ReEncryptResponse { ciphertext, source_version, version: new.version(), key }, detail))
     }
 }

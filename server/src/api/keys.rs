@@ -74,6 +74,32 @@ impl KeyService for Api {
     async fn destroy_key(&self, request: Request<wire::DestroyKeyRequest>) -> Result<Response<wire::Key>, Status> {
         mutation::serve(&self.node, request).await
     }
+
+    async fn create_alias(&self, request: Request<wire::CreateAliasRequest>) -> Result<Response<wire::Alias>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn update_alias(&self, request: Request<wire::UpdateAliasRequest>) -> Result<Response<wire::Alias>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn delete_alias(
+        &self,
+        request: Request<wire::DeleteAliasRequest>,
+    ) -> Result<Response<wire::DeleteAliasResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn get_alias(&self, request: Request<wire::GetAliasRequest>) -> Result<Response<wire::Alias>, Status> {
+        query::serve(&self.node, request).await
+    }
+
+    async fn list_aliases(
+        &self,
+        request: Request<wire::ListAliasesRequest>,
+    ) -> Result<Response<wire::ListAliasesResponse>, Status> {
+        query::serve(&self.node, request).await
+    }
 }
 
 /// The key of that name.
@@ -88,11 +114,11 @@ pub(super) fn find<'a>(state: &'a State, ns: &NamespaceName, key: &KeyName) -> R
 const RECEIPTS: usize = 100;
 
 /// A key with the receipts of what was destroyed of it.
-fn answer_with_receipts(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
-    let (ns, key) = name::key(full_name)?;
-    let receipts = state.receipts_of(&find(state, &ns, &key)?.id, RECEIPTS);
+fn answer_with_receipts(state: &State, ns: &NamespaceName, key: &KeyName) -> Result<wire::Key, Refusal> {
+    let row = find(state, ns, key)?;
+    let receipts = state.receipts_of(&row.id, RECEIPTS);
     let receipts = receipts.iter().map(kms::receipt).collect();
-    Ok(wire::Key { receipts, ..answer(state, full_name)? })
+    Ok(wire::Key { receipts, ..kms::key(state, ns, key, row) })
 }
 
 /// A namespace's key as that state has it.
@@ -354,7 +380,8 @@ impl Mutation for wire::DestroyKeyRequest {
     }
 
     fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Key, Refusal> {
-        answer_with_receipts(desk.state, &self.name)
+        let (namespace, name) = name::key(&self.name)?;
+        answer_with_receipts(desk.state, &namespace, &name)
     }
 }
 
@@ -362,12 +389,13 @@ impl Query for wire::GetKeyRequest {
     const ACTION: Action = Action::GetKey;
     type Answer = wire::Key;
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::Key, Detail), Refusal> {
-        Ok((answer_with_receipts(&desk.state, &self.name)?, Detail::new()))
+        let (ns, key) = desk.target.key()?;
+        Ok((answer_with_receipts(&desk.state, &ns, &key)?, Detail::new()))
     }
 }
 
@@ -375,12 +403,12 @@ impl Query for wire::GetPublicKeyRequest {
     const ACTION: Action = Action::GetPublicKey;
     type Answer = wire::PublicKey;
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::PublicKey, Detail), Refusal> {
-        let (ns, key_name) = name::key(&self.name)?;
+        let (ns, key_name) = desk.target.key()?;
         let key = find(&desk.state, &ns, &key_name)?;
         let number = if self.version == 0 { key.primary } else { self.version };
         let row = desk.state.key_version(&key.id, number);

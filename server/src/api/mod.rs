@@ -3,6 +3,7 @@
 //! and forwarded is the same for all and lives in `request/`.
 
 mod agents;
+mod aliases;
 mod audit;
 mod authorities;
 mod backups;

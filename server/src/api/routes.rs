@@ -120,7 +120,10 @@ pub(crate) async fn forwarded(
         cluster::CancelRekeyRequest,
         cluster::SetPeerUnsealRequest,
         cluster::ApproveUnsealRequest,
-        cluster::CancelApprovalRequest;
+        cluster::CancelApprovalRequest,
+        kms::CreateAliasRequest,
+        kms::UpdateAliasRequest,
+        kms::DeleteAliasRequest;
         queries:
         ca::IssueX509SvidRequest,
         cluster::TransferLeaderRequest,

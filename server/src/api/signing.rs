@@ -6,14 +6,14 @@ use crypto::SecretBytes;
 use proto::kms::v1 as wire;
 use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal};
 
-use super::crypto::{key_target, lacks_key, material, usable};
+use super::crypto::{lacks_key, material, usable};
 use super::keys::find;
 use crate::core::StateView;
 use crate::request::authn::Caller;
 use crate::request::decide::decide;
 use crate::request::query::{Desk, Query};
 use crate::request::target::Target;
-use crate::wire::{kms, name};
+use crate::wire::kms;
 
 /// What is to be signed, as the wire has it.
 enum Input {
@@ -58,19 +58,15 @@ fn pseudonym(desk: &Desk<'_>, key: KeyId, kind: &[u8], bytes: &[u8]) -> Result<F
 }
 
 /// The version that is asked for, or the primary one.
-fn version_or_primary(
-    desk: &Desk<'_>,
-    full_name: &str,
-    version: u32,
-) -> Result<(NamespaceName, KeyName, u32), Refusal> {
-    let (ns, key) = name::key(full_name)?;
+fn version_or_primary(desk: &Desk<'_>, version: u32) -> Result<(NamespaceName, KeyName, u32), Refusal> {
+    let (ns, key) = desk.target.key()?;
     let number = if version == 0 { find(&desk.state, &ns, &key)?.primary } else { version };
     found(desk, ns, key, number)
 }
 
 /// The version that is asked for: which one made a signature is part of knowing it.
-fn version_given(desk: &Desk<'_>, full_name: &str, version: u32) -> Result<(NamespaceName, KeyName, u32), Refusal> {
-    let (ns, key) = name::key(full_name)?;
+fn version_given(desk: &Desk<'_>, version: u32) -> Result<(NamespaceName, KeyName, u32), Refusal> {
+    let (ns, key) = desk.target.key()?;
     if version == 0 {
         let text = "`version` is missing: give the one that was told when it was made";
         return Err(Refusal::new(Reason::InvalidArgument, text));
@@ -91,11 +87,14 @@ fn found(
     }
 }
 
-/// A key or version that was made a moment ago on another node.
+/// A key, alias or version that was made a moment ago on another node.
 fn lacks(state: &StateView, full_name: &str, version: u32) -> bool {
-    let Ok((ns, key)) = name::key(full_name) else { return false };
-    lacks_key(state, full_name)
-        || version != 0 && state.key(&ns, &key).is_some_and(|key| state.key_version(&key.id, version).is_none())
+    let lacks_version = || {
+        let named = Target::named_key(state, full_name).and_then(|target| target.key()).ok();
+        let key = named.and_then(|(ns, key)| state.key(&ns, &key));
+        key.is_some_and(|key| state.key_version(&key.id, version).is_none())
+    };
+    lacks_key(state, full_name) || version != 0 && lacks_version()
 }
 
 /// Uses a version's material. RSA takes milliseconds, for which the tasks of other calls do not wait, and of which only so many are
@@ -125,7 +124,7 @@ async fn with_material<T: Send + 'static>(
         () = desk.core.stop.cancelled() => return Err(Refusal::new(Reason::Sealed, "the node was sealed meanwhile")),
     };
     let now = Desk { state: desk.core.state(), ..*desk };
-    decide(&now.state, &desk.caller.principal, action, &Target::Key(ns.clone(), key.clone()))?;
+    decide(&now.state, &desk.caller.principal, action, desk.target)?;
     usable(&now, ns, key, version)?;
     Ok(done)
 }
@@ -142,18 +141,19 @@ impl Query for wire::SignRequest {
         lacks(state, &self.name, self.version)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::SignResponse, Detail), Refusal> {
-        let (ns, key, version) = version_or_primary(desk, &self.name, self.version)?;
+        let (ns, key, version) = version_or_primary(desk, self.version)?;
         let input = Input::of(self.message, self.digest)?;
         let row = find(&desk.state, &ns, &key)?;
         let (algorithm, detail) = (row.algorithm, of_version(version).with("signed", input.pseudonym(desk, row.id)?));
         let sign = move |material: &KeyMaterial| ::kms::sign(material, input.as_signed());
         let signature = with_material(desk, Self::ACTION, (&ns, &key, version), sign).await?;
-        Ok((wire::SignResponse { signature, version, algorithm: kms::wire_algorithm(algorithm).into() }, detail))
+        let (key, algorithm) = (kms::key_name(&ns, &key), kms::wire_algorithm(algorithm).into());
+        Ok((wire::SignResponse { signature, version, algorithm, key }, detail))
     }
 }
 
@@ -165,12 +165,12 @@ impl Query for wire::VerifyRequest {
         lacks(state, &self.name, self.version)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::VerifyResponse, Detail), Refusal> {
-        let (ns, key, version) = version_given(desk, &self.name, self.version)?;
+        let (ns, key, version) = version_given(desk, self.version)?;
         let input = Input::of(self.message, self.digest)?;
         let (key, row) = usable(desk, &ns, &key, version)?;
         let detail = of_version(version).with("signed", input.pseudonym(desk, key.id)?);
@@ -187,18 +187,18 @@ impl Query for wire::GenerateMacRequest {
         lacks(state, &self.name, self.version)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::GenerateMacResponse, Detail), Refusal> {
-        let (ns, key, version) = version_or_primary(desk, &self.name, self.version)?;
+        let (ns, key, version) = version_or_primary(desk, self.version)?;
         let message = SecretBytes::from_vec(self.message);
         let material = material(desk, &ns, &key, version)?;
         let mac = ::kms::generate_mac(&material, message.expose())?;
         let signed = pseudonym(desk, material.key_id(), b"message", message.expose())?;
         let detail = of_version(version).with("signed", signed);
-        Ok((wire::GenerateMacResponse { mac, version }, detail))
+        Ok((wire::GenerateMacResponse { mac, version, key: kms::key_name(&ns, &key) }, detail))
     }
 }
 
@@ -210,12 +210,12 @@ impl Query for wire::VerifyMacRequest {
         lacks(state, &self.name, self.version)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::VerifyMacResponse, Detail), Refusal> {
-        let (ns, key, version) = version_given(desk, &self.name, self.version)?;
+        let (ns, key, version) = version_given(desk, self.version)?;
         let message = SecretBytes::from_vec(self.message);
         let material = material(desk, &ns, &key, version)?;
         ::kms::verify_mac(&material, message.expose(), &self.mac)?;
@@ -233,12 +233,12 @@ impl Query for wire::AsymmetricDecryptRequest {
         lacks(state, &self.name, self.version)
     }
 
-    fn target(&self, _state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
-        key_target(&self.name)
+    fn target(&self, state: &StateView, _caller: &Caller) -> Result<Target, Refusal> {
+        Target::named_key(state, &self.name)
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::AsymmetricDecryptResponse, Detail), Refusal> {
-        let (ns, key, version) = version_given(desk, &self.name, self.version)?;
+        let (ns, key, version) = version_given(desk, self.version)?;
         let ciphertext = self.ciphertext;
         let open = move |material: &KeyMaterial| ::kms::asymmetric_decrypt(material, &ciphertext);
         let plaintext = with_material(desk, Self::ACTION, (&ns, &key, version), open).await?;

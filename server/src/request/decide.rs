@@ -14,7 +14,9 @@ pub(crate) fn decide(state: &StateView, principal: &Principal, action: Action, t
     let bindings: Vec<&Binding> = state.bindings_of(principal).collect();
     let resource = match target {
         Target::Cluster => Resource::cluster(),
-        Target::Namespace(ns) | Target::Key(ns, _) => Resource::in_namespace(ns),
+        Target::Namespace(ns) | Target::Key(ns, _) | Target::Alias(ns, _) | Target::Aliased(ns, ..) => {
+            Resource::in_namespace(ns)
+        }
         Target::Entry(ns, name) => match state.entry(ns, name) {
             Some(entry) => Resource::entry(ns, entry.parent()),
             None => Resource::in_namespace(ns),
@@ -42,5 +44,8 @@ fn shown(target: &Target) -> (&'static str, String) {
         Target::Entry(_, entry) => ("entry", entry.to_string()),
         Target::Agent(agent) => ("agent", agent.to_string()),
         Target::Operator(operator) => ("operator", operator.to_string()),
+        Target::Alias(_, alias) => ("alias", alias.to_string()),
+        // Whoever may not know is told what is said of a key of that name.
+        Target::Aliased(_, alias, _) => ("key", alias.to_string()),
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) core: &'a Core,
     pub(crate) state: StateView,
     pub(crate) caller: &'a Caller,
+    /// What was decided on.
+    pub(crate) target: &'a Target,
 }
 
 /// How new the state must be that a query is answered from.
@@ -113,7 +115,7 @@ async fn answer_from<Q: Query>(
         Ok(_) if fresh.is_err() => Err(fresh.err().unwrap_or_else(crate::core::no_leader)),
         Ok(target) => {
             let under_lease = Q::UNDER_LEASE || stale;
-            decided(Desk { node, core, state, caller: &caller }, query, target, under_lease).await
+            decided(Desk { node, core, state, caller: &caller, target }, query, under_lease).await
         }
         Err(refusal) => Err(refusal.clone()),
     };
@@ -147,13 +149,8 @@ async fn authenticated<Q: Query>(
 }
 
 /// Authenticated → Decided → Answered.
-async fn decided<Q: Query>(
-    desk: Desk<'_>,
-    query: Q,
-    target: &Target,
-    under_lease: bool,
-) -> Result<(Q::Answer, Detail), Refusal> {
-    decide(&desk.state, &desk.caller.principal, Q::ACTION, target)?;
+async fn decided<Q: Query>(desk: Desk<'_>, query: Q, under_lease: bool) -> Result<(Q::Answer, Detail), Refusal> {
+    decide(&desk.state, &desk.caller.principal, Q::ACTION, desk.target)?;
     if !under_lease {
         return query.answer(&desk).await;
     }

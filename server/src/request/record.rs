@@ -43,6 +43,9 @@ impl Entry<'_> {
                 Err(refusal)
             }
         };
+        if let Some(alias) = target.and_then(Target::alias) {
+            event.detail = event.detail.text("alias", alias.as_str());
+        }
         let recorded = core.record(event).await;
         self.count(&answer);
         recorded.and(answer)

@@ -4,8 +4,8 @@ use kms::{
     Algorithm, EncryptionContext, Key, KeyChange, KeySettings, KeyVersion, Labels, Purpose, RotationCause, VersionState,
 };
 use proto::kms::v1 as wire;
-use state::{Erasure, Receipt, State};
-use types::{KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
+use state::{Erasure, Receipt, State, rows};
+use types::{AliasName, KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
 
 use super::cluster::etag;
 use super::time::{duration, millis, timestamp};
@@ -14,6 +14,17 @@ use super::time::{duration, millis, timestamp};
 #[must_use]
 pub(crate) fn key_name(ns: &NamespaceName, name: &KeyName) -> String {
     format!("namespaces/{ns}/keys/{name}")
+}
+
+/// An alias.
+#[must_use]
+pub(crate) fn alias(state: &State, ns: &NamespaceName, name: &AliasName, row: &rows::Alias) -> wire::Alias {
+    wire::Alias {
+        name: format!("namespaces/{ns}/aliases/{name}"),
+        key: key_name(ns, &row.key),
+        create_time: timestamp(row.created),
+        etag: etag(state, row.revision),
+    }
 }
 
 /// A key.

@@ -1,7 +1,7 @@
 //! Resource names (AIP-122): parsed into checked parts.
 
 use types::name::NameError;
-use types::{AgentName, EntryName, KeyName, NamespaceName, OperatorName, Reason, Refusal};
+use types::{AgentName, AliasName, EntryName, KeyName, NamespaceName, OperatorName, Reason, Refusal};
 
 fn malformed(given: &str, shape: &str) -> Refusal {
     let given: String = given.chars().take(200).collect();
@@ -30,6 +30,35 @@ pub(crate) fn namespace(name: &str) -> Result<NamespaceName, Refusal> {
 pub(crate) fn key(name: &str) -> Result<(NamespaceName, KeyName), Refusal> {
     let (ns, key) = child(name, "keys", "namespaces/{namespace}/keys/{key}")?;
     Ok((ns, KeyName::parse(key).map_err(refused)?))
+}
+
+/// `namespaces/{ns}/aliases/{alias}`.
+///
+/// # Errors
+/// When it has another shape.
+pub(crate) fn alias(name: &str) -> Result<(NamespaceName, AliasName), Refusal> {
+    let (ns, alias) = child(name, "aliases", "namespaces/{namespace}/aliases/{alias}")?;
+    Ok((ns, AliasName::parse(alias).map_err(refused)?))
+}
+
+/// What a call may name a key by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum KeyOrAlias {
+    /// Its own name.
+    Key(NamespaceName, KeyName),
+    /// Another one, which may be given to another key.
+    Alias(NamespaceName, AliasName),
+}
+
+/// `namespaces/{ns}/keys/{key}` or `namespaces/{ns}/aliases/{alias}`.
+///
+/// # Errors
+/// When it has another shape.
+pub(crate) fn key_or_alias(name: &str) -> Result<KeyOrAlias, Refusal> {
+    if name.split('/').nth(2) == Some("aliases") {
+        return alias(name).map(|(ns, alias)| KeyOrAlias::Alias(ns, alias));
+    }
+    key(name).map(|(ns, key)| KeyOrAlias::Key(ns, key))
 }
 
 /// `namespaces/{ns}/entries/{entry}`.
@@ -89,6 +118,23 @@ mod tests {
             "namespaces/DEFAULT/keys/orders",
         ] {
             assert_eq!(key(wrong).map_err(|r| r.reason), Err(Reason::InvalidArgument), "{wrong}");
+            assert!(key_or_alias(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_name_or_by_an_alias() {
+        let of = |text: &str| match key_or_alias(text) {
+            Ok(KeyOrAlias::Key(ns, key)) => Some(format!("{ns} key {key}")),
+            Ok(KeyOrAlias::Alias(ns, alias)) => Some(format!("{ns} alias {alias}")),
+            Err(_) => None,
+        };
+        assert_eq!(of("namespaces/pay/keys/orders").as_deref(), Some("pay key orders"));
+        assert_eq!(of("namespaces/pay/aliases/orders").as_deref(), Some("pay alias orders"));
+        // A key of that name is a key.
+        assert_eq!(of("namespaces/pay/keys/aliases").as_deref(), Some("pay key aliases"));
+        for wrong in ["namespaces/pay/aliases", "namespaces/pay/aliases/", "namespaces/pay/aliases/a/b", "aliases/a"] {
+            assert_eq!(of(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Keys, their versions, and registrations.
+//! Keys, their versions and aliases, and registrations.
 
 use std::ops::Bound;
 
-use types::{AgentName, EntryName, KeyId, KeyName, NamespaceName};
+use types::{AgentName, AliasName, EntryName, KeyId, KeyName, NamespaceName};
 
 use super::page::{Page, page};
 use crate::State;
+use crate::rows::Alias;
 
 impl State {
     /// A key by its name.
@@ -67,6 +68,30 @@ impl State {
         let last = below.map_or(Bound::Included((*id, u32::MAX)), |below| Bound::Excluded((*id, below)));
         let rows = self.version_table().range((Bound::Included((*id, 0)), last)).rev();
         page(rows.map(|((_, number), row)| (*number, row)), size, |(number, _)| *number)
+    }
+
+    /// An alias by its name.
+    #[must_use]
+    pub fn alias(&self, namespace: &NamespaceName, name: &AliasName) -> Option<&Alias> {
+        self.alias_table().get(&(namespace.clone(), name.clone()))
+    }
+
+    /// The aliases of a namespace by name, those after `after`.
+    #[must_use]
+    pub fn aliases(
+        &self,
+        namespace: &NamespaceName,
+        after: Option<&AliasName>,
+        size: usize,
+    ) -> Page<(&AliasName, &Alias), AliasName> {
+        let rows = match after {
+            Some(after) => {
+                self.alias_table().range((Bound::Excluded((namespace.clone(), after.clone())), Bound::Unbounded))
+            }
+            None => self.alias_table().range((lowest(namespace, AliasName::parse), Bound::Unbounded)),
+        };
+        let own = rows.map(|((ns, name), alias)| (ns, name, alias)).take_while(|(ns, _, _)| *ns == namespace);
+        page(own.map(|(_, name, alias)| (name, alias)), size, |(name, _)| (*name).clone())
     }
 
     /// A registration by its name.

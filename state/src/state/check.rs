@@ -38,6 +38,7 @@ impl State {
             (TableId::Lives, self.lives.recomputed()),
             (TableId::Recoveries, self.recoveries.recomputed()),
             (TableId::PeerUnseal, self.peer_unseal.recomputed()),
+            (TableId::Aliases, self.aliases.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {

@@ -4,14 +4,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AgentName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId, Revision,
-    SpkiHash, TokenId,
+    AgentName, AliasName, Binding, EntryName, KeyName, NamespaceName, NodeId, OperatorName, Principal, RequestId,
+    Revision, SpkiHash, TokenId,
 };
 
 use super::State;
 use crate::rows::{
-    Agent, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal, Progress,
-    Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
+    Agent, Alias, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal,
+    Progress, Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
 };
 use crate::sum::encode_row;
 use crate::table::{Table, TableId};
@@ -197,6 +197,14 @@ impl State {
         self.peer_unseal.put((), row);
     }
 
+    pub(crate) fn put_alias(&mut self, namespace: NamespaceName, name: AliasName, row: Alias) {
+        self.aliases.put((namespace, name), row);
+    }
+
+    pub(crate) fn remove_alias(&mut self, namespace: &NamespaceName, name: &AliasName) {
+        self.aliases.remove(&(namespace.clone(), name.clone()));
+    }
+
     pub(crate) fn put_lives(&mut self, row: Lives) {
         self.lives.put((), row);
     }
@@ -261,6 +269,7 @@ impl State {
             TableId::Lives => row(table, bytes).map(|((), row)| self.put_lives(row)),
             TableId::Recoveries => row(table, bytes).map(|(name, row)| self.put_recovery(name, row)),
             TableId::PeerUnseal => row(table, bytes).map(|((), row)| self.put_peer_unseal(row)),
+            TableId::Aliases => row(table, bytes).map(|((namespace, name), row)| self.put_alias(namespace, name, row)),
         }
     }
 }
@@ -310,6 +319,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         lives,
         recoveries,
         peer_unseal,
+        aliases,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -338,7 +348,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(withdrawals, take)?;
     write_table(lives, take)?;
     write_table(recoveries, take)?;
-    write_table(peer_unseal, take)
+    write_table(peer_unseal, take)?;
+    write_table(aliases, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

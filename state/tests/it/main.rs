@@ -1,5 +1,6 @@
 //! The state machine from outside, in one binary.
 
+mod aliases;
 mod common;
 mod destroy;
 mod ledger;

@@ -14,6 +14,7 @@ macro_rules! ensure {
     };
 }
 
+mod aliases;
 pub mod certificates;
 pub mod model;
 pub mod propose;

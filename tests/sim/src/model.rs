@@ -11,6 +11,7 @@ use types::{
     Scope, SpkiHash, Time, TokenId,
 };
 
+use crate::aliases::AliasModel;
 use crate::root_keys::RootModel;
 use crate::trusted::TrustModel;
 use crate::world::Tally;
@@ -50,6 +51,7 @@ pub struct Model {
     leaves: u64,
     root_keys: RootModel,
     trust: TrustModel,
+    aliases: AliasModel,
     /// State time after the last step of more than an hour, while there was more than one member to ask.
     stepped: Option<Time>,
     /// The farthest that state time ever was.
@@ -113,7 +115,7 @@ impl Model {
         }
         let listed: usize = state.namespaces().map(|(ns, _)| state.keys(ns, None, usize::MAX).items.len()).sum();
         ensure!(listed == self.keys.len(), "{listed} keys are listed, {} were made", self.keys.len());
-        Ok(())
+        self.aliases.check(state)
     }
 
     /// Adds an entry to the tally.
@@ -232,6 +234,7 @@ impl Model {
     fn follow(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
         let (index, now) = (entry.index, before.time());
         self.trust.follow(before, &entry.proposal, after)?;
+        self.aliases.follow(&entry.proposal.command, after)?;
         match &entry.proposal.command {
             Command::Init { node, operator, operator_spki, .. } => {
                 ensure!(!self.formed, "formed twice");
@@ -529,6 +532,9 @@ fn judge_rights(before: &State, after: &State, command: &Command) -> Judged {
         for (name, entry) in before.entries(namespace, None, usize::MAX).items {
             ensure!(after.entry(namespace, name) == Some(entry), "entry {name} changed without a fence");
         }
+        for (name, alias) in before.aliases(namespace, None, usize::MAX).items {
+            ensure!(after.alias(namespace, name) == Some(alias), "alias {name} was moved without a fence");
+        }
         for (name, key) in before.keys(namespace, None, usize::MAX).items {
             let usable = |state: &State, number| {
                 let row = state.key_version(&key.id, number);
@@ -552,7 +558,10 @@ fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | Command::SetKeyEnabled { namespace, .. }
         | Command::CreateEntry { namespace, .. }
         | Command::UpdateEntry { namespace, .. }
-        | Command::DeleteEntry { namespace, .. } => Some(namespace),
+        | Command::DeleteEntry { namespace, .. }
+        | Command::CreateAlias { namespace, .. }
+        | Command::UpdateAlias { namespace, .. }
+        | Command::DeleteAlias { namespace, .. } => Some(namespace),
         Command::GrantRole(Binding { scope: Scope::Namespace(name), .. })
         | Command::RevokeRole(Binding { scope: Scope::Namespace(name), .. }) => Some(name),
         _ => None,

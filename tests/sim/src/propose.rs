@@ -6,8 +6,8 @@ use state::{
     Release, RequestKey, State,
 };
 use types::{
-    AgentName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal,
-    RequestId, Revision, Role, RootId, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
+    AgentName, AliasName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
+    Principal, RequestId, Revision, Role, RootId, Scope, SpiffeId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::certificates::{AUTHORITIES, TRUST_DOMAIN, ends_at, made_at};
@@ -28,6 +28,7 @@ macro_rules! named {
 named! {
     namespace: NamespaceName = ["default", "default", "pay", "ops"];
     key: KeyName = ["a", "b", "c", "orders"];
+    alias: AliasName = ["a", "current", "old"];
     entry: EntryName = ["api", "web", "db"];
     agent: AgentName = ["edge-1", "edge-2", "edge-3"];
     operator: OperatorName = ["root", "bob", "eve"];
@@ -163,7 +164,8 @@ fn command(world: &mut World, view: &State) -> Command {
     match world.rng.below(100) {
         0..=9 => report(world, view),
         10..=52 => of_keys(world, view),
-        53..=64 => of_entries(&mut world.rng),
+        53..=61 => of_entries(&mut world.rng),
+        62..=64 => of_aliases(&mut world.rng),
         65..=78 => of_joining(world, view),
         79..=88 => of_principals(world, view),
         89..=94 => of_authorities(world, view),
@@ -277,6 +279,15 @@ fn of_keys(world: &mut World, view: &State) -> Command {
             let expect_last = if rng.chance(90) { last } else { last + 1 };
             Command::AddKeyVersion { namespace, name, expect_last, cause, material }
         }
+    }
+}
+
+fn of_aliases(rng: &mut Rng) -> Command {
+    let (namespace, name, key) = (namespace(rng), alias(rng), key(rng));
+    match rng.below(10) {
+        0..=4 => Command::CreateAlias { namespace, name, key },
+        5..=7 => Command::UpdateAlias { namespace, name, key },
+        _ => Command::DeleteAlias { namespace, name },
     }
 }
 

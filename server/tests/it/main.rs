@@ -1,5 +1,6 @@
 //! Nodes over real sockets and files, in one binary.
 
+mod aliases;
 mod backup;
 mod cluster;
 mod destroy;

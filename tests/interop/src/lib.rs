@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and a skipped one must say so"
 )]
 
+pub mod aliases;
 pub mod dev;
 pub mod in_process;
 pub mod openssl;

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use interop::dev::Dev;
-use interop::{openssl, python, workload, workspace};
+use interop::{aliases, openssl, python, workload, workspace};
 
 /// One cluster for all: starting one takes longer than asking it.
 #[tokio::test]
@@ -15,6 +15,7 @@ async fn third_party_clients_work_with_a_real_cluster() {
     workload::py_spiffe(&dev.endpoint(), &id, async || ()).await;
     let files = tempfile::tempdir().expect("a folder");
     dev.fetch_files(files.path());
+    aliases::typed(&dev, files.path());
     if openssl::is_there() {
         openssl::verify(files.path());
         openssl::mutual_tls(files.path());

@@ -75,6 +75,31 @@ const ADMIN: &[Action] = &[
     Action::GetHead,
 ];
 
+/// What an auditor may do: read everything, change and use nothing.
+const AUDITOR: &[Action] = &[
+    Action::ListKeys,
+    Action::GetKey,
+    Action::ListKeyVersions,
+    Action::GetPublicKey,
+    Action::GetAlias,
+    Action::ListAliases,
+    Action::GetEntry,
+    Action::ListEntries,
+    Action::ListAgents,
+    Action::ListAuthorities,
+    Action::GetClusterStatus,
+    Action::GetNamespace,
+    Action::ListNamespaces,
+    Action::ListOperators,
+    Action::ListBindings,
+    Action::GetSealStatus,
+    Action::GetRootKey,
+    Action::ListRecords,
+    Action::TailRecords,
+    Action::SearchRecords,
+    Action::GetHead,
+];
+
 /// The actions of a role, where its binding holds.
 #[must_use]
 pub const fn actions(role: Role) -> &'static [Action] {
@@ -125,29 +150,7 @@ pub const fn actions(role: Role) -> &'static [Action] {
             A::ListAgents,
             A::GetNamespace,
         ],
-        Role::Auditor => &[
-            A::ListKeys,
-            A::GetKey,
-            A::ListKeyVersions,
-            A::GetPublicKey,
-            A::GetAlias,
-            A::ListAliases,
-            A::GetEntry,
-            A::ListEntries,
-            A::ListAgents,
-            A::ListAuthorities,
-            A::GetClusterStatus,
-            A::GetNamespace,
-            A::ListNamespaces,
-            A::ListOperators,
-            A::ListBindings,
-            A::GetSealStatus,
-            A::GetRootKey,
-            A::ListRecords,
-            A::TailRecords,
-            A::SearchRecords,
-            A::GetHead,
-        ],
+        Role::Auditor => AUDITOR,
         Role::KeySigner => &[A::GetKey, A::GetPublicKey, A::GetAlias, A::Sign, A::GenerateMac],
         Role::KeyVerifier => &[A::GetKey, A::GetPublicKey, A::GetAlias, A::Verify, A::VerifyMac],
     }

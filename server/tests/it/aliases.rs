@@ -96,6 +96,36 @@ async fn a_move_is_seen_on_every_node_when_it_is_acknowledged() {
     cluster.stop_all().await;
 }
 
+/// A follower that has died may be one that is cut off and serves on: a move is not acknowledged while it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_move_waits_for_a_node_that_may_still_use_the_key_before() {
+    let mut cluster = Cluster::form(3).await;
+    let leader = cluster.leader().await;
+    let client = cluster.client_of_node(leader).await;
+    let blue = create(&client, "blue", Algorithm::Aes256Gcm).await;
+    let green = create(&client, "green", Algorithm::Aes256Gcm).await;
+    alias(&client, "current", &blue.name).await.expect("creates");
+    cluster.kill((leader + 1) % 3).await;
+    let mut raw = kms::key_service_client::KeyServiceClient::new(cluster.channel(leader));
+    let to_green = kms::UpdateAliasRequest { name: CURRENT.into(), key: green.name.clone(), ..Default::default() };
+    let pending = raw.update_alias(to_green).await.expect_err("is not acknowledged yet");
+    assert_eq!(pending.code(), tonic::Code::DeadlineExceeded, "{pending}");
+    // Committed all the same; and what only adds waits for nobody.
+    let made = client.crypto().encrypt(encrypt(CURRENT)).await.expect("encrypts");
+    assert_eq!(key_id(&made.ciphertext), green.key_id);
+    let another = kms::CreateAliasRequest {
+        parent: PARENT.into(),
+        alias_id: "another".into(),
+        key: blue.name.clone(),
+        ..Default::default()
+    };
+    raw.create_alias(another).await.expect("creates");
+    let delete = kms::DeleteAliasRequest { name: CURRENT.into(), ..Default::default() };
+    let pending = raw.delete_alias(delete).await.expect_err("is not acknowledged yet");
+    assert_eq!(pending.code(), tonic::Code::DeadlineExceeded, "{pending}");
+    cluster.stop_all().await;
+}
+
 /// What an answer says of the key, or why there is none.
 fn told<T>(answer: Result<T, Error>, key: impl FnOnce(T) -> String) -> Result<String, Option<Reason>> {
     answer.map(key).map_err(|error| error.reason())

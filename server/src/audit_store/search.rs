@@ -82,7 +82,7 @@ impl Query {
         let event = &record.event;
         log.is_none_or(|log| log == record.log)
             && principal.as_ref().is_none_or(|principal| *principal == event.principal)
-            && resource_prefix.as_ref().is_none_or(|prefix| event.resource.as_str().starts_with(prefix))
+            && resource_prefix.as_ref().is_none_or(|prefix| is_under(event.resource.as_str(), prefix))
             && from.is_none_or(|from| event.at >= from)
             && until.is_none_or(|until| event.at < until)
             && outcome.is_none_or(|outcome| outcome.is(event.outcome))
@@ -95,6 +95,12 @@ impl Query {
         let digest = crypto::hash::sha256(&postcard::to_stdvec(&parts).unwrap_or_default());
         digest.first_chunk().copied().unwrap_or_default()
     }
+}
+
+/// Whether a resource is that one, or lies under it; a prefix that ends with a slash is not itself one.
+pub(super) fn is_under(resource: &str, prefix: &str) -> bool {
+    let rest = resource.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty() || prefix.ends_with('/'))
 }
 
 /// A page token: for each log, the number below which nothing has been looked at.

@@ -6,7 +6,7 @@ use audit::{LogName, Record, leaf_hash};
 use serde::{Deserialize, Serialize};
 use types::limits::AUDIT_INDEX_BLOCK;
 
-use super::search::Query;
+use super::search::{Query, is_under};
 
 /// Positions of records within a block, ascending.
 type Positions = Vec<u16>;
@@ -62,6 +62,7 @@ impl Summary {
         }
         if let Some(prefix) = resource_prefix {
             let under = self.resources.range(prefix.clone()..).take_while(|(resource, _)| resource.starts_with(prefix));
+            let under = under.filter(|(resource, _)| is_under(resource, prefix));
             let mut allowed: Vec<u16> = under.flat_map(|(_, positions)| positions.iter().copied()).collect();
             allowed.sort_unstable();
             keep(&allowed);

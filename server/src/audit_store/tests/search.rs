@@ -57,6 +57,9 @@ fn queries() -> Vec<Query> {
         Query { principal: Some(operator("rare")), ..any.clone() },
         Query { principal: Some(operator("nobody")), ..any.clone() },
         Query { resource_prefix: Some("namespaces/pay/".to_owned()), ..any.clone() },
+        Query { resource_prefix: Some("namespaces/pay".to_owned()), ..any.clone() },
+        // Half a name is nobody's.
+        Query { resource_prefix: Some("namespaces/default/keys/key".to_owned()), ..any.clone() },
         Query { resource_prefix: Some("namespaces/default/keys/key-3".to_owned()), log: Some(LOG), ..any.clone() },
         Query { from: Some(Time(2_990)), until: Some(Time(3_300)), ..any.clone() },
         Query { outcome: Some(OutcomeKind::Deny), ..any.clone() },
@@ -73,7 +76,13 @@ fn expected(query: &Query) -> Vec<Record> {
         .filter(|Record { log, event, .. }| {
             query.log.is_none_or(|wanted| wanted == *log)
                 && query.principal.as_ref().is_none_or(|wanted| *wanted == event.principal)
-                && query.resource_prefix.as_deref().is_none_or(|prefix| event.resource.as_str().starts_with(prefix))
+                && query.resource_prefix.as_deref().is_none_or(|prefix| {
+                    // By their parts.
+                    let parts = |text: &str| {
+                        text.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+                    };
+                    parts(event.resource.as_str()).starts_with(&parts(prefix))
+                })
                 && query.from.is_none_or(|from| event.at.0 >= from.0)
                 && query.until.is_none_or(|until| event.at.0 < until.0)
                 && query.outcome.is_none_or(|kind| kind.as_str() == event.outcome.as_str())

@@ -100,6 +100,26 @@ pub enum LedgerFact {
         /// Which.
         suffix: String,
     },
+    /// Lower versions of a key are not used any more.
+    BelowMinimum {
+        /// Where.
+        namespace: NamespaceName,
+        /// Its name.
+        key: KeyName,
+        /// Its identity in ciphertexts.
+        key_id: KeyId,
+        /// The lowest version that may be used.
+        version: u32,
+    },
+    /// A namespace was destroyed, or closed to be.
+    NamespaceClosed {
+        /// Which.
+        namespace: NamespaceName,
+        /// Its identity in ciphertexts.
+        namespace_id: KeyId,
+        /// Its key is gone.
+        destroyed: bool,
+    },
     /// Nothing else had happened up to this entry.
     Mark,
 }
@@ -206,6 +226,8 @@ enum Said {
     RoleRevoked { principal: String, role: String, namespace: Option<NamespaceName> },
     EntryWithdrawn { namespace: NamespaceName, entry: EntryName },
     SuffixWithdrawn { namespace: NamespaceName, suffix: String },
+    BelowMinimum { namespace: NamespaceName, key: KeyName, key_id: String, version: u32 },
+    NamespaceClosed { namespace: NamespaceName, namespace_id: String, destroyed: bool },
     Mark {},
 }
 
@@ -387,6 +409,12 @@ fn parse(text: &str) -> Option<LedgerLine> {
         }),
         Said::EntryWithdrawn { namespace, entry } => LedgerFact::EntryWithdrawn { namespace, entry },
         Said::SuffixWithdrawn { namespace, suffix } => LedgerFact::SuffixWithdrawn { namespace, suffix },
+        Said::BelowMinimum { namespace, key, key_id, version } => {
+            LedgerFact::BelowMinimum { namespace, key, key_id: KeyId::from_hex(&key_id)?, version }
+        }
+        Said::NamespaceClosed { namespace, namespace_id, destroyed } => {
+            LedgerFact::NamespaceClosed { namespace, namespace_id: KeyId::from_hex(&namespace_id)?, destroyed }
+        }
         Said::Mark {} => LedgerFact::Mark,
     };
     let line = LedgerLine {
@@ -430,6 +458,12 @@ fn said(fact: &LedgerFact) -> Said {
         },
         F::EntryWithdrawn { namespace, entry } => Said::EntryWithdrawn { namespace, entry },
         F::SuffixWithdrawn { namespace, suffix } => Said::SuffixWithdrawn { namespace, suffix },
+        F::BelowMinimum { namespace, key, key_id, version } => {
+            Said::BelowMinimum { namespace, key, key_id: key_id.to_hex(), version }
+        }
+        F::NamespaceClosed { namespace, namespace_id, destroyed } => {
+            Said::NamespaceClosed { namespace, namespace_id: namespace_id.to_hex(), destroyed }
+        }
         F::Mark => Said::Mark {},
     }
 }

@@ -48,6 +48,8 @@ impl Exit {
             | Reason::WrongPurpose
             | Reason::RestoreQuarantine
             | Reason::KeyDestroyed
+            | Reason::VersionTooOld
+            | Reason::NamespaceClosed
             | Reason::NotDue
             | Reason::AlreadyInitialized
             | Reason::NotInitialized => Self::Conflict,
@@ -127,6 +129,8 @@ mod tests {
             8 LEDGER_PENDING
             5 WRONG_PURPOSE
             7 INVALID_SIGNATURE
+            5 VERSION_TOO_OLD
+            5 NAMESPACE_CLOSED
         "#]]
         .assert_eq(&table);
     }

@@ -10,6 +10,7 @@ mod context;
 mod dev;
 mod exit;
 mod failure;
+mod namespace_views;
 mod output;
 mod passphrase;
 mod private_memory;

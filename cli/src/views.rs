@@ -72,7 +72,14 @@ pub(crate) struct KeyView {
     pub(crate) key_id: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) deletion_protection: bool,
+    pub(crate) waiting_period: Option<String>,
+    pub(crate) min_version: u32,
     pub(crate) etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduled_destroy_time: Option<String>,
+    /// By number, when each is to be destroyed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) scheduled_versions: BTreeMap<u32, Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destroy_time: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -95,7 +102,14 @@ impl From<kms::Key> for KeyView {
             key_id: wire.key_id.clone(),
             labels: wire.labels.clone().into_iter().collect(),
             deletion_protection: wire.deletion_protection,
+            waiting_period: seconds(wire.waiting_period.as_ref()),
+            min_version: wire.min_version,
             etag: wire.etag.clone(),
+            scheduled_destroy_time: rfc3339(wire.scheduled_destroy_time.as_ref()),
+            scheduled_versions: {
+                let versions = wire.scheduled_versions.iter();
+                versions.map(|row| (row.version, rfc3339(row.scheduled_destroy_time.as_ref()))).collect()
+            },
             destroy_time: rfc3339(wire.destroy_time.as_ref()),
             receipts: wire.receipts.iter().map(ReceiptView::from).collect(),
             wire,
@@ -134,6 +148,9 @@ impl Show for KeyView {
             ("created", at(self.wire.create_time.as_ref())),
             ("labels", self.labels()),
             ("protected from deletion", if self.deletion_protection { "yes" } else { "no" }.to_owned()),
+            ("waiting period", length(self.wire.waiting_period.as_ref())),
+            ("lowest version in use", format!("v{}", self.min_version)),
+            ("versions to be destroyed", self.waiting()),
             ("key id", self.key_id.clone()),
             ("etag", self.etag.clone()),
         ]);
@@ -148,7 +165,17 @@ impl KeyView {
     }
 
     fn state(&self) -> String {
-        if self.destroy_time.is_some() { "destroyed".to_owned() } else { state(self.enabled) }
+        match (&self.destroy_time, &self.wire.scheduled_destroy_time) {
+            (Some(_), _) => "destroyed".to_owned(),
+            (None, Some(due)) => format!("to be destroyed {}", minute(from_wire_time(due))),
+            (None, None) => state(self.enabled),
+        }
+    }
+
+    fn waiting(&self) -> String {
+        let versions = self.wire.scheduled_versions.iter();
+        let one = |row: &kms::KeyVersion| format!("v{} {}", row.version, at(row.scheduled_destroy_time.as_ref()));
+        or_dash(&versions.map(one).collect::<Vec<_>>().join(", "))
     }
 
     /// What is said after `created` and `rotated`: when the key rotates next.
@@ -168,16 +195,24 @@ pub(crate) struct VersionView {
     pub(crate) state: &'static str,
     pub(crate) create_time: Option<String>,
     pub(crate) cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) activate_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduled_destroy_time: Option<String>,
+    pub(crate) primary: bool,
+    pub(crate) below_minimum: bool,
     #[serde(skip)]
-    created: Option<Timestamp>,
+    times: (Option<Timestamp>, Option<Timestamp>),
 }
 
-impl From<kms::KeyVersion> for VersionView {
-    fn from(wire: kms::KeyVersion) -> Self {
+impl VersionView {
+    pub(crate) fn of(wire: kms::KeyVersion, key: &kms::Key) -> Self {
         let state = match wire.state() {
             kms::VersionState::Enabled => "ENABLED",
             kms::VersionState::Disabled => "DISABLED",
             kms::VersionState::Destroyed => "DESTROYED",
+            kms::VersionState::PreActive => "PRE_ACTIVE",
+            kms::VersionState::DestroyScheduled => "DESTROY_SCHEDULED",
             kms::VersionState::Unspecified => "UNSPECIFIED",
         };
         let cause = match wire.cause() {
@@ -187,7 +222,18 @@ impl From<kms::KeyVersion> for VersionView {
             kms::RotationCause::Unspecified => "UNSPECIFIED",
         };
         let create_time = rfc3339(wire.create_time.as_ref());
-        Self { version: wire.version, state, create_time, cause, created: wire.create_time, name: wire.name }
+        Self {
+            version: wire.version,
+            state,
+            create_time,
+            cause,
+            activate_time: rfc3339(wire.activate_time.as_ref()),
+            scheduled_destroy_time: rfc3339(wire.scheduled_destroy_time.as_ref()),
+            primary: wire.version == key.primary_version,
+            below_minimum: wire.version < key.min_version,
+            times: (wire.create_time, wire.scheduled_destroy_time),
+            name: wire.name,
+        }
     }
 }
 
@@ -199,88 +245,15 @@ impl Row for VersionView {
     fn add(&self, table: &mut Table) {
         table.row([
             format!("v{}", self.version),
-            self.state.to_ascii_lowercase(),
-            at(self.created.as_ref()),
+            match &self.times.1 {
+                Some(due) => format!("to be destroyed {}", minute(from_wire_time(due))),
+                None if self.primary => format!("{}, primary", self.state.to_ascii_lowercase()),
+                None if self.below_minimum => format!("{}, below minimum", self.state.to_ascii_lowercase()),
+                None => self.state.to_ascii_lowercase().replace('_', "-"),
+            },
+            at(self.times.0.as_ref()),
             self.cause.to_ascii_lowercase(),
         ]);
-    }
-}
-
-/// `Namespace`.
-#[derive(Serialize, Debug)]
-pub(crate) struct NamespaceView {
-    pub(crate) name: String,
-    pub(crate) rotation_floor: Option<String>,
-    pub(crate) dns_suffixes: Vec<String>,
-    pub(crate) create_time: Option<String>,
-    pub(crate) etag: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restore_quarantine: Option<QuarantineView>,
-    #[serde(skip)]
-    wire: (Option<Duration>, Option<Timestamp>),
-}
-
-/// `RestoreQuarantine`.
-#[derive(Serialize, Debug)]
-pub(crate) struct QuarantineView {
-    since: Option<String>,
-    reason: String,
-}
-
-impl From<cluster::Namespace> for NamespaceView {
-    fn from(wire: cluster::Namespace) -> Self {
-        Self {
-            rotation_floor: seconds(wire.rotation_floor.as_ref()),
-            create_time: rfc3339(wire.create_time.as_ref()),
-            wire: (wire.rotation_floor, wire.create_time),
-            name: wire.name,
-            dns_suffixes: wire.dns_suffixes,
-            etag: wire.etag,
-            restore_quarantine: wire.restore_quarantine.map(|quarantine| QuarantineView {
-                since: rfc3339(quarantine.since.as_ref()),
-                reason: quarantine.reason,
-            }),
-        }
-    }
-}
-
-impl Row for NamespaceView {
-    fn table() -> Table {
-        Table::new(["NAMESPACE", "STATE", "ROTATION FLOOR", "DNS SUFFIXES", "CREATED"])
-    }
-
-    fn add(&self, table: &mut Table) {
-        let (floor, created) = &self.wire;
-        table.row([
-            short(&self.name).to_owned(),
-            if self.restore_quarantine.is_some() { "restore quarantine" } else { "in use" }.to_owned(),
-            length(floor.as_ref()),
-            or_dash(&self.dns_suffixes.join(",")),
-            at(created.as_ref()),
-        ]);
-    }
-}
-
-impl Show for NamespaceView {
-    fn text(&self) -> String {
-        let (floor, created) = &self.wire;
-        fields(&[
-            ("name", self.name.clone()),
-            ("rotation floor", length(floor.as_ref())),
-            ("dns suffixes", or_dash(&self.dns_suffixes.join(", "))),
-            ("created", at(created.as_ref())),
-            (
-                "restore quarantine",
-                self.restore_quarantine.as_ref().map_or_else(|| "-".to_owned(), QuarantineView::text),
-            ),
-            ("etag", self.etag.clone()),
-        ])
-    }
-}
-
-impl QuarantineView {
-    fn text(&self) -> String {
-        format!("since {}: {}", self.since.as_deref().unwrap_or("-"), self.reason)
     }
 }
 

@@ -2,10 +2,13 @@
 //! of their arguments and leave the row untouched when they refuse.
 
 use serde::{Deserialize, Serialize};
-use types::{KeyId, Millis, Reason, Refusal, Revision, Time, limits::KEY_VERSION_STEP, limits::KEY_VERSIONS_MAX};
+use types::limits::{KEY_VERSION_STEP, KEY_VERSIONS_MAX, WAITING_PERIOD_DEFAULT};
+use types::{KeyId, Millis, Reason, Refusal, Revision, Time};
 
+use crate::destruction::check_waiting_period;
 use crate::{
-    Algorithm, KeyChange, KeySettings, KeyVersion, Labels, Rotation, RotationCause, VersionState, WrappedMaterial,
+    Algorithm, Floors, KeyChange, KeySettings, KeyVersion, Labels, Rotation, RotationCause, ScheduledDestruction,
+    VersionState, WrappedMaterial, refuse,
 };
 
 /// A key's row.
@@ -27,8 +30,14 @@ pub struct Key {
     pub last_version: u32,
     /// How many versions there were: numbers skip some after a restore.
     pub versions: u32,
+    /// The lowest version that may be used: whatever a lower one encrypted or signed is not taken any more.
+    pub min_version: u32,
     /// When it was destroyed with all of its versions. Its name stays taken.
     pub destroyed: Option<Time>,
+    /// That it will be, unless it is restored before.
+    pub scheduled: Option<ScheduledDestruction>,
+    /// From asking for a destruction, of the key or of a version, to the destruction.
+    pub waiting_period: Millis,
     /// For people and filters.
     pub labels: Labels,
     /// Nothing of it is destroyed until this is taken back.
@@ -50,18 +59,21 @@ impl Key {
     /// A new key, its first version and that version's number, 1. The material was wrapped for version 1.
     ///
     /// # Errors
-    /// `InvalidArgument` for a period below the namespace's floor or above ten years; as [`Labels::check`].
+    /// `InvalidArgument` for a period outside of its bounds, of which the namespace's floor is one; as [`Labels::check`].
     pub fn create(
         id: KeyId,
         algorithm: Algorithm,
         settings: KeySettings,
-        floor: Millis,
+        floors: Floors,
         material: WrappedMaterial,
         at: At,
     ) -> Result<(Self, KeyVersion), Refusal> {
-        let (At { now, revision }, KeySettings { rotation_period, labels, deletion_protection }) = (at, settings);
+        let At { now, revision } = at;
+        let KeySettings { rotation_period, labels, deletion_protection, waiting_period } = settings;
         labels.check()?;
-        let rotation = rotation_period.map(|period| Rotation::starting(period, floor, now)).transpose()?;
+        let rotation = rotation_period.map(|period| Rotation::starting(period, floors.rotation, now)).transpose()?;
+        let waiting_period = waiting_period.unwrap_or(WAITING_PERIOD_DEFAULT.max(floors.waiting_period));
+        check_waiting_period(waiting_period, floors.waiting_period)?;
         let key = Self {
             id,
             algorithm,
@@ -71,7 +83,10 @@ impl Key {
             enabled: true,
             last_version: 1,
             versions: 1,
+            min_version: 1,
             destroyed: None,
+            scheduled: None,
+            waiting_period,
             labels,
             deletion_protection,
             revision,
@@ -110,42 +125,98 @@ impl Key {
         if cause == RotationCause::Schedule && (self.last_version != expect_last || !self.is_due(now)) {
             return Err(Refusal::new(Reason::NotDue, "the rotation is not due"));
         }
+        let version = self.count_version(expect_last, revision)?;
+        self.primary = version;
+        self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
+        Ok((version, KeyVersion::new(cause, material, now, revision)))
+    }
+
+    /// Adds a version that is not used yet, and returns it with its number.
+    ///
+    /// # Errors
+    /// As [`Key::add_version`] for an operator.
+    pub fn add_pre_active(
+        &mut self,
+        expect_last: u32,
+        material: WrappedMaterial,
+        at: At,
+    ) -> Result<(u32, KeyVersion), Refusal> {
+        self.usable()?;
+        let version = self.count_version(expect_last, at.revision)?;
+        Ok((version, KeyVersion::pre_active(material, at.now, at.revision)))
+    }
+
+    /// Makes a pre-active version the primary one. The primary version never goes back to a lower number.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` for a version that is not pre-active, or is lower than the primary one; as [`Key::usable`].
+    pub fn activate(&mut self, number: u32, version: &mut KeyVersion, at: At) -> Result<(), Refusal> {
+        self.usable()?;
+        if version.state != VersionState::PreActive {
+            let message = format!("version {number} is {}: only a pre-active one is activated", version.state.as_str());
+            return Err(Refusal::new(Reason::PreconditionFailed, message));
+        }
+        if number < self.primary {
+            let message = format!(
+                "version {} is in use by now, which is later than version {number}: rotate again with a pre-active version, and \
+                 destroy this one",
+                self.primary
+            );
+            return Err(Refusal::new(Reason::PreconditionFailed, message));
+        }
+        (version.state, version.activated, version.revision) = (VersionState::Enabled, Some(at.now), at.revision);
+        (self.primary, self.revision) = (number, at.revision);
+        self.rotation = self.rotation.map(|rotation| rotation.rotated(at.now));
+        Ok(())
+    }
+
+    /// Gives out the next number.
+    fn count_version(&mut self, expect_last: u32, revision: Revision) -> Result<u32, Refusal> {
         if self.last_version != expect_last {
             let message = format!("the last version is {}, not {expect_last}, read the key again", self.last_version);
             return Err(Refusal::new(Reason::PreconditionFailed, message));
         }
         let version = self.next_version()?;
-        self.primary = version;
-        self.last_version = version;
+        (self.last_version, self.revision) = (version, revision);
         self.versions = self.versions.saturating_add(1);
-        self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
-        self.revision = revision;
-        Ok((version, KeyVersion::new(cause, material, now, revision)))
+        Ok(version)
     }
 
     /// Changes what an admin may change. `primary` is the row of the primary version, whose age a period counts from.
     ///
     /// # Errors
-    /// `InvalidArgument` for a period below the namespace's floor or above ten years; as [`Labels::check`]; `KeyDestroyed`.
+    /// `InvalidArgument` for a period outside of its bounds, or a lowest version that there is not or that is later than the primary one; as
+    /// [`Labels::check`]; `KeyDestroyed`.
     pub fn change(
         &mut self,
         change: KeyChange,
-        floor: Millis,
+        floors: Floors,
         primary: &KeyVersion,
         revision: Revision,
     ) -> Result<(), Refusal> {
-        if self.destroyed.is_some() {
-            return Err(destroyed());
-        }
-        let KeyChange { rotation_period, labels, deletion_protection } = change;
+        self.check_exists()?;
+        let KeyChange { rotation_period, labels, deletion_protection, waiting_period, min_version } = change;
         if let Some(labels) = &labels {
             labels.check()?;
         }
+        if let Some(period) = waiting_period {
+            check_waiting_period(period, floors.waiting_period)?;
+        }
+        if let Some(lowest) = min_version.filter(|lowest| !(1..=self.primary).contains(lowest)) {
+            let message = format!(
+                "the lowest version that may be used lies between 1 and the primary one, {}, not at {lowest}",
+                self.primary
+            );
+            return Err(refuse::invalid(message));
+        }
         if let Some(period) = rotation_period {
-            self.rotation = period.map(|period| Rotation::starting(period, floor, primary.created)).transpose()?;
+            let starting = |period| Rotation::starting(period, floors.rotation, primary.in_use_since());
+            self.rotation = period.map(starting).transpose()?;
         }
         self.labels = labels.unwrap_or_else(|| std::mem::take(&mut self.labels));
         self.deletion_protection = deletion_protection.unwrap_or(self.deletion_protection);
+        self.waiting_period = waiting_period.unwrap_or(self.waiting_period);
+        self.min_version = min_version.unwrap_or(self.min_version);
         self.revision = revision;
         Ok(())
     }
@@ -153,42 +224,17 @@ impl Key {
     /// Lets the key be used or not; says whether that changed anything. The revision moves only with a change.
     ///
     /// # Errors
-    /// `KeyDestroyed` when there is nothing left to be used.
+    /// `KeyDestroyed` when there is nothing left to be used, `PreconditionFailed` to enable what is about to be destroyed.
     pub fn set_enabled(&mut self, enabled: bool, revision: Revision) -> Result<bool, Refusal> {
-        if self.destroyed.is_some() {
-            return Err(destroyed());
+        self.check_exists()?;
+        if let Some(scheduled) = self.scheduled.filter(|_| enabled) {
+            return Err(Refusal::new(Reason::PreconditionFailed, scheduled.refusal("the key").message));
         }
         if self.enabled == enabled {
             return Ok(false);
         }
         (self.enabled, self.revision) = (enabled, revision);
         Ok(true)
-    }
-
-    /// Whether a version of this key may be destroyed: only what nobody uses is, so that a slip of the hand can be undone.
-    ///
-    /// # Errors
-    /// `PreconditionFailed` when it is enabled or the key is protected, `KeyDestroyed` when it is gone already.
-    pub fn check_destruction(&self, number: u32, version: &KeyVersion) -> Result<(), Refusal> {
-        match version.state {
-            VersionState::Destroyed => version.usable(),
-            VersionState::Enabled | VersionState::Disabled if self.deletion_protection => {
-                let message =
-                    "the key is protected from deletion: take the protection back first, and ask whoever set it";
-                Err(Refusal::new(Reason::PreconditionFailed, message))
-            }
-            VersionState::Enabled if self.enabled => {
-                let message =
-                    format!("version {number} is enabled, disable it first and see whether anybody misses it");
-                Err(Refusal::new(Reason::PreconditionFailed, message))
-            }
-            VersionState::Enabled | VersionState::Disabled => Ok(()),
-        }
-    }
-
-    /// Ends the key as a whole; its versions are destroyed beside it.
-    pub fn destroy(&mut self, at: At) {
-        (self.enabled, self.rotation, self.destroyed, self.revision) = (false, None, Some(at.now), at.revision);
     }
 
     /// Goes on after a restore: the versions that the lost life may have made after the backup are never made again, with
@@ -207,12 +253,43 @@ impl Key {
     /// Whether the key may be used now; its version is asked too.
     ///
     /// # Errors
-    /// `KeyDisabled` when it is disabled, `KeyDestroyed` when it was destroyed.
+    /// `KeyDisabled` when it is disabled or about to be destroyed, `KeyDestroyed` when it was destroyed.
     pub fn usable(&self) -> Result<(), Refusal> {
-        match self.destroyed {
-            Some(_) => Err(destroyed()),
+        self.check_exists()?;
+        match self.scheduled {
+            Some(scheduled) => Err(scheduled.refusal("the key")),
             None if self.enabled => Ok(()),
             None => Err(disabled()),
+        }
+    }
+
+    /// Whether that version of the key may be used now.
+    ///
+    /// # Errors
+    /// As [`Key::usable`] and [`KeyVersion::usable`]; `VersionTooOld` for one below the lowest that may be used.
+    pub fn version_usable(&self, number: u32, version: &KeyVersion) -> Result<(), Refusal> {
+        self.usable()?;
+        version.usable()?;
+        if number < self.min_version {
+            let message = format!(
+                "version {number} is below the lowest version that may be used, {}: to bring along what it made, lower that for a while",
+                self.min_version
+            );
+            return Err(Refusal::new(Reason::VersionTooOld, message));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing of it is to be destroyed; nothing is left of what was.
+    #[must_use]
+    pub const fn is_protected(&self) -> bool {
+        self.deletion_protection && self.destroyed.is_none()
+    }
+
+    pub(crate) fn check_exists(&self) -> Result<(), Refusal> {
+        match self.destroyed {
+            Some(_) => Err(destroyed()),
+            None => Ok(()),
         }
     }
 

@@ -1,9 +1,13 @@
 //! A key's life, step by step.
 
+use types::limits::WAITING_PERIOD_MAX;
+
 use super::*;
 use crate::VersionState;
 
 const FLOOR: Millis = Millis::from_secs(10);
+const DAY: Millis = Millis::from_hours(24);
+const FLOORS: Floors = Floors { rotation: FLOOR, waiting_period: DAY };
 const PERIOD: Millis = Millis::from_secs(60);
 
 fn at(now: u64, revision: u64) -> At {
@@ -15,7 +19,7 @@ fn material(byte: u8) -> WrappedMaterial {
 }
 
 fn key(period: Option<Millis>) -> (Key, KeyVersion) {
-    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(period), FLOOR, material(1), at(1_000, 5))
+    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(period), FLOORS, material(1), at(1_000, 5))
         .expect("a key")
 }
 
@@ -43,11 +47,11 @@ fn a_new_key_encrypts_with_version_one() {
 fn a_period_below_the_floor_is_refused() {
     let below = Some(Millis(FLOOR.0 - 1));
     let made =
-        Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(below), FLOOR, material(0), at(0, 1));
+        Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, KeySettings::rotating(below), FLOORS, material(0), at(0, 1));
     assert_eq!(made.expect_err("refused").reason, Reason::InvalidArgument);
     let (mut key, version) = key(Some(PERIOD));
     let before = key.clone();
-    assert!(key.change(KeyChange::of_rotation(below), FLOOR, &version, Revision(9)).is_err());
+    assert!(key.change(KeyChange::of_rotation(below), FLOORS, &version, Revision(9)).is_err());
     assert_eq!(key, before);
 }
 
@@ -111,9 +115,9 @@ fn a_disabled_version_is_not_used() {
 #[test]
 fn a_shorter_period_counts_from_the_age_of_the_primary() {
     let (mut key, version) = key(Some(Millis::from_days(90)));
-    key.change(KeyChange::of_rotation(Some(PERIOD)), FLOOR, &version, Revision(6)).expect("set");
+    key.change(KeyChange::of_rotation(Some(PERIOD)), FLOORS, &version, Revision(6)).expect("set");
     assert_eq!((key.next_due(), key.revision), (Some(Time(1_000).after(PERIOD)), Revision(6)));
-    key.change(KeyChange::of_rotation(None), FLOOR, &version, Revision(7)).expect("cleared");
+    key.change(KeyChange::of_rotation(None), FLOORS, &version, Revision(7)).expect("cleared");
     assert_eq!((key.next_due(), key.rotation), (None, None));
 }
 
@@ -122,12 +126,12 @@ fn a_change_leaves_what_it_does_not_name() {
     let (mut key, version) = key(Some(PERIOD));
     let labels = Labels::new([("team", "pay")]).expect("labels");
     let change = KeyChange { labels: Some(labels.clone()), deletion_protection: Some(true), ..KeyChange::default() };
-    key.change(change, FLOOR, &version, Revision(6)).expect("changed");
+    key.change(change, FLOORS, &version, Revision(6)).expect("changed");
     assert_eq!(
         (&key.labels, key.deletion_protection, key.next_due()),
         (&labels, true, Some(Time(1_000).after(PERIOD)))
     );
-    key.change(KeyChange::of_rotation(None), FLOOR, &version, Revision(7)).expect("changed");
+    key.change(KeyChange::of_rotation(None), FLOORS, &version, Revision(7)).expect("changed");
     assert_eq!((&key.labels, key.deletion_protection, key.next_due()), (&labels, true, None));
 
     // All of it or nothing.
@@ -136,9 +140,10 @@ fn a_change_leaves_what_it_does_not_name() {
         labels: Some(Labels::default()),
         rotation_period: Some(Some(Millis::ZERO)),
         deletion_protection: Some(false),
+        ..KeyChange::default()
     };
     assert_eq!(
-        key.change(change, FLOOR, &version, Revision(8)).expect_err("too short").reason,
+        key.change(change, FLOORS, &version, Revision(8)).expect_err("too short").reason,
         Reason::InvalidArgument
     );
     assert_eq!(key, before);
@@ -149,9 +154,9 @@ fn a_protected_key_is_not_destroyed() {
     let (mut key, mut version) = key(None);
     version.set_enabled(false, Revision(6)).expect("disabled");
     let protect = |on| KeyChange { deletion_protection: Some(on), ..KeyChange::default() };
-    key.change(protect(true), FLOOR, &version, Revision(7)).expect("changed");
+    key.change(protect(true), FLOORS, &version, Revision(7)).expect("changed");
     assert_eq!(key.check_destruction(1, &version).expect_err("protected").reason, Reason::PreconditionFailed);
-    key.change(protect(false), FLOOR, &version, Revision(8)).expect("changed");
+    key.change(protect(false), FLOORS, &version, Revision(8)).expect("changed");
     assert_eq!(key.check_destruction(1, &version), Ok(()));
 }
 
@@ -203,7 +208,7 @@ fn only_what_nobody_uses_is_destroyed_and_then_for_good() {
     key.set_enabled(false, Revision(7)).expect("disabled");
     assert!(key.check_destruction(1, &version).is_ok());
 
-    version.destroy(Revision(8));
+    version.destroy(at(3_000, 8));
     assert!(version.wrapped.is_empty() && version.revision == Revision(8));
     assert_eq!(version.public, [1, 1], "what was signed can still be verified elsewhere");
     assert_eq!(why(version.usable()), Some(Reason::KeyDestroyed));
@@ -218,10 +223,132 @@ fn only_what_nobody_uses_is_destroyed_and_then_for_good() {
 }
 
 #[test]
+fn what_waits_for_its_end_is_not_used_and_can_be_taken_back() {
+    let why = |result: Result<(), Refusal>| result.err().map(|refusal| refusal.reason);
+    let (mut key, mut version) = key(Some(PERIOD));
+    assert_eq!(key.waiting_period, WAITING_PERIOD_DEFAULT);
+    key.set_enabled(false, Revision(6)).expect("disabled");
+    let scheduled = key.schedules(DAY, true, Time(5_000));
+    assert_eq!(scheduled, ScheduledDestruction { due: Time(5_000).after(WAITING_PERIOD_DEFAULT), urgent: true });
+    let raised = Millis::from_days(90);
+    assert_eq!(
+        key.schedules(raised, false, Time(5_000)).due,
+        Time(5_000).after(raised),
+        "a floor that was raised since"
+    );
+    assert!(!scheduled.is_due(Time(scheduled.due.0 - 1)) && scheduled.is_due(scheduled.due));
+
+    key.schedule_destruction(scheduled, at(5_000, 7));
+    version.schedule_destruction(scheduled, at(5_000, 7));
+    assert_eq!((why(key.usable()), why(version.usable())), (Some(Reason::KeyDisabled), Some(Reason::KeyDisabled)));
+    assert_eq!(why(key.set_enabled(true, Revision(8)).map(drop)), Some(Reason::PreconditionFailed));
+    assert_eq!(why(version.set_enabled(true, Revision(8)).map(drop)), Some(Reason::PreconditionFailed));
+    assert_eq!((key.set_enabled(false, Revision(8)), version.set_enabled(false, Revision(8))), (Ok(false), Ok(false)));
+    assert_eq!((key.next_due(), version.wrapped.len()), (None, 1), "the material is still there");
+
+    key.restore(at(6_000, 9)).expect("in time");
+    version.restore(1, at(6_000, 9)).expect("in time");
+    assert_eq!((key.enabled, version.state), (false, VersionState::Disabled), "somebody has to enable it");
+    assert_eq!(why(key.restore(at(6_000, 10))), Some(Reason::PreconditionFailed));
+    assert_eq!(why(version.restore(1, at(6_000, 10))), Some(Reason::PreconditionFailed));
+    key.set_enabled(true, Revision(11)).expect("enables");
+    version.set_enabled(true, Revision(11)).expect("enables");
+    assert_eq!(key.version_usable(1, &version), Ok(()));
+
+    version.destroy(at(7_000, 12));
+    key.destroy(at(7_000, 12));
+    assert_eq!(why(key.restore(at(7_000, 13))), Some(Reason::KeyDestroyed));
+    assert_eq!(why(version.restore(1, at(7_000, 13))), Some(Reason::KeyDestroyed));
+}
+
+/// A backup may be older than the word that took a destruction back.
+#[test]
+fn after_a_restore_what_waits_waits_for_a_whole_period_again() {
+    let (mut key, mut version) = key(None);
+    let scheduled = ScheduledDestruction { due: Time(5_000), urgent: true };
+    key.schedule_destruction(scheduled, at(1_000, 6));
+    version.schedule_destruction(scheduled, at(1_000, 6));
+    let (now, again) = (Time(9_000), Time(9_000).after(WAITING_PERIOD_DEFAULT));
+    version.put_off(&key, DAY, now);
+    key.put_off(DAY, now);
+    let put_off = Some(ScheduledDestruction { due: again, urgent: true });
+    assert_eq!((key.scheduled, version.scheduled()), (put_off, put_off));
+    key.put_off(DAY, Time(0));
+    assert_eq!(key.scheduled, put_off, "never earlier");
+}
+
+#[test]
+fn a_waiting_period_is_bounded_on_both_sides() {
+    let with = |period| {
+        let settings = KeySettings { waiting_period: period, ..KeySettings::default() };
+        let made = Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, settings, FLOORS, material(0), at(0, 1));
+        made.map(|(key, _)| key.waiting_period).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!((with(Some(DAY)), with(None)), (Ok(DAY), Ok(WAITING_PERIOD_DEFAULT)));
+    for period in [Millis(DAY.0 - 1), Millis(WAITING_PERIOD_MAX.0 + 1), Millis::ZERO] {
+        assert_eq!(with(Some(period)), Err(Reason::InvalidArgument));
+    }
+    let (mut key, version) = key(None);
+    let change = |period| KeyChange { waiting_period: Some(period), ..KeyChange::default() };
+    assert!(key.change(change(Millis(DAY.0 - 1)), FLOORS, &version, Revision(7)).is_err());
+    key.change(change(DAY), FLOORS, &version, Revision(7)).expect("changed");
+    assert_eq!(key.waiting_period, DAY);
+}
+
+#[test]
+fn a_pre_active_version_is_known_before_it_is_used() {
+    let why = |result: Result<(), Refusal>| result.err().map(|refusal| refusal.reason);
+    let (mut key, _) = key(Some(PERIOD));
+    let due = key.next_due();
+    let (two, mut next) = key.add_pre_active(1, material(2), at(2_000, 6)).expect("adds");
+    assert_eq!((two, key.primary, key.last_version, key.next_due()), (2, 1, 2, due));
+    assert_eq!(
+        (next.state, next.activated, why(next.usable())),
+        (VersionState::PreActive, None, Some(Reason::KeyDisabled))
+    );
+    assert_eq!(why(next.set_enabled(true, Revision(7)).map(drop)), Some(Reason::PreconditionFailed));
+    assert_eq!(key.add_pre_active(1, material(3), at(2_500, 7)).expect_err("seen").reason, Reason::PreconditionFailed);
+
+    // A slip of the hand and back: what it was made for is still to come.
+    next.set_enabled(false, Revision(7)).expect("disabled");
+    assert_eq!(next.set_enabled(true, Revision(8)), Ok(true));
+    assert_eq!(next.state, VersionState::PreActive);
+    key.activate(two, &mut next, at(3_000, 8)).expect("activates");
+    assert_eq!((key.primary, next.state, next.activated), (2, VersionState::Enabled, Some(Time(3_000))));
+    assert_eq!(key.next_due(), Some(Time(3_000).after(PERIOD)), "the period counts from its first use");
+    key.change(KeyChange::of_rotation(Some(PERIOD)), FLOORS, &next, Revision(9)).expect("set");
+    assert_eq!(key.next_due(), Some(Time(3_000).after(PERIOD)));
+    assert_eq!(why(key.activate(two, &mut next, at(4_000, 9))), Some(Reason::PreconditionFailed), "twice");
+
+    // Overtaken: the primary version never goes back.
+    let (three, mut late) = key.add_pre_active(2, material(3), at(4_000, 10)).expect("adds");
+    key.add_version(3, RotationCause::Operator, material(4), at(5_000, 11)).expect("rotates");
+    let before = (key.clone(), late.clone());
+    assert_eq!(why(key.activate(three, &mut late, at(6_000, 12))), Some(Reason::PreconditionFailed));
+    assert_eq!((key, late), before);
+}
+
+#[test]
+fn versions_below_the_lowest_are_not_used() {
+    let (mut key, one) = key(None);
+    let (_, two) = key.add_version(1, RotationCause::Operator, material(2), at(2_000, 6)).expect("rotates");
+    let lowest = |version| KeyChange { min_version: Some(version), ..KeyChange::default() };
+    for wrong in [0, 3] {
+        let refused = key.change(lowest(wrong), FLOORS, &two, Revision(7)).expect_err("none of the key's");
+        assert_eq!(refused.reason, Reason::InvalidArgument);
+    }
+    key.change(lowest(2), FLOORS, &two, Revision(7)).expect("raised");
+    assert_eq!(key.version_usable(1, &one).expect_err("below").reason, Reason::VersionTooOld);
+    assert_eq!(key.version_usable(2, &two), Ok(()));
+    key.change(lowest(1), FLOORS, &two, Revision(8)).expect("lowered");
+    assert_eq!(key.version_usable(1, &one), Ok(()));
+}
+
+#[test]
 fn rows_keep_their_stored_bytes() {
     let (key, version) = key(Some(PERIOD));
-    let golden = "0707070707070707070707070707070700e80701e0d403c8dc030101010100000005";
+    let golden = "0707070707070707070707070707070700e80701e0d403c8dc03010101010100008090fbd309000005";
     assert_eq!(hex::encode(postcard::to_stdvec(&key).expect("encodes")), golden);
-    assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80700010102010105");
+    assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80701e80700010102010105");
     assert_eq!(postcard::from_bytes::<Key>(&postcard::to_stdvec(&key).expect("encodes")).expect("reads"), key);
 }

@@ -1,6 +1,6 @@
 //! A key's life and the ciphertext format.
 //!
-//! - life: [`key`], [`version`], [`rotation`], [`settings`], [`labels`], [`algorithm`] — the rows of the replicated state and the rules by which they
+//! - life: [`key`], [`version`], [`rotation`], [`destruction`], [`settings`], [`labels`], [`algorithm`] — the rows of the replicated state and the rules by which they
 //!   change; called from `apply`, so deterministic;
 //! - material: [`generate`], [`material`], [`wrapping`] — how a key version is made, wrapped at rest and held in locked memory;
 //! - other verbs: [`mac`], [`signature`], [`public`] (`docs/spec/keys.md`);
@@ -14,6 +14,7 @@
 pub mod algorithm;
 pub mod binding;
 pub mod context;
+pub mod destruction;
 pub mod envelope;
 pub mod generate;
 pub mod header;
@@ -37,6 +38,7 @@ mod segment;
 pub use algorithm::{Algorithm, Primitive, Purpose};
 pub use binding::Binding;
 pub use context::EncryptionContext;
+pub use destruction::ScheduledDestruction;
 pub use envelope::EnvelopeHeader;
 pub use generate::{DrawFault, NewMaterial};
 pub use header::{Ciphertext, HEADER_BYTES, Header, Kind, SALT_BYTES, Suite};
@@ -45,7 +47,7 @@ pub use labels::Labels;
 pub use mac::{generate_mac, verify_mac};
 pub use material::KeyMaterial;
 pub use rotation::{Rotation, RotationCause};
-pub use settings::{KeyChange, KeySettings};
+pub use settings::{Floors, KeyChange, KeySettings};
 pub use signature::{ToSign, asymmetric_decrypt, sign, verify};
 pub use stream::{StreamDecryptor, StreamEncryptor};
 pub use unary::{decrypt, encrypt, re_encrypt};

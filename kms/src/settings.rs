@@ -14,6 +14,8 @@ pub struct KeySettings {
     pub labels: Labels,
     /// Nothing of it is destroyed until this is taken back.
     pub deletion_protection: bool,
+    /// From asking for a destruction to the destruction; none: 30 days, or the namespace's floor where that is longer.
+    pub waiting_period: Option<Millis>,
 }
 
 /// What is changed about it; none: it stays.
@@ -25,6 +27,19 @@ pub struct KeyChange {
     pub labels: Option<Labels>,
     /// Whether it is protected.
     pub deletion_protection: Option<bool>,
+    /// For destructions that are asked for from now on.
+    pub waiting_period: Option<Millis>,
+    /// The lowest version that may be used.
+    pub min_version: Option<u32>,
+}
+
+/// What no key of a namespace may go below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floors {
+    /// Of rotation periods.
+    pub rotation: Millis,
+    /// Of waiting periods.
+    pub waiting_period: Millis,
 }
 
 impl KeySettings {

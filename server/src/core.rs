@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Event, Head};
+use kms::KeyChange;
 use proto::member::v1::member_service_client::MemberServiceClient;
 use proto::member::v1::{ProposeRequest, RenewLeaseRequest};
 use raft::{Names, ProposeError, RaftHandle, Role};
@@ -382,8 +383,11 @@ const fn adds(command: &Command) -> bool {
             | Command::RedeemNodeToken { .. }
             | Command::RedeemAgentToken { .. }
             | Command::CreateKey { .. }
-            | Command::UpdateKey { .. }
+            // What keeps something from being destroyed, or takes a right away, does not wait for room.
+            | Command::UpdateKey { change: KeyChange { min_version: None, deletion_protection: None, .. }, .. }
             | Command::AddKeyVersion { .. }
+            | Command::AddPreActiveVersion { .. }
+            | Command::ActivateVersion { .. }
             | Command::SetKeyEnabled { enabled: true, .. }
             | Command::CreateEntry { .. }
             | Command::UpdateEntry { .. }

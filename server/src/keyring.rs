@@ -24,7 +24,6 @@ const DRAWING_MAX: usize = 8;
 pub(crate) struct Keyring {
     cluster: ClusterId,
     roots: RwLock<BTreeMap<u32, Arc<Epoch>>>,
-    namespaces: RwLock<BTreeMap<NamespaceName, Arc<LockedSecret>>>,
     unwrapped: Arc<Unwrapped>,
     /// Held while a key is made that takes long to make.
     drawing: Arc<tokio::sync::Mutex<()>>,
@@ -57,7 +56,6 @@ impl Keyring {
         let keyring = Self {
             cluster,
             roots: RwLock::default(),
-            namespaces: RwLock::default(),
             unwrapped: Arc::default(),
             drawing: Arc::default(),
             places: Semaphore::new(DRAWING_MAX),
@@ -225,7 +223,7 @@ impl Keyring {
         let kek = self.namespace_key(place.namespace, kek)?;
         let material = wrapping::unwrap_material(kek.expose(), place, wrapped).map_err(|fault| broken(&fault))?;
         let material = Arc::new(material);
-        if !self.unwrapped.keep(id, &material) {
+        if !self.unwrapped.keep(place.namespace, id, &material) {
             return Err(Refusal::new(Reason::KeyDestroyed, "this version of the key was destroyed a moment ago"));
         }
         Ok(material)
@@ -304,12 +302,13 @@ impl Keyring {
         namespace: &NamespaceName,
         kek: WrappedKek<'_>,
     ) -> Result<Arc<LockedSecret>, Refusal> {
-        if let Some(known) = self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(namespace) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.unwrapped.namespace_key(namespace) {
+            return Ok(known);
         }
         let kek = Arc::new(self.open_namespace_key(namespace, kek)?);
-        let mut known = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(namespace.clone(), Arc::clone(&kek));
+        if !self.unwrapped.keep_namespace_key(namespace, &kek) {
+            return Err(Refusal::new(Reason::NamespaceClosed, "this namespace was destroyed a moment ago"));
+        }
         Ok(kek)
     }
 

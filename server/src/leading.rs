@@ -9,7 +9,7 @@ use std::time::Duration;
 use kms::RotationCause;
 use raft::{ChangeError, Member, Members};
 use state::command::AuthorityStep;
-use state::{Command, Reply, State};
+use state::{Command, DestructionDue, Reply, State};
 use types::{KeyName, NamespaceName, Reason, Refusal};
 
 use crate::api::{close_audit, draw_for, hand_over, next_version};
@@ -20,6 +20,8 @@ use crate::node::Node;
 const TICK: Duration = Duration::from_millis(250);
 /// Rotations proposed in one tick: a storm must not starve everything else.
 const ROTATIONS_PER_TICK: usize = 64;
+/// Destructions proposed in one tick.
+const DESTRUCTIONS_PER_TICK: usize = 64;
 /// How long one change of the membership may take.
 const MEMBERSHIP: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,7 @@ impl Leading {
         while self.next_tick().await {
             let state = self.core.state();
             self.rotate_due(&state, Making::Quick).await;
+            self.destroy_due(&state).await;
             self.advance_authorities(&state).await;
             self.settle_lease().await;
             self.settle_departures().await;
@@ -215,6 +218,28 @@ impl Leading {
         let keyring = &self.core.keyring;
         let command = next_version(state, keyring, (namespace, name), RotationCause::Schedule, drawn.as_deref())?;
         self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from)?.reply
+    }
+
+    /// Destroys what has waited for long enough by state time. `apply` judges each again, so a repeat is harmless.
+    async fn destroy_due(&self, state: &State) {
+        let due: Vec<_> = state.destructions_due(state.time()).take(DESTRUCTIONS_PER_TICK).collect();
+        for due in due {
+            if self.core.stop.is_cancelled() || !self.core.leads() {
+                return;
+            }
+            let command = match due {
+                DestructionDue::Key { namespace, name, version } => {
+                    Command::CarryOutDestruction { namespace: namespace.clone(), name: name.clone(), version }
+                }
+                DestructionDue::Namespace(name) => Command::CarryOutNamespaceDestruction { name: name.clone() },
+            };
+            let proposed = self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from);
+            match proposed.and_then(|applied| applied.reply) {
+                Ok(_) => tracing::info!(?due, "a waiting period is over: destroyed"),
+                Err(refusal) if refusal.reason == Reason::NotDue => {}
+                Err(refusal) => tracing::warn!(?due, %refusal, "a destruction that is due failed"),
+            }
+        }
     }
 
     /// Moves authorities through their lives, as far as state says that a step is due.

@@ -2,13 +2,14 @@
 //!
 //! It decides nothing: `state::State::apply` does.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use raft::{Machine, Members};
 use state::{AuditLeaf, Effect, Entry, Proposal, Reply, State};
 use tokio::sync::{mpsc, watch};
-use types::{Reason, Refusal};
+use types::{NamespaceName, Reason, Refusal};
 
 use crate::unwrapped::Unwrapped;
 
@@ -57,6 +58,13 @@ impl StateMachine {
     }
 }
 
+impl StateMachine {
+    fn wipe_namespaces(&self, names: &BTreeSet<NamespaceName>) {
+        self.unwrapped
+            .wipe_namespaces(names, |key| self.state.key_by_id(key).is_some_and(|(of, _, _)| names.contains(of)));
+    }
+}
+
 impl Machine for StateMachine {
     type Snapshot = Applied;
 
@@ -73,6 +81,7 @@ impl Machine for StateMachine {
         for effect in &outcome.effects {
             match effect {
                 Effect::KeyDestroyed { key, versions } => self.unwrapped.wipe(*key, versions),
+                Effect::NamespaceDestroyed(name) => self.wipe_namespaces(&BTreeSet::from([name.clone()])),
                 Effect::OperatorRecovered { name, opened } => tracing::warn!(
                     operator = %name,
                     entry = index,
@@ -132,6 +141,8 @@ impl Machine for StateMachine {
         for (_, destruction) in self.state.destructions() {
             self.unwrapped.wipe(destruction.key, &destruction.versions);
         }
+        let gone = self.state.namespaces().filter(|(name, _)| self.state.check_not_destroyed(name).is_err());
+        self.wipe_namespaces(&gone.map(|(name, _)| name.clone()).collect());
         self.check()
     }
 }

@@ -278,7 +278,7 @@ impl Rekeying {
 /// Everything that the root key wraps, wrapped under its successor.
 fn rewrapped(core: &Core, state: &State, epoch: u32, id: RootId) -> Result<Command, Refusal> {
     let active = state.root_epoch();
-    let keks_wrapped = state.namespaces().map(|(name, row)| {
+    let keks_wrapped = state.namespace_keys().map(|(name, row)| {
         let kek = WrappedKek { epoch: active, bytes: &row.kek_wrapped };
         Ok((name.clone(), core.keyring.rewrap_namespace_key(kek, name, epoch)?))
     });

@@ -2,8 +2,8 @@
 //! is opened; everything that changes does so under an index of that life.
 
 use audit::{Ledger, LedgerError, LedgerFact, LedgerLine};
-use kms::VersionState;
 use kms::key::At;
+use kms::{ScheduledDestruction, VersionState};
 use types::{
     AgentName, Binding, EntryName, Generation, KeyId, KeyName, NamespaceName, OperatorName, Principal, Reason, Refusal,
     Revision, SpkiHash, Time,
@@ -11,7 +11,7 @@ use types::{
 
 use crate::State;
 use crate::ledger::VERSIONS_TOLD;
-use crate::rows::{Agent, Destruction, Namespace, Operator, QuarantineReason, Withdrawn};
+use crate::rows::{Agent, Destruction, Namespace, NamespaceLife, Operator, QuarantineReason, Withdrawn};
 
 /// A backup that ledgers were held against.
 #[derive(Clone, Debug)]
@@ -92,7 +92,12 @@ impl Accounting {
             LedgerFact::OperatorRevoked { name, spki } => state.revoke_operator_again(name, *spki, by),
             LedgerFact::AgentRevoked { name, spki } => state.revoke_agent_again(name, *spki, by),
             LedgerFact::AgentReplaced { name, spki } => state.replace_agent_again(name, *spki, by),
+            LedgerFact::NamespaceClosed { namespace, namespace_id, destroyed: true } => {
+                state.destroy_namespace_again(namespace, namespace_id, by)
+            }
             LedgerFact::Disabled { .. }
+            | LedgerFact::BelowMinimum { .. }
+            | LedgerFact::NamespaceClosed { .. }
             | LedgerFact::OperatorLimited { .. }
             | LedgerFact::RoleRevoked(_)
             | LedgerFact::EntryWithdrawn { .. }
@@ -102,6 +107,10 @@ impl Accounting {
                 None
             }
             LedgerFact::Disabled { key_id, version, .. } => state.disable_again(key_id, *version, by.revision),
+            LedgerFact::BelowMinimum { key_id, version, .. } => state.raise_minimum(key_id, *version, by.revision),
+            LedgerFact::NamespaceClosed { namespace, namespace_id, destroyed: false } => {
+                state.close_namespace_again(namespace, namespace_id, by)
+            }
             LedgerFact::OperatorLimited { name, spki, expires } => state.limit_again(name, *spki, *expires, by),
             LedgerFact::RoleRevoked(binding) => state.revoke_role_again(binding),
             LedgerFact::EntryWithdrawn { namespace, entry } => state.withdraw_entry_again(namespace, entry, by.now),
@@ -138,7 +147,7 @@ impl State {
         let mut versions: Vec<u32> = doomed.iter().map(|(number, _)| *number).collect();
         versions.sort_unstable();
         for (number, mut row) in doomed {
-            row.destroy(by.revision);
+            row.destroy(by);
             self.put_version((*id, number), row);
         }
         if ends {
@@ -182,6 +191,32 @@ impl State {
         key.revision = by;
         self.put_key(namespace, name, key);
         Some(Withdrawn::Disabled { key: *id, version })
+    }
+
+    fn raise_minimum(&mut self, id: &KeyId, version: u32, by: Revision) -> Option<Withdrawn> {
+        let (namespace, name, mut key) = self.keyed(id).filter(|(_, _, key)| key.min_version < version)?;
+        (key.min_version, key.revision) = (version, by);
+        self.put_key(namespace, name, key);
+        Some(Withdrawn::BelowMinimum { key: *id, version })
+    }
+
+    fn destroy_namespace_again(&mut self, name: &NamespaceName, id: &KeyId, by: At) -> Option<Withdrawn> {
+        let row = self.namespace_keys().find(|(other, row)| *other == name && row.id == *id)?.1.clone();
+        let life = NamespaceLife::Destroyed { at: by.now, by: by.revision };
+        self.put_namespace(name.clone(), Namespace { life, kek_wrapped: Vec::new(), revision: by.revision, ..row });
+        let root_epoch = self.root_epoch();
+        let (key, versions, members) = (*id, Vec::new(), Vec::new());
+        let row = Destruction { key, versions, at: by.now, urgent: false, members, root_epoch };
+        self.put_destruction(by.revision, row);
+        Some(Withdrawn::Namespace { name: name.clone(), destroyed: true })
+    }
+
+    /// Until when the lost life would have waited is not known: the restore has it wait for a whole period.
+    fn close_namespace_again(&mut self, name: &NamespaceName, id: &KeyId, by: At) -> Option<Withdrawn> {
+        let row = self.namespace(name).filter(|row| row.id == *id && row.life == NamespaceLife::Open)?.clone();
+        let life = NamespaceLife::DestroyScheduled(ScheduledDestruction { due: by.now, urgent: false });
+        self.put_namespace(name.clone(), Namespace { life, revision: by.revision, ..row });
+        Some(Withdrawn::Namespace { name: name.clone(), destroyed: false })
     }
 
     fn revoke_operator_again(&mut self, name: &OperatorName, spki: SpkiHash, by: At) -> Option<Withdrawn> {

@@ -22,9 +22,11 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         | Command::ConfirmRoot { node, .. } => *actor == Principal::Node(*node),
         // The leader asks state what is due, and `apply` checks that it is.
         Command::StageRoot { .. } | Command::ActivateRoot { .. } => matches!(actor, Principal::Node(_)),
-        Command::AdvanceAuthority { .. } | Command::SettleLease { .. } | Command::SettleDeparture { .. } => {
-            matches!(actor, Principal::Node(_))
-        }
+        Command::AdvanceAuthority { .. }
+        | Command::SettleLease { .. }
+        | Command::SettleDeparture { .. }
+        | Command::CarryOutDestruction { .. }
+        | Command::CarryOutNamespaceDestruction { .. } => matches!(actor, Principal::Node(_)),
         // The leader removes whom a replacement was admitted for; `nodes::remove` checks that there is one.
         Command::RemoveNode { .. } if matches!(actor, Principal::Node(_)) => true,
         Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),

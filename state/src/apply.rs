@@ -10,8 +10,8 @@ use types::{Reason, Refusal};
 
 use crate::command::{Command, Entry, Proposal, Reply};
 use crate::handlers::{
-    agents, aliases, authorities, destroy, entries, formation, keys, members, namespaces, nodes, operators,
-    peer_unseal, restore, roles, root_keys, settings, tokens,
+    agents, aliases, authorities, destroy, entries, formation, keys, members, namespace_ends, namespaces, nodes,
+    operators, peer_unseal, restore, roles, root_keys, settings, tokens,
 };
 use crate::outcome::{AuditLeaf, Effect, Outcome};
 use crate::requests::{self, Recall};
@@ -134,18 +134,17 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         }
         C::RevokeAgent { name } => agents::revoke(turn, name),
         C::AckBundle { agent, sequence } => agents::acknowledge(turn, agent, *sequence),
-        C::CreateKey { namespace, name, id, algorithm, settings, material } => {
-            keys::create(turn, namespace, name, keys::NewKey { id: *id, algorithm: *algorithm, settings, material })
+        C::CreateKey { .. }
+        | C::UpdateKey { .. }
+        | C::AddKeyVersion { .. }
+        | C::AddPreActiveVersion { .. }
+        | C::ActivateVersion { .. }
+        | C::SetKeyEnabled { .. } => keys::handle(turn, &proposal.command),
+        C::DestroyKey { .. } | C::RestoreKey { .. } | C::CarryOutDestruction { .. } => {
+            destroy::handle(turn, &proposal.command)
         }
-        C::UpdateKey { namespace, name, change } => keys::update(turn, namespace, name, change),
-        C::AddKeyVersion { namespace, name, expect_last, cause, material } => keys::add_version(
-            turn,
-            namespace,
-            name,
-            keys::NewVersion { expect_last: *expect_last, cause: *cause, material },
-        ),
-        C::SetKeyEnabled { namespace, name, version, enabled } => {
-            keys::set_enabled(turn, namespace, name, *version, *enabled)
+        C::DestroyNamespace { .. } | C::RestoreNamespace { .. } | C::CarryOutNamespaceDestruction { .. } => {
+            namespace_ends::handle(turn, &proposal.command)
         }
         C::CreateEntry { namespace, name, body } => entries::create(turn, namespace, name, body),
         C::UpdateEntry { namespace, name, body } => entries::update(turn, namespace, name, body),
@@ -161,9 +160,9 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::SetLease { length } => settings::set_lease(turn, *length),
         C::SettleLease { revision } => settings::settle_lease(turn, *revision),
         C::ResetTime => settings::reset_time(turn),
+        C::ConfirmTime { to } => settings::confirm_time(turn, *to),
         C::OpenGeneration { .. } => restore::open_generation(turn, proposal),
         C::ReleaseNamespace { name } => restore::release(turn, name),
-        C::DestroyKey { namespace: ns, name, version, urgent } => destroy::destroy(turn, ns, name, *version, *urgent),
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
         C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::CancelApproval { .. } | C::ReleaseRoot(_) => {

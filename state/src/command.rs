@@ -9,7 +9,7 @@ use types::{
     NodeId, OperatorName, Principal, RequestId, Revision, RootId, SpkiHash, Time, TokenId, TrustDomain,
 };
 
-use crate::rows::QuarantineReason;
+use crate::rows::{NamespaceSettings, QuarantineReason};
 
 /// One entry of the replicated log, as `apply` sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -53,15 +53,6 @@ pub struct NodeInfo {
     pub peer_address: String,
     /// host:port of its API.
     pub api_address: String,
-}
-
-/// The settings of a namespace that may change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct NamespaceSettings {
-    /// No rotation period may be shorter.
-    pub rotation_floor: Millis,
-    /// DNS suffixes its entries may use.
-    pub dns_suffixes: Vec<String>,
 }
 
 /// What a registration says; `ca` checks it against its namespace.
@@ -376,7 +367,8 @@ pub enum Command {
         /// Which.
         name: NamespaceName,
     },
-    /// Destroys a version of a key, or the key with all of its versions: the wrapped material leaves the state with this entry.
+    /// Has a version of a key destroyed, or the key with all of its versions: once the key's waiting period is over, or with this entry
+    /// where it has none. What waits is not used.
     DestroyKey {
         /// Where.
         namespace: NamespaceName,
@@ -487,6 +479,68 @@ pub enum Command {
         namespace: NamespaceName,
         /// Which.
         name: AliasName,
+    },
+    /// Adds a version that is not used until it is activated.
+    AddPreActiveVersion {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// As in [`Command::AddKeyVersion`].
+        expect_last: u32,
+        /// The new version's, its secret wrapped under the namespace's key.
+        material: kms::WrappedMaterial,
+    },
+    /// Makes a pre-active version the primary one.
+    ActivateVersion {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// Its number.
+        version: u32,
+    },
+    /// Takes back that a key, or one version of it, is to be destroyed.
+    RestoreKey {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// None: the key as a whole.
+        version: Option<u32>,
+    },
+    /// A waiting period is over: the wrapped material leaves the state with this entry.
+    CarryOutDestruction {
+        /// Where.
+        namespace: NamespaceName,
+        /// Which.
+        name: KeyName,
+        /// None: the key as a whole.
+        version: Option<u32>,
+    },
+    /// Closes a namespace and has its key-encryption key destroyed, and with it everything under it.
+    DestroyNamespace {
+        /// Which.
+        name: NamespaceName,
+        /// From this entry to the destruction; none: 30 days, or the namespace's floor where that is longer.
+        waiting_period: Option<Millis>,
+        /// Nodes erase it at once, not within a day.
+        urgent: bool,
+    },
+    /// Takes that back.
+    RestoreNamespace {
+        /// Which.
+        name: NamespaceName,
+    },
+    /// A namespace's waiting period is over: its wrapped key leaves the state with this entry.
+    CarryOutNamespaceDestruction {
+        /// Which.
+        name: NamespaceName,
+    },
+    /// A step of state time was no mistake: destructions that it has made due are carried out.
+    ConfirmTime {
+        /// State time after it, as whoever confirms it has seen.
+        to: Time,
     },
 }
 

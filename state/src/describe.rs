@@ -52,6 +52,13 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::CreateAlias { .. } => Action::CreateAlias,
         C::UpdateAlias { .. } => Action::UpdateAlias,
         C::DeleteAlias { .. } => Action::DeleteAlias,
+        C::AddPreActiveVersion { .. } => Action::RotateKey,
+        C::ActivateVersion { .. } => Action::ActivateKeyVersion,
+        C::RestoreKey { .. } => Action::RestoreKey,
+        C::CarryOutDestruction { .. } => Action::DestroyKey,
+        C::DestroyNamespace { .. } | C::CarryOutNamespaceDestruction { .. } => Action::DestroyNamespace,
+        C::RestoreNamespace { .. } => Action::RestoreNamespace,
+        C::ConfirmTime { .. } => Action::ConfirmTime,
     }
 }
 
@@ -60,9 +67,12 @@ pub(crate) fn resource(command: &Command) -> String {
     use Command as C;
     match command {
         C::Init { cluster, .. } => format!("clusters/{cluster}"),
-        C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } | C::ReleaseNamespace { name } => {
-            format!("namespaces/{name}")
-        }
+        C::CreateNamespace { name, .. }
+        | C::UpdateNamespace { name, .. }
+        | C::DestroyNamespace { name, .. }
+        | C::RestoreNamespace { name }
+        | C::CarryOutNamespaceDestruction { name }
+        | C::ReleaseNamespace { name } => format!("namespaces/{name}"),
         C::EnrolOperator { name, .. } | C::RevokeOperator { name } | C::RecoverOperator { name, .. } => {
             format!("operators/{name}")
         }
@@ -72,10 +82,16 @@ pub(crate) fn resource(command: &Command) -> String {
         C::RevokeAgent { name } | C::AckBundle { agent: name, .. } => format!("agents/{name}"),
         C::CreateKey { namespace, name, .. }
         | C::UpdateKey { namespace, name, .. }
+        | C::AddPreActiveVersion { namespace, name, .. }
         | C::AddKeyVersion { namespace, name, .. } => format!("namespaces/{namespace}/keys/{name}"),
         C::SetKeyEnabled { namespace, name, version: None, .. }
+        | C::RestoreKey { namespace, name, version: None }
+        | C::CarryOutDestruction { namespace, name, version: None }
         | C::DestroyKey { namespace, name, version: None, .. } => format!("namespaces/{namespace}/keys/{name}"),
         C::SetKeyEnabled { namespace, name, version: Some(version), .. }
+        | C::RestoreKey { namespace, name, version: Some(version) }
+        | C::CarryOutDestruction { namespace, name, version: Some(version) }
+        | C::ActivateVersion { namespace, name, version }
         | C::DestroyKey { namespace, name, version: Some(version), .. } => {
             format!("namespaces/{namespace}/keys/{name}/versions/{version}")
         }
@@ -100,7 +116,11 @@ pub(crate) fn resource(command: &Command) -> String {
         }
         C::AdvanceAuthority { authority, .. } => format!("authorities/{authority}"),
         C::ReportNode(report) => format!("nodes/{}", report.node.0),
-        C::SetLease { .. } | C::SettleLease { .. } | C::ResetTime | C::OpenGeneration { .. } => "cluster".to_owned(),
+        C::SetLease { .. }
+        | C::SettleLease { .. }
+        | C::ResetTime
+        | C::ConfirmTime { .. }
+        | C::OpenGeneration { .. } => "cluster".to_owned(),
         C::CreateAlias { namespace, name, .. }
         | C::UpdateAlias { namespace, name, .. }
         | C::DeleteAlias { namespace, name } => format!("namespaces/{namespace}/aliases/{name}"),

@@ -1,6 +1,8 @@
 //! Which changes take a right away. They are acknowledged only when no node can serve the state before them: the leader
 //! puts up a fence (docs/spec/lease.md §2). A new command cannot be added without saying what it is.
 
+use kms::KeyChange;
+
 use crate::command::{AuthorityStep, Command};
 
 impl Command {
@@ -8,35 +10,29 @@ impl Command {
     #[must_use]
     pub const fn takes_away(&self) -> bool {
         match self {
-            // A key or a version stops being usable.
-            Self::SetKeyEnabled { enabled: false, .. }
-            // Its material is gone.
-            | Self::DestroyKey { .. }
+            Self::SetKeyEnabled { enabled: false, .. } // A key or a version stops being usable.
+            | Self::DestroyKey { .. } // For good, now or later.
+            | Self::DestroyNamespace { .. } // All that is in it.
+            // Lower versions may stop being usable.
+            | Self::UpdateKey { change: KeyChange { min_version: Some(_), .. }, .. }
             // A node stops serving and signing: at once when it applies this, and when it is cut off with the end of its lease.
             | Self::RemoveNode { .. }
-            // A principal stops being recognised.
-            | Self::RevokeOperator { .. }
+            | Self::RevokeOperator { .. } // A principal stops being recognised.
             | Self::RevokeAgent { .. }
-            // An enrolment may be prolonged with an earlier end.
-            | Self::EnrolOperator { .. }
+            | Self::EnrolOperator { .. } // An enrolment may be prolonged with an earlier end.
             | Self::RevokeRole(_)
-            // An identity is no longer issued, or to others, or with other names.
-            | Self::DeleteEntry { .. }
+            | Self::DeleteEntry { .. } // An identity is no longer issued, or to others, or with other names.
             | Self::UpdateEntry { .. }
             // A name stands for another key, or for none: whoever is told so must not find the old one in use.
             | Self::UpdateAlias { .. }
             | Self::DeleteAlias { .. }
-            // A DNS suffix may be taken back.
-            | Self::UpdateNamespace { .. } => true,
+            | Self::UpdateNamespace { .. } => true, // A DNS suffix may be taken back.
 
-            // These only add.
-            Self::Init { .. }
+            Self::Init { .. } // These only add.
             | Self::CreateNamespace { .. }
             | Self::GrantRole(_)
-            // No operator that there is changes with it.
-            | Self::RecoverOperator { .. }
-            // A release is an entry too: whatever is switched off before it refuses it.
-            | Self::SetPeerUnseal { .. }
+            | Self::RecoverOperator { .. } // No operator that there is changes with it.
+            | Self::SetPeerUnseal { .. } // A release is an entry too: whatever is switched off before it refuses it.
             | Self::ApproveUnseal { .. }
             | Self::CancelApproval { .. }
             | Self::ReleaseRoot(_)
@@ -45,28 +41,30 @@ impl Command {
             | Self::CreateAlias { .. }
             | Self::SetKeyEnabled { enabled: true, .. }
             | Self::CreateEntry { .. }
-            // The versions before stay usable.
-            | Self::AddKeyVersion { .. }
+            | Self::AddKeyVersion { .. } // The versions before stay usable.
+            | Self::AddPreActiveVersion { .. }
+            | Self::ActivateVersion { .. }
+            | Self::CarryOutDestruction { .. } // It was taken away when it was asked for.
+            | Self::CarryOutNamespaceDestruction { .. }
+            | Self::RestoreKey { .. }
+            | Self::RestoreNamespace { .. }
             // When a key rotates next is nobody's right.
-            | Self::UpdateKey { .. }
+            | Self::UpdateKey { change: KeyChange { min_version: None, .. }, .. }
             | Self::PromoteNode { .. }
             | Self::RaiseVersion { .. }
-            // Which key wraps is nobody's right.
-            | Self::BeginRekey { .. }
+            | Self::BeginRekey { .. } // Which key wraps is nobody's right.
             | Self::CancelRekey
             | Self::StageRoot { .. }
             | Self::ConfirmRoot { .. }
             | Self::ActivateRoot { .. }
-            // Fences reckon with the longer lease, and with every clock.
-            | Self::SetLease { .. }
+            | Self::SetLease { .. } // Fences reckon with the longer lease, and with every clock.
             | Self::SettleLease { .. }
             | Self::ResetTime
+            | Self::ConfirmTime { .. }
             | Self::ReleaseNamespace { .. }
             | Self::SettleDeparture { .. }
-            // No node of the new life runs yet.
-            | Self::OpenGeneration { .. }
-            // A node's or agent's own word.
-            | Self::RedeemNodeToken { .. }
+            | Self::OpenGeneration { .. } // No node of the new life runs yet.
+            | Self::RedeemNodeToken { .. } // A node's or agent's own word.
             | Self::AckBundle { .. }
             | Self::PublishAuthority { .. }
             | Self::ReportNode(_)

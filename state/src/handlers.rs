@@ -10,6 +10,7 @@ pub(crate) mod entries;
 pub(crate) mod formation;
 pub(crate) mod keys;
 pub(crate) mod members;
+pub(crate) mod namespace_ends;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod operators;

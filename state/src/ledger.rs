@@ -84,6 +84,14 @@ impl State {
                 let (namespace, key, _) = self.key_by_id(&key_id)?;
                 LedgerFact::Disabled { namespace: namespace.clone(), key: key.clone(), key_id, version }
             }
+            Withdrawn::BelowMinimum { key: key_id, version } => {
+                let (namespace, key, _) = self.key_by_id(&key_id)?;
+                LedgerFact::BelowMinimum { namespace: namespace.clone(), key: key.clone(), key_id, version }
+            }
+            Withdrawn::Namespace { name, destroyed } => {
+                let namespace_id = self.namespace(&name)?.id;
+                LedgerFact::NamespaceClosed { namespace: name, namespace_id, destroyed }
+            }
             Withdrawn::Version { key: key_id, last } => LedgerFact::Version { key_id, last },
             Withdrawn::Operator(name, spki) => LedgerFact::OperatorRevoked { name, spki },
             Withdrawn::OperatorLimited(name, spki, expires) => LedgerFact::OperatorLimited { name, spki, expires },

@@ -36,14 +36,15 @@ pub const VERSION_NEWEST: u32 = 1;
 
 pub use accounting::Accounted;
 pub use command::{
-    AuthorityStep, Command, Entry, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
-    Release, Reply, RequestKey,
+    AuthorityStep, Command, Entry, EntryBody, JoinKind, NodeInfo, NodeReport, OpenedSeal, Proposal, Release, Reply,
+    RequestKey,
 };
 pub use ledger::Untold;
 pub use outcome::{AuditLeaf, Effect, Outcome};
-pub use queries::due::RotationDue;
+pub use queries::due::{DestructionDue, RotationDue};
 pub use queries::erasure::{Erasure, Receipt};
 pub use queries::page::Page;
 pub use queries::principals::Unrecognised;
+pub use rows::NamespaceSettings;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 pub use state::State;

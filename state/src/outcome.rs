@@ -44,6 +44,8 @@ pub enum Effect {
         /// These versions.
         versions: Vec<u32>,
     },
+    /// Unwrapped material of every key of the namespace is wiped, and the key that had wrapped it.
+    NamespaceDestroyed(NamespaceName),
     /// Settings or bindings of the namespace have moved.
     NamespaceChanged(NamespaceName),
     /// The agent's entries have changed: its stream is sent the new list.

@@ -20,7 +20,8 @@ use types::{
 };
 
 use crate::rows::{
-    Cluster, Namespace, Node, PeerUnseal, Quarantine, Report, Request, RootKeys, Settings, StagedRoot, TimeHeld, Token,
+    Cluster, Namespace, NamespaceLife, Node, PeerUnseal, Quarantine, Report, Request, RootKeys, Settings, StagedRoot,
+    TimeHeld, TimeStep, Token,
 };
 use crate::{ROOT_EPOCH_FIRST, State, VERSION_FIRST};
 
@@ -59,6 +60,12 @@ impl State {
     #[must_use]
     pub fn time_held(&self) -> Option<TimeHeld> {
         self.progress().held
+    }
+
+    /// How far state time has moved on at once without an admin's word: destructions wait for that.
+    #[must_use]
+    pub fn time_unconfirmed(&self) -> Option<TimeStep> {
+        self.progress().unconfirmed
     }
 
     /// What an admin may change about the cluster as a whole.
@@ -113,6 +120,19 @@ impl State {
     /// All namespaces by name.
     pub fn namespaces(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
         self.namespace_table().iter()
+    }
+
+    /// How many keys, those that were destroyed not counted, and how many registrations a namespace has.
+    #[must_use]
+    pub fn counts(&self, name: &NamespaceName) -> (u64, u64) {
+        let indexes = self.indexes();
+        let keys = indexes.key_counts.get(name).map_or(0, |count| count.all);
+        (keys, indexes.entry_counts.get(name).copied().unwrap_or(0))
+    }
+
+    /// The namespaces that have a key-encryption key: those that were not destroyed.
+    pub fn namespace_keys(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
+        self.namespaces().filter(|(_, row)| !matches!(row.life, NamespaceLife::Destroyed { .. }))
     }
 
     /// A member.
@@ -201,6 +221,48 @@ impl State {
     }
 
     /// Whether the keys and registrations of a namespace may be used. Asked before every use and every issuance.
+    ///
+    /// # Errors
+    /// As [`State::check_not_closed`] and [`State::check_released`].
+    pub fn check_open(&self, name: &NamespaceName) -> Result<(), Refusal> {
+        self.check_not_closed(name)?;
+        self.check_released(name)
+    }
+
+    /// Whether a namespace is there to be used.
+    ///
+    /// # Errors
+    /// `NamespaceClosed` when it was destroyed or is about to be.
+    pub fn check_not_closed(&self, name: &NamespaceName) -> Result<(), Refusal> {
+        self.check_not_destroyed(name)?;
+        match self.namespace(name).map(|row| row.life) {
+            Some(NamespaceLife::DestroyScheduled(scheduled)) => {
+                let message = format!(
+                    "namespace `{name}` is to be destroyed at {}: an admin takes that back with `chancery namespace restore \
+                     {name}`",
+                    scheduled.due
+                );
+                Err(Refusal::new(Reason::NamespaceClosed, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a namespace still is.
+    ///
+    /// # Errors
+    /// `NamespaceClosed` when it was destroyed.
+    pub fn check_not_destroyed(&self, name: &NamespaceName) -> Result<(), Refusal> {
+        match self.namespace(name).map(|row| row.life) {
+            Some(NamespaceLife::Destroyed { at, .. }) => {
+                let message = format!("namespace `{name}` was destroyed at {at}, and with it everything in it");
+                Err(Refusal::new(Reason::NamespaceClosed, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a namespace is not in restore quarantine.
     ///
     /// # Errors
     /// `RestoreQuarantine`, saying since when, why, and how it ends.

@@ -23,9 +23,11 @@ impl State {
     pub fn resource_revision(&self, command: &Command) -> Revision {
         use Command as C;
         let found = match command {
-            C::CreateNamespace { name, .. } | C::UpdateNamespace { name, .. } | C::ReleaseNamespace { name } => {
-                self.namespace(name).map(|row| row.revision)
-            }
+            C::CreateNamespace { name, .. }
+            | C::UpdateNamespace { name, .. }
+            | C::DestroyNamespace { name, .. }
+            | C::RestoreNamespace { name }
+            | C::ReleaseNamespace { name } => self.namespace(name).map(|row| row.revision),
             C::EnrolOperator { name, .. } | C::RevokeOperator { name } => self.operator(name).map(|row| row.revision),
             C::GrantRole(binding) | C::RevokeRole(binding) => {
                 self.binding_table().get(binding).map(|granted| granted.revision)
@@ -35,6 +37,9 @@ impl State {
             | C::UpdateKey { namespace, name, .. }
             | C::AddKeyVersion { namespace, name, .. }
             | C::DestroyKey { namespace, name, .. }
+            | C::RestoreKey { namespace, name, .. }
+            | C::AddPreActiveVersion { namespace, name, .. }
+            | C::ActivateVersion { namespace, name, .. }
             | C::SetKeyEnabled { namespace, name, .. } => self.key(namespace, name).map(|key| key.revision),
             C::CreateEntry { namespace, name, .. }
             | C::UpdateEntry { namespace, name, .. }
@@ -52,6 +57,9 @@ impl State {
             C::Init { .. }
             | C::SettleLease { .. }
             | C::ResetTime
+            | C::ConfirmTime { .. }
+            | C::CarryOutDestruction { .. }
+            | C::CarryOutNamespaceDestruction { .. }
             | C::OpenGeneration { .. }
             | C::ReportErasure { .. }
             | C::SettleDeparture { .. }
@@ -96,11 +104,16 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
     match command {
         C::UpdateNamespace { name: namespace, .. }
         | C::ReleaseNamespace { name: namespace }
+        | C::DestroyNamespace { name: namespace, .. }
+        | C::RestoreNamespace { name: namespace }
         | C::CreateKey { namespace, .. }
         | C::UpdateKey { namespace, .. }
         | C::AddKeyVersion { namespace, .. }
         | C::SetKeyEnabled { namespace, .. }
         | C::DestroyKey { namespace, .. }
+        | C::RestoreKey { namespace, .. }
+        | C::AddPreActiveVersion { namespace, .. }
+        | C::ActivateVersion { namespace, .. }
         | C::CreateEntry { namespace, .. }
         | C::UpdateEntry { namespace, .. }
         | C::DeleteEntry { namespace, .. }
@@ -126,6 +139,9 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::SetLease { .. }
         | C::SettleLease { .. }
         | C::ResetTime
+        | C::ConfirmTime { .. }
+        | C::CarryOutDestruction { .. }
+        | C::CarryOutNamespaceDestruction { .. }
         | C::OpenGeneration { .. }
         | C::ReportErasure { .. }
         | C::SettleDeparture { .. }

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kms::ScheduledDestruction;
 use serde::{Deserialize, Serialize};
 use types::{
     AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
     Principal, Refusal, RequestId, Revision, RootId, SpkiHash, Time, TrustDomain,
 };
 
-use crate::command::{JoinKind, NamespaceSettings, NodeInfo, OpenedSeal, Reply};
+use crate::command::{JoinKind, NodeInfo, OpenedSeal, Reply};
 
 /// What `init` fixed for good.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -51,6 +52,8 @@ pub struct Progress {
     pub lowered_ttl: Option<(Millis, Time)>,
     /// State time has moved on too far at once to be believed yet.
     pub held: Option<TimeHeld>,
+    /// It has since it was last confirmed by an admin: what cannot be undone waits for that.
+    pub unconfirmed: Option<TimeStep>,
     /// The highest request id whose answer was forgotten for its age: should state time ever be set back, an unknown id up to
     /// it may be one that was carried out.
     pub forgotten: Option<RequestId>,
@@ -65,6 +68,15 @@ pub struct TimeHeld {
     pub to: Time,
     /// For how long a majority has agreed since.
     pub agreed: Millis,
+}
+
+/// How far state time has moved on in steps that were too large.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TimeStep {
+    /// Before the first.
+    pub from: Time,
+    /// After the last.
+    pub to: Time,
 }
 
 /// What an admin may change about the cluster as a whole.
@@ -126,9 +138,9 @@ impl QuarantineReason {
 /// What one entry destroyed, and who held it then: the beginning of its receipt. Never removed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Destruction {
-    /// The key.
+    /// The key, or the namespace.
     pub key: KeyId,
-    /// Its versions that were destroyed.
+    /// The key's versions that were destroyed; none of a namespace, whose own key was.
     pub versions: Vec<u32>,
     /// When, in state time.
     pub at: Time,
@@ -187,6 +199,20 @@ pub enum Withdrawn {
     Entry(NamespaceName, EntryName),
     /// A namespace has a DNS suffix less.
     Suffix(NamespaceName, String),
+    /// Versions of a key below that one are not used any more.
+    BelowMinimum {
+        /// Which key.
+        key: KeyId,
+        /// The lowest version that may be used.
+        version: u32,
+    },
+    /// A namespace was destroyed, or is about to be.
+    Namespace {
+        /// Which.
+        name: NamespaceName,
+        /// Its key is gone.
+        destroyed: bool,
+    },
 }
 
 /// The earlier lives of the cluster that this one came out of, and what it does not know.
@@ -214,6 +240,33 @@ pub struct Departed {
     pub revision: Revision,
 }
 
+/// The settings of a namespace that may change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NamespaceSettings {
+    /// No rotation period may be shorter.
+    pub rotation_floor: Millis,
+    /// DNS suffixes its entries may use.
+    pub dns_suffixes: Vec<String>,
+    /// No key of it is destroyed sooner after somebody asked for that.
+    pub waiting_period_floor: Millis,
+    /// Most keys, destroyed ones not counted; none: as many as the cluster holds.
+    pub keys_max: Option<u32>,
+    /// Most entries; none: as many as the cluster holds.
+    pub entries_max: Option<u32>,
+}
+
+impl Default for NamespaceSettings {
+    fn default() -> Self {
+        Self {
+            rotation_floor: types::limits::ROTATION_FLOOR_DEFAULT,
+            dns_suffixes: Vec::new(),
+            waiting_period_floor: types::limits::WAITING_PERIOD_FLOOR_DEFAULT,
+            keys_max: None,
+            entries_max: None,
+        }
+    }
+}
+
 /// A tenant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Namespace {
@@ -221,12 +274,44 @@ pub struct Namespace {
     pub id: KeyId,
     /// What may be changed about it.
     pub settings: NamespaceSettings,
-    /// Its key-encryption key, wrapped under the root key.
+    /// Its key-encryption key, wrapped under the root key; empty once it was destroyed.
     pub kek_wrapped: Vec<u8>,
     /// When it was made.
     pub created: Time,
+    /// Whether it is used.
+    pub life: NamespaceLife,
     /// Bumped by its settings and by bindings of its scope.
     pub revision: Revision,
+}
+
+impl Namespace {
+    /// A new one.
+    pub(crate) fn open(
+        id: KeyId,
+        settings: NamespaceSettings,
+        kek_wrapped: Vec<u8>,
+        created: Time,
+        revision: Revision,
+    ) -> Self {
+        Self { id, settings, kek_wrapped, created, life: NamespaceLife::Open, revision }
+    }
+}
+
+/// How far a namespace has come. New stages go at the end: the order is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum NamespaceLife {
+    /// It is used.
+    #[default]
+    Open,
+    /// Nothing in it is used, and it is destroyed when the waiting period is over.
+    DestroyScheduled(ScheduledDestruction),
+    /// Its key is gone, and with it everything that was under it. Its name stays taken.
+    Destroyed {
+        /// When, in state time.
+        at: Time,
+        /// By which entry.
+        by: Revision,
+    },
 }
 
 /// A person or automation that administers.

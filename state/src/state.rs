@@ -118,9 +118,24 @@ impl State {
         for other in self.sums().into_iter().filter(|(id, _)| !matches!(id, TableId::Requests | TableId::Horizons)) {
             sum.merge(&other.1);
         }
-        let Progress { index: _, time, global, bundle, trust, last_node, audit: _, lowered_ttl, held, forgotten: _ } =
-            &self.progress;
-        sum.add(TableId::Progress as u8, &(), &(time, global, bundle, trust, last_node, lowered_ttl, held));
+        let Progress {
+            index: _,
+            time,
+            global,
+            bundle,
+            trust,
+            last_node,
+            audit: _,
+            lowered_ttl,
+            held,
+            unconfirmed,
+            forgotten: _,
+        } = &self.progress;
+        sum.add(
+            TableId::Progress as u8,
+            &(),
+            &(time, global, bundle, trust, last_node, lowered_ttl, held, unconfirmed),
+        );
         sum.to_bytes()
     }
 

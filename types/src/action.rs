@@ -217,6 +217,16 @@ actions! {
     GetAlias = "KeyService"."GetAlias", Read;
     /// List the aliases of a namespace.
     ListAliases = "KeyService"."ListAliases", Read;
+    /// Make a pre-active version the primary one.
+    ActivateKeyVersion = "KeyService"."ActivateKeyVersion", Mutate;
+    /// Take back that a key, or one version, is about to be destroyed.
+    RestoreKey = "KeyService"."RestoreKey", Mutate;
+    /// Close a namespace and have its key-encryption key destroyed, and with it everything under it.
+    DestroyNamespace = "NamespaceService"."DestroyNamespace", Mutate;
+    /// Take back that a namespace is about to be destroyed.
+    RestoreNamespace = "NamespaceService"."RestoreNamespace", Mutate;
+    /// Confirm a step of state time: destructions that it has made due are carried out.
+    ConfirmTime = "ClusterService"."ConfirmTime", Mutate;
 }
 
 #[cfg(test)]

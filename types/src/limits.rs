@@ -30,6 +30,8 @@ pub const NAMESPACES_MAX: usize = 10_000;
 pub const KEYS_MAX: usize = 1_000_000;
 /// Most aliases in a cluster.
 pub const ALIASES_MAX: usize = 100_000;
+/// Most aliases in a namespace.
+pub const ALIASES_PER_NAMESPACE_MAX: u64 = 1_000;
 /// Most labels of one key.
 pub const LABELS_MAX: usize = 64;
 /// Longest key or value of a label.
@@ -42,6 +44,12 @@ pub const KEY_VERSION_STEP: u32 = 65_536;
 pub const NODE_NUMBER_STEP: u64 = 1_000;
 /// Most versions that one entry destroys: more are destroyed one by one.
 pub const VERSIONS_DESTROYED_MAX: usize = 10_000;
+/// From asking for a destruction to the destruction, unless a key says otherwise.
+pub const WAITING_PERIOD_DEFAULT: Millis = Millis::from_days(30);
+/// Most of that.
+pub const WAITING_PERIOD_MAX: Millis = Millis::from_days(365);
+/// Least of that in a namespace that says nothing else.
+pub const WAITING_PERIOD_FLOOR_DEFAULT: Millis = Millis::from_hours(24);
 /// Every node has erased what was destroyed within this time.
 pub const ERASED_WITHIN: Millis = Millis::from_hours(24);
 /// How long a node waits for more to erase before it erases: half of what is promised.

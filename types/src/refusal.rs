@@ -98,6 +98,10 @@ reasons! {
     WrongPurpose = "WRONG_PURPOSE";
     /// A signature or MAC is not one of this message by this version of the key.
     InvalidSignature = "INVALID_SIGNATURE";
+    /// The version is below the lowest of its key that may be used.
+    VersionTooOld = "VERSION_TOO_OLD";
+    /// The namespace was destroyed or is about to be: nothing in it is used.
+    NamespaceClosed = "NAMESPACE_CLOSED";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

@@ -292,6 +292,13 @@ impl ClusterService for Node {
         Err(Status::unimplemented("no agent asks this"))
     }
 
+    async fn confirm_time(
+        &self,
+        _request: Request<wire::ConfirmTimeRequest>,
+    ) -> Result<Response<wire::ConfirmTimeResponse>, Status> {
+        Err(Status::unimplemented("no agent asks this"))
+    }
+
     async fn upgrade(
         &self,
         _request: Request<wire::UpgradeRequest>,

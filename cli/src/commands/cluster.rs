@@ -69,6 +69,11 @@ pub(crate) enum ClusterCommand {
     Lease(settings::LeaseCommand),
     /// Set state time back to what most members' clocks say, after clocks that ran away
     TimeReset,
+    /// Confirm that state time was right to go on by more than an hour at once
+    ///
+    /// So it does when nothing ran for a while, and when most clocks ran ahead. What waits for its destruction is destroyed only when
+    /// somebody has said which of the two it was: this command, or `time-reset`. `cluster status` says whether one is wanted.
+    TimeConfirm,
     /// Send a node's callers elsewhere and take leadership from it, before it is stopped
     Drain {
         /// Which, for example 2 or node-2
@@ -222,6 +227,7 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
         ClusterCommand::Upgrade => members::upgrade(context).await,
         ClusterCommand::Lease(command) => settings::lease(command, context).await,
         ClusterCommand::TimeReset => settings::time_reset(context).await,
+        ClusterCommand::TimeConfirm => settings::time_confirm(context).await,
         ClusterCommand::TransferLeader { node } => members::transfer_leader(node, context).await,
         ClusterCommand::Drain { node, undo } => members::drain(node, undo, context).await,
     }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use chancery_client::private_file;
 use chancery_client::proto::kms::v1::{
-    CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest, GetPublicKeyRequest,
-    ListKeyVersionsRequest, ListKeysRequest, RotateKeyRequest, UpdateKeyRequest,
+    ActivateKeyVersionRequest, CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest,
+    GetPublicKeyRequest, ListKeyVersionsRequest, ListKeysRequest, RestoreKeyRequest, RotateKeyRequest,
+    UpdateKeyRequest,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, Show};
-use crate::values::{called, duration, short, to_wire_duration};
+use crate::values::{called, duration, from_wire_time, minute, short, to_wire_duration};
 use crate::views::{KeyView, List, VersionView};
 
 /// The verbs of `key`.
@@ -33,19 +34,24 @@ pub(crate) enum KeyCommand {
     /// List the versions of a key, newest first
     Versions(Named),
     /// Add a version and make it primary; the others still decrypt and verify
-    Rotate(Named),
+    Rotate(RotateArgs),
+    /// Make a pre-active version the primary one
+    Activate(NamedVersion),
     /// Let a key, or one version of it, be used again
     Enable(OneVersion),
     /// Stop a key, or one version of it, from being used
     Disable(OneVersion),
-    /// Destroy a disabled version, or a key of which no version is enabled: at once and for good
+    /// Destroy a disabled version, or a key of which no version is enabled, for good, when its waiting period is over
     ///
-    /// What it encrypted cannot be read any more, by anybody; a key pair's public half stays, so what it signed can still be
-    /// verified. When this command has ended no node serves it; from the disks of the
-    /// nodes, where it is wrapped and sealed, it is erased within 24 hours, or at once with --now. The receipt says which
-    /// nodes have done so and which backups may still hold it; `key describe` shows it as it goes on.
+    /// When this command has ended no node serves it, and until the waiting period is over (`key describe` says when that is)
+    /// `key restore` takes it back. Then what it encrypted cannot be read any more, by anybody; a key pair's public half stays, so what
+    /// it signed can still be verified. From the disks of the nodes, where it is wrapped and sealed, it is erased within
+    /// 24 hours after that, or at once with --now. The receipt says which nodes have done so and which backups may still hold it;
+    /// `key describe` shows it as it goes on.
     Destroy(DestroyArgs),
-    /// Change when a key rotates by itself, its labels, or whether it may be destroyed
+    /// Take back that a key, or one version of it, is to be destroyed: it is disabled then
+    Restore(OneVersion),
+    /// Change when a key rotates by itself, its labels, which versions may be used, or how it may be destroyed
     Update(UpdateArgs),
     /// Print the public half of a version, for whoever verifies or encrypts without the service
     PublicKey(PublicKeyArgs),
@@ -68,9 +74,32 @@ pub(crate) struct CreateArgs {
     /// Refuse to destroy anything of it until `key update --deletion-protection off`
     #[arg(long)]
     deletion_protection: bool,
+    /// From `key destroy` to the destruction, for example 7d; 30d or the namespace's floor when absent
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    waiting_period: Option<Millis>,
     /// Check everything, change nothing
     #[arg(long)]
     validate_only: bool,
+}
+
+/// Arguments of `key rotate`.
+#[derive(Args, Debug)]
+pub(crate) struct RotateArgs {
+    #[command(flatten)]
+    what: Named,
+    /// Make the version and do not use it before `key activate`: its public key can be handed out first
+    #[arg(long)]
+    pre_active: bool,
+}
+
+/// A version of a key.
+#[derive(Args, Debug)]
+pub(crate) struct NamedVersion {
+    /// Short name, or namespaces/NAMESPACE/keys/NAME
+    key: String,
+    /// Which version
+    #[arg(id = "only", long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    version: u32,
 }
 
 /// A key by name.
@@ -102,7 +131,7 @@ pub(crate) struct OneVersion {
 pub(crate) struct DestroyArgs {
     #[command(flatten)]
     what: OneVersion,
-    /// Have every node erase it from its disk at once, not within 24 hours
+    /// Have every node erase it from its disk as soon as it is destroyed, not within 24 hours
     #[arg(long)]
     now: bool,
     /// Check everything, change nothing
@@ -138,6 +167,12 @@ pub(crate) struct Changes {
     /// Whether destroying anything of it is refused
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
     deletion_protection: Option<bool>,
+    /// From `key destroy` to the destruction, for what is destroyed from now on
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    waiting_period: Option<Millis>,
+    /// The lowest version that may be used: nothing that a lower one encrypted or signed is taken any more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    min_version: Option<u32>,
 }
 
 /// Arguments of `key public-key`.
@@ -188,7 +223,9 @@ pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Fa
         KeyCommand::List => list(context).await,
         KeyCommand::Describe(args) => describe(&args.key, context).await,
         KeyCommand::Versions(args) => versions(&args.key, context).await,
-        KeyCommand::Rotate(args) => rotate(&args.key, context).await,
+        KeyCommand::Rotate(args) => rotate(args, context).await,
+        KeyCommand::Activate(args) => activate(args, context).await,
+        KeyCommand::Restore(args) => restore(args, context).await,
         KeyCommand::Enable(args) => set_enabled(args, context, Use::Enable).await,
         KeyCommand::Disable(args) => set_enabled(args, context, Use::Disable).await,
         KeyCommand::Destroy(args) => destroy(args, context).await,
@@ -206,6 +243,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         labels: args.labels.into_iter().collect(),
         deletion_protection: args.deletion_protection,
         rotation_period: args.rotation_period.map(to_wire_duration),
+        waiting_period: args.waiting_period.map(to_wire_duration),
         validate_only: args.validate_only,
         ..CreateKeyRequest::default()
     };
@@ -235,20 +273,70 @@ async fn versions(key: &str, context: &Context) -> Result<(), Failure> {
         let request = ListKeyVersionsRequest { parent: parent.clone(), page_size: PAGE_SIZE, page_token };
         keys.versions(request).await.map(|page| (page.versions, page.next_page_token))
     };
-    context.print(&List(all(fetch).await?.into_iter().map(VersionView::from).collect()))
+    let key = keys.get(GetKeyRequest { name: parent.clone() }).await?;
+    let versions = all(fetch).await?.into_iter().map(|version| VersionView::of(version, &key));
+    context.print(&List(versions.collect()))
 }
 
-async fn rotate(key: &str, context: &Context) -> Result<(), Failure> {
-    let request = RotateKeyRequest { name: context.key(key)?, ..RotateKeyRequest::default() };
-    let key = KeyView::from(context.client().await?.keys().rotate(request).await?);
-    let (now, before) = (key.primary_version, key.primary_version.saturating_sub(1));
-    let name = short(&key.name);
-    let words = if now % types::limits::KEY_VERSION_STEP == 0 {
-        format!("{name} → v{now} primary, the first since a restore; older versions stay usable")
+async fn rotate(args: RotateArgs, context: &Context) -> Result<(), Failure> {
+    let RotateArgs { what, pre_active } = args;
+    let keys = context.client().await?.keys();
+    let name = context.key(&what.key)?;
+    let request = RotateKeyRequest { name: name.clone(), pre_active, ..RotateKeyRequest::default() };
+    let key = KeyView::from(keys.rotate(request).await?);
+    let (now, short) = (key.primary_version, short(&key.name));
+    let words = if pre_active {
+        let newest = ListKeyVersionsRequest { parent: name, page_size: 1, ..ListKeyVersionsRequest::default() };
+        let newest = keys.versions(newest).await?.versions.first().map_or(0, |version| version.version);
+        format!(
+            "{short} v{newest} made, and not used before `chancery key activate {} --version {newest}`; v{now} stays primary",
+            what.key
+        )
+    } else if now % types::limits::KEY_VERSION_STEP == 0 {
+        format!("{short} → v{now} primary, the first since a restore; older versions stay as they are")
     } else {
-        format!("{name} v{before} → v{now} primary; v{before} stays usable")
+        format!("{short} → v{now} primary; older versions stay as they are")
     };
     context.print(&Changed { words, key })
+}
+
+async fn activate(args: NamedVersion, context: &Context) -> Result<(), Failure> {
+    let NamedVersion { key, version } = args;
+    let (name, keys) = (context.key(&key)?, context.client().await?.keys());
+    let request = ActivateKeyVersionRequest { name, version, ..ActivateKeyVersionRequest::default() };
+    let answer = keys.activate(request).await.map_err(|error| {
+        let versions = format!("chancery key versions {key}");
+        let failure = Failure::from(error).hint_for(Reason::PreconditionFailed, versions.clone());
+        failure.hint_about(Reason::NotFound, "key version", versions)
+    })?;
+    let key = KeyView::from(answer);
+    context.print(&Changed {
+        words: format!("{} → v{version} primary; older versions stay as they are", short(&key.name)),
+        key,
+    })
+}
+
+async fn restore(args: OneVersion, context: &Context) -> Result<(), Failure> {
+    let (name, keys) = (context.key(&args.key)?, context.client().await?.keys());
+    let (version, what) = (args.version.unwrap_or(0), of_version(args.version));
+    let request = RestoreKeyRequest { name, version, ..RestoreKeyRequest::default() };
+    let answer = keys.restore(request).await.map_err(|error| {
+        let versions = format!("chancery key versions {}", args.key);
+        let failure = Failure::from(error).hint_for(Reason::PreconditionFailed, versions.clone());
+        failure.hint_about(Reason::NotFound, "key version", versions)
+    })?;
+    let key = KeyView::from(answer);
+    let only = args.version.map(|version| format!(" --version {version}")).unwrap_or_default();
+    let words = format!(
+        "{}{what} restored and disabled: `chancery key enable {}{only}` lets it be used",
+        short(&key.name),
+        args.key
+    );
+    context.print(&Changed { words, key })
+}
+
+fn of_version(version: Option<u32>) -> String {
+    version.map(|version| format!(" v{version}")).unwrap_or_default()
 }
 
 async fn public_key(args: PublicKeyArgs, context: &Context) -> Result<(), Failure> {
@@ -308,8 +396,14 @@ async fn set_enabled(args: OneVersion, context: &Context, to: Use) -> Result<(),
         Failure::from(error).hint_about(Reason::NotFound, "key version", hint)
     })?;
     let key = KeyView::from(key);
-    let what = args.version.map(|version| format!(" v{version}")).unwrap_or_default();
-    context.print(&Changed { words: format!("{}{what} {did}", short(&key.name)), key })
+    let what = of_version(args.version);
+    let primary = match to {
+        Use::Disable if args.version == Some(key.primary_version) => {
+            format!("; it is the primary version: nothing new is made before `chancery key rotate {}`", args.key)
+        }
+        _ => String::new(),
+    };
+    context.print(&Changed { words: format!("{}{what} {did}{primary}", short(&key.name)), key })
 }
 
 async fn destroy(args: DestroyArgs, context: &Context) -> Result<(), Failure> {
@@ -331,24 +425,45 @@ async fn destroy(args: DestroyArgs, context: &Context) -> Result<(), Failure> {
                 format!("chancery key update {} --deletion-protection off", what.key),
             )
     })?;
+    let due = match what.version {
+        Some(number) => {
+            let mut waiting = answer.scheduled_versions.iter();
+            waiting.find(|version| version.version == number).and_then(|version| version.scheduled_destroy_time)
+        }
+        None => answer.scheduled_destroy_time,
+    };
     let key = KeyView::from(answer);
-    let version = what.version.map(|version| format!(" v{version}")).unwrap_or_default();
-    let did = if validate_only { "would be destroyed" } else { "destroyed" };
-    let receipt = key.receipts.first().filter(|_| !validate_only);
-    let receipt = receipt.map(|receipt| format!("\n{}", receipt.text())).unwrap_or_default();
-    context.print(&Changed { words: format!("{}{version} {did}{receipt}", short(&key.name)), key })
+    let version = of_version(what.version);
+    let words = match due {
+        _ if validate_only => format!("{}{version} would be destroyed", short(&key.name)),
+        Some(due) => format!(
+            "{}{version} is not used any more and will be destroyed {}; until then `chancery key restore {}{}` takes that back",
+            short(&key.name),
+            minute(from_wire_time(&due)),
+            what.key,
+            what.version.map(|version| format!(" --version {version}")).unwrap_or_default(),
+        ),
+        None => {
+            let receipt = key.receipts.first().map(|receipt| format!("\n{}", receipt.text())).unwrap_or_default();
+            format!("{}{version} destroyed{receipt}", short(&key.name))
+        }
+    };
+    context.print(&Changed { words, key })
 }
 
 async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
     let (name, keys) = (context.key(&args.key)?, context.client().await?.keys());
     // What is changed is what was seen: another change in between is refused, not overwritten.
     let seen = keys.get(GetKeyRequest { name: name.clone() }).await?;
-    let Changes { rotation_period, no_rotation, labels, removed, deletion_protection } = args.changes;
+    let Changes { rotation_period, no_rotation, labels, removed, deletion_protection, waiting_period, min_version } =
+        args.changes;
     let mut paths = Vec::new();
     let mut changes = |path: &str, changes: bool| paths.extend(changes.then(|| path.to_owned()));
     changes("rotation_period", rotation_period.is_some() || no_rotation);
     changes("labels", !labels.is_empty() || !removed.is_empty());
     changes("deletion_protection", deletion_protection.is_some());
+    changes("waiting_period", waiting_period.is_some());
+    changes("min_version", min_version.is_some());
     let mut all = seen.labels;
     for label in &removed {
         if all.remove(label).is_none() {
@@ -361,6 +476,8 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
         rotation_period: rotation_period.map(to_wire_duration),
         labels: all,
         deletion_protection: deletion_protection.unwrap_or_default(),
+        waiting_period: waiting_period.map(to_wire_duration),
+        min_version: min_version.unwrap_or_default(),
         update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
         etag: seen.etag,
         ..UpdateKeyRequest::default()

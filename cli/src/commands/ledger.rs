@@ -47,6 +47,8 @@ struct LedgerView {
     revoked_roles: usize,
     withdrawn_entries: usize,
     withdrawn_suffixes: usize,
+    raised_minimums: usize,
+    closed_namespaces: usize,
 }
 
 impl Show for LedgerView {
@@ -54,7 +56,7 @@ impl Show for LedgerView {
         let mut text = format!(
             "the ledger of cluster {} verifies: {} lines, up to entry {} of generation {}\n\
              destroyed: {} versions, {} whole keys; disabled: {}; revoked: {} operator keys, {} agents, {} roles; withdrawn: {} \
-             registrations, {} DNS suffixes\n\
+             registrations, {} DNS suffixes; lowest versions raised: {}; namespaces closed or destroyed: {}\n\
              last line: sha256 {}",
             self.cluster_id,
             self.lines,
@@ -68,6 +70,8 @@ impl Show for LedgerView {
             self.revoked_roles,
             self.withdrawn_entries,
             self.withdrawn_suffixes,
+            self.raised_minimums,
+            self.closed_namespaces,
             self.last_line_sha256,
         );
         if self.gaps > 0 {
@@ -124,6 +128,8 @@ fn view(ledger: &Ledger) -> LedgerView {
         banned_agents: count(|fact| matches!(fact, LedgerFact::AgentRevoked { .. })),
         revoked_roles: count(|fact| matches!(fact, LedgerFact::RoleRevoked(_))),
         withdrawn_entries: count(|fact| matches!(fact, LedgerFact::EntryWithdrawn { .. })),
+        raised_minimums: count(|fact| matches!(fact, LedgerFact::BelowMinimum { .. })),
+        closed_namespaces: count(|fact| matches!(fact, LedgerFact::NamespaceClosed { .. })),
         withdrawn_suffixes: count(|fact| matches!(fact, LedgerFact::SuffixWithdrawn { .. })),
     }
 }

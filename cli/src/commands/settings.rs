@@ -1,7 +1,8 @@
 //! `chancery cluster lease` and `cluster time-reset`, and what `cluster status` says of both.
 
 use chancery_client::proto::cluster::v1::{
-    ClusterStatus, GetStatusRequest, ResetTimeRequest, SetLeaseRequest, TimeHeld as WireHeld,
+    ClusterStatus, ConfirmTimeRequest, GetStatusRequest, ResetTimeRequest, SetLeaseRequest, TimeHeld as WireHeld,
+    TimeStep,
 };
 use clap::Subcommand;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub(crate) struct SettingsView {
     usual: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_held: Option<HeldView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_unconfirmed: Option<StepView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recovered_operators: Vec<EnrolledView>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -53,6 +56,14 @@ struct HeldView {
     to: Option<String>,
     agreed: Option<String>,
     needed: Option<String>,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Serialize, Debug)]
+struct StepView {
+    from: Option<String>,
+    to: Option<String>,
     #[serde(skip)]
     text: String,
 }
@@ -72,6 +83,7 @@ impl SettingsView {
             in_words,
             usual: before.is_none() && lease.map(from_wire_duration) == Some(types::limits::NODE_LEASE_DEFAULT),
             time_held: wire.time_held.as_ref().map(HeldView::of),
+            time_unconfirmed: wire.time_unconfirmed.as_ref().map(StepView::of),
             peer_unseal: wire.peer_unseal,
             recovered_operators: wire.recovered_operators.iter().cloned().map(EnrolledView::from).collect(),
         }
@@ -81,10 +93,12 @@ impl SettingsView {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let lease = Some(self.in_words.clone()).filter(|_| !self.usual && self.lease.is_some());
         let held = self.time_held.iter().map(|held| held.text.clone());
+        let step = self.time_unconfirmed.iter().map(|step| step.text.clone());
         let peers = self.peer_unseal.then(|| "peer unseal: on (a voter that restarts opens by itself)".to_owned());
         lease
             .into_iter()
             .chain(held)
+            .chain(step)
             .chain(peers)
             .chain(self.recovered_operators.iter().filter_map(not_vouched_for))
             .collect()
@@ -111,7 +125,7 @@ impl Show for SettingsView {
 impl HeldView {
     fn of(wire: &WireHeld) -> Self {
         let text = format!(
-            "time is held: it went from {} to {} at once, nothing is rotated by schedule or cleaned up until a majority of the \
+            "time is held: it went from {} to {} at once, nothing is rotated by schedule, destroyed or cleaned up until a majority of the \
              clocks has agreed for {} ({} so far)",
             at(wire.from.as_ref()),
             at(wire.to.as_ref()),
@@ -125,6 +139,18 @@ impl HeldView {
             needed: seconds(wire.needed.as_ref()),
             text,
         }
+    }
+}
+
+impl StepView {
+    fn of(wire: &TimeStep) -> Self {
+        let text = format!(
+            "state time went from {} to {} in steps of more than an hour: nothing that waits for its destruction is destroyed until \
+             `chancery cluster time-confirm`, or `time-reset` if the clocks were wrong",
+            at(wire.from.as_ref()),
+            at(wire.to.as_ref()),
+        );
+        Self { from: rfc3339(wire.from.as_ref()), to: rfc3339(wire.to.as_ref()), text }
     }
 }
 
@@ -162,6 +188,33 @@ pub(crate) async fn time_reset(context: &Context) -> Result<(), Failure> {
     context.print(&ResetView { state_time: rfc3339(answer.state_time.as_ref()) })
 }
 
+#[derive(Serialize)]
+struct ConfirmView {
+    state_time: Option<String>,
+}
+
+impl Show for ConfirmView {
+    fn text(&self) -> String {
+        match &self.state_time {
+            Some(time) => format!("state time {time} is confirmed"),
+            None => "there is nothing to confirm".to_owned(),
+        }
+    }
+}
+
+/// Runs `cluster time-confirm`.
+pub(crate) async fn time_confirm(context: &Context) -> Result<(), Failure> {
+    let cluster = context.client().await?.cluster();
+    let Some(step) = cluster.status(GetStatusRequest {}).await?.time_unconfirmed else {
+        return context.print(&ConfirmView { state_time: None });
+    };
+    let request = ConfirmTimeRequest { to: step.to, ..ConfirmTimeRequest::default() };
+    let answer = cluster.confirm_time(request).await;
+    let answer =
+        answer.map_err(|error| Failure::from(error).hint_for(Reason::PreconditionFailed, "chancery cluster status"))?;
+    context.print(&ConfirmView { state_time: rfc3339(answer.state_time.as_ref()) })
+}
+
 #[cfg(test)]
 mod tests {
     use chancery_client::proto::cluster::v1::{Operator, Recovery};
@@ -190,12 +243,14 @@ mod tests {
             lease: seconds(30),
             lease_before: seconds(86_400),
             time_held: Some(held),
+            time_unconfirmed: Some(TimeStep { from: time(0), to: time(172_800) }),
             recovered_operators: vec![recovered("operators/eve", ""), recovered("operators/mal", "operators/eve")],
             ..usual
         };
         expect_test::expect![[r#"
             node lease: 30s (a node that is away may still hold one of 1d)
-            time is held: it went from 1970-01-01T00:00Z to 1970-01-03T00:00Z at once, nothing is rotated by schedule or cleaned up until a majority of the clocks has agreed for 10m (1m so far)
+            time is held: it went from 1970-01-01T00:00Z to 1970-01-03T00:00Z at once, nothing is rotated by schedule, destroyed or cleaned up until a majority of the clocks has agreed for 10m (1m so far)
+            state time went from 1970-01-01T00:00Z to 1970-01-03T00:00Z in steps of more than an hour: nothing that waits for its destruction is destroyed until `chancery cluster time-confirm`, or `time-reset` if the clocks were wrong
             operators/eve is admin by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why; if all do, an admin who is none by a seal enrols it again, `chancery operator enroll`
             operators/mal is admin by operators/eve, who is one by seal 2 of node-1 (shamir, shares 1, 3) at 1970-01-01T00:00:00Z: `chancery operator revoke` it if nobody knows why; if all do, an admin who is none by a seal enrols it again, `chancery operator enroll`"#]]
         .assert_eq(&SettingsView::of(&trouble).warnings().join("\n"));

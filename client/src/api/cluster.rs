@@ -12,13 +12,14 @@ use proto::cluster::v1::operator_service_client::OperatorServiceClient;
 use proto::cluster::v1::seal_service_client::SealServiceClient;
 use proto::cluster::v1::{
     AddSealRequest, ApproveUnsealRequest, ApproveUnsealResponse, Binding, CancelApprovalRequest,
-    CancelApprovalResponse, CancelRekeyRequest, ClusterStatus, CreateBackupRequest, CreateBackupResponse,
-    CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest, DrainNodeRequest, DrainNodeResponse,
-    DropSealRequest, EnrolOperatorRequest, GetNamespaceRequest, GetRootKeyRequest, GetSealStatusRequest,
-    GetStatusRequest, GrantRoleRequest, ListBackupsRequest, ListBackupsResponse, ListBindingsRequest,
-    ListBindingsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOperatorsRequest, ListOperatorsResponse,
-    Namespace, Operator, PromoteNodeRequest, PromoteNodeResponse, RedeemNodeTokenRequest, RedeemNodeTokenResponse,
-    RekeyRequest, ReleaseNamespaceRequest, RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest, ResetTimeResponse,
+    CancelApprovalResponse, CancelRekeyRequest, ClusterStatus, ConfirmTimeRequest, ConfirmTimeResponse,
+    CreateBackupRequest, CreateBackupResponse, CreateJoinTokenRequest, CreateJoinTokenResponse, CreateNamespaceRequest,
+    DestroyNamespaceRequest, DrainNodeRequest, DrainNodeResponse, DropSealRequest, EnrolOperatorRequest,
+    GetNamespaceRequest, GetRootKeyRequest, GetSealStatusRequest, GetStatusRequest, GrantRoleRequest,
+    ListBackupsRequest, ListBackupsResponse, ListBindingsRequest, ListBindingsResponse, ListNamespacesRequest,
+    ListNamespacesResponse, ListOperatorsRequest, ListOperatorsResponse, Namespace, Operator, PromoteNodeRequest,
+    PromoteNodeResponse, RedeemNodeTokenRequest, RedeemNodeTokenResponse, RekeyRequest, ReleaseNamespaceRequest,
+    RemoveNodeRequest, RemoveNodeResponse, ResetTimeRequest, ResetTimeResponse, RestoreNamespaceRequest,
     RevokeOperatorRequest, RevokeRoleRequest, RevokeRoleResponse, RootKey, SealRequest, SealStatus, SetLeaseRequest,
     SetLeaseResponse, SetPeerUnsealRequest, SetPeerUnsealResponse, TransferLeaderRequest, TransferLeaderResponse,
     UnsealRequest, UpdateNamespaceRequest, UpgradeRequest, UpgradeResponse, WhoAmIRequest, WhoAmIResponse,
@@ -49,6 +50,8 @@ service! {
     mutate set_lease(SetLeaseRequest) -> SetLeaseResponse = set_lease;
     /// Sets state time back to what most members' clocks say.
     mutate reset_time(ResetTimeRequest) -> ResetTimeResponse = reset_time;
+    /// Confirms a large step of state time.
+    mutate confirm_time(ConfirmTimeRequest) -> ConfirmTimeResponse = confirm_time;
     /// Who is calling.
     read who_am_i(WhoAmIRequest) -> WhoAmIResponse = who_am_i;
 }
@@ -98,6 +101,10 @@ service! {
     mutate update(UpdateNamespaceRequest) -> Namespace = update_namespace;
     /// Releases it from restore quarantine.
     mutate release(ReleaseNamespaceRequest) -> Namespace = release_namespace;
+    /// Closes it, and destroys its key when the waiting period is over.
+    mutate destroy(DestroyNamespaceRequest) -> Namespace = destroy_namespace;
+    /// Takes that back before it is over.
+    mutate restore(RestoreNamespaceRequest) -> Namespace = restore_namespace;
     /// Describes one.
     read get(GetNamespaceRequest) -> Namespace = get_namespace;
     /// One page of them, by name.

@@ -3,13 +3,14 @@
 use proto::kms::v1::crypto_service_client::CryptoServiceClient;
 use proto::kms::v1::key_service_client::KeyServiceClient;
 use proto::kms::v1::{
-    Alias, AsymmetricDecryptRequest, AsymmetricDecryptResponse, CreateAliasRequest, CreateKeyRequest, DecryptRequest,
-    DecryptResponse, DeleteAliasRequest, DeleteAliasResponse, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest,
-    EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateMacRequest,
-    GenerateMacResponse, GetAliasRequest, GetKeyRequest, GetPublicKeyRequest, Key, ListAliasesRequest,
-    ListAliasesResponse, ListKeyVersionsRequest, ListKeyVersionsResponse, ListKeysRequest, ListKeysResponse, PublicKey,
-    ReEncryptRequest, ReEncryptResponse, RotateKeyRequest, SignRequest, SignResponse, UpdateAliasRequest,
-    UpdateKeyRequest, VerifyMacRequest, VerifyMacResponse, VerifyRequest, VerifyResponse,
+    ActivateKeyVersionRequest, Alias, AsymmetricDecryptRequest, AsymmetricDecryptResponse, CreateAliasRequest,
+    CreateKeyRequest, DecryptRequest, DecryptResponse, DeleteAliasRequest, DeleteAliasResponse, DestroyKeyRequest,
+    DisableKeyRequest, EnableKeyRequest, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
+    GenerateDataKeyResponse, GenerateMacRequest, GenerateMacResponse, GetAliasRequest, GetKeyRequest,
+    GetPublicKeyRequest, Key, ListAliasesRequest, ListAliasesResponse, ListKeyVersionsRequest, ListKeyVersionsResponse,
+    ListKeysRequest, ListKeysResponse, PublicKey, ReEncryptRequest, ReEncryptResponse, RestoreKeyRequest,
+    RotateKeyRequest, SignRequest, SignResponse, UpdateAliasRequest, UpdateKeyRequest, VerifyMacRequest,
+    VerifyMacResponse, VerifyRequest, VerifyResponse,
 };
 
 use super::service;
@@ -25,7 +26,7 @@ service! {
     read get(GetKeyRequest) -> Key = get_key;
     /// One page of the versions of a key, newest first.
     read versions(ListKeyVersionsRequest) -> ListKeyVersionsResponse = list_key_versions;
-    /// Changes the rotation period.
+    /// Changes what its mask names.
     mutate update(UpdateKeyRequest) -> Key = update_key;
     /// Adds a version and makes it primary.
     mutate rotate(RotateKeyRequest) -> Key = rotate_key;
@@ -33,8 +34,12 @@ service! {
     mutate enable(EnableKeyRequest) -> Key = enable_key;
     /// Stops a key, or one version of it, from being used.
     mutate disable(DisableKeyRequest) -> Key = disable_key;
-    /// Destroys a disabled version, or a key of which none is enabled.
+    /// Destroys a disabled version, or a key of which none is enabled, when its waiting period is over.
     mutate destroy(DestroyKeyRequest) -> Key = destroy_key;
+    /// Takes that back before it is over.
+    mutate restore(RestoreKeyRequest) -> Key = restore_key;
+    /// Makes a pre-active version the primary one.
+    mutate activate(ActivateKeyVersionRequest) -> Key = activate_key_version;
     /// The public half of a version.
     read public_key(GetPublicKeyRequest) -> PublicKey = get_public_key;
     /// Gives a key another name.

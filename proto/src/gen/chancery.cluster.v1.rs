@@ -1335,6 +1335,17 @@ pub struct ClusterStatus {
     /// A voter that restarts gets the root key from the leader.
     #[prost(bool, tag = "24")]
     pub peer_unseal: bool,
+    /// Absent unless state time has moved on too far at once since an admin last confirmed it: destructions wait for that.
+    #[prost(message, optional, tag = "25")]
+    pub time_unconfirmed: ::core::option::Option<TimeStep>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TimeStep {
+    /// State time before the first step and after the last.
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// While time is held nothing is rotated by schedule or cleaned up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1374,6 +1385,20 @@ pub struct ResetTimeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResetTimeResponse {
     /// What it is now.
+    #[prost(message, optional, tag = "1")]
+    pub state_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmTimeRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// time_unconfirmed.to as GetStatus told it: what came after that was not looked at.
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmTimeResponse {
+    /// What is confirmed.
     #[prost(message, optional, tag = "1")]
     pub state_time: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -1786,82 +1811,6 @@ pub struct StagedRootKey {
     pub confirmed: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, repeated, tag = "6")]
     pub waiting_for: ::prost::alloc::vec::Vec<u64>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Namespace {
-    /// namespaces/{ns}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// No rotation period may be shorter.
-    #[prost(message, optional, tag = "2")]
-    pub rotation_floor: ::core::option::Option<::prost_types::Duration>,
-    /// DNS suffixes that its entries may use, granted by a cluster admin.
-    #[prost(string, repeated, tag = "3")]
-    pub dns_suffixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, optional, tag = "4")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(string, tag = "5")]
-    pub etag: ::prost::alloc::string::String,
-    /// Absent unless it came out of a backup and nobody has released it since: nothing in it may be used.
-    #[prost(message, optional, tag = "6")]
-    pub restore_quarantine: ::core::option::Option<RestoreQuarantine>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RestoreQuarantine {
-    #[prost(message, optional, tag = "1")]
-    pub since: ::core::option::Option<::prost_types::Timestamp>,
-    /// In words.
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseNamespaceRequest {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Empty, or the etag at which its keys and registrations were looked through.
-    #[prost(string, tag = "2")]
-    pub etag: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub request_id: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CreateNamespaceRequest {
-    #[prost(string, tag = "1")]
-    pub namespace_id: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub namespace: ::core::option::Option<Namespace>,
-    #[prost(string, tag = "3")]
-    pub request_id: ::prost::alloc::string::String,
-    #[prost(bool, tag = "4")]
-    pub validate_only: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateNamespaceRequest {
-    #[prost(message, optional, tag = "1")]
-    pub namespace: ::core::option::Option<Namespace>,
-    #[prost(string, tag = "2")]
-    pub request_id: ::prost::alloc::string::String,
-    #[prost(bool, tag = "3")]
-    pub validate_only: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetNamespaceRequest {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListNamespacesRequest {
-    #[prost(int32, tag = "1")]
-    pub page_size: i32,
-    #[prost(string, tag = "2")]
-    pub page_token: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListNamespacesResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -2403,6 +2352,33 @@ pub mod cluster_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Confirms that state time was right to move on at once by more than an hour: destructions that it has made due are carried out.
+        pub async fn confirm_time(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmTimeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.ClusterService/ConfirmTime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.cluster.v1.ClusterService", "ConfirmTime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2508,6 +2484,14 @@ pub mod cluster_service_server {
             &self,
             request: tonic::Request<super::UpgradeRequest>,
         ) -> std::result::Result<tonic::Response<super::UpgradeResponse>, tonic::Status>;
+        /// Confirms that state time was right to move on at once by more than an hour: destructions that it has made due are carried out.
+        async fn confirm_time(
+            &self,
+            request: tonic::Request<super::ConfirmTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmTimeResponse>,
+            tonic::Status,
+        >;
     }
     /// Formation and members.
     #[derive(Debug)]
@@ -3159,6 +3143,51 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpgradeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.ClusterService/ConfirmTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmTimeSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::ConfirmTimeRequest>
+                    for ConfirmTimeSvc<T> {
+                        type Response = super::ConfirmTimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmTimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::confirm_time(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmTimeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4335,6 +4364,132 @@ pub mod seal_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Namespace {
+    /// namespaces/{ns}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// No rotation period may be shorter.
+    #[prost(message, optional, tag = "2")]
+    pub rotation_floor: ::core::option::Option<::prost_types::Duration>,
+    /// DNS suffixes that its entries may use, granted by a cluster admin.
+    #[prost(string, repeated, tag = "3")]
+    pub dns_suffixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
+    /// Absent unless it came out of a backup and nobody has released it since: nothing in it may be used.
+    #[prost(message, optional, tag = "6")]
+    pub restore_quarantine: ::core::option::Option<RestoreQuarantine>,
+    /// No key of it is destroyed sooner after that was asked for; 24 hours when absent.
+    #[prost(message, optional, tag = "7")]
+    pub waiting_period_floor: ::core::option::Option<::prost_types::Duration>,
+    /// Most keys, destroyed ones not counted, and most registrations; absent: as many as the cluster holds.
+    #[prost(uint32, optional, tag = "8")]
+    pub max_keys: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "9")]
+    pub max_entries: ::core::option::Option<u32>,
+    /// How many there are.
+    #[prost(uint64, tag = "10")]
+    pub keys: u64,
+    #[prost(uint64, tag = "11")]
+    pub entries: u64,
+    /// Absent unless it is to be destroyed; nothing in it is used until then.
+    #[prost(message, optional, tag = "12")]
+    pub scheduled_destroy_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Absent unless it was destroyed.
+    #[prost(message, optional, tag = "13")]
+    pub destroy_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who has erased its key; filled by GetNamespace and DestroyNamespace only.
+    #[prost(message, optional, tag = "14")]
+    pub receipt: ::core::option::Option<super::super::kms::v1::DestructionReceipt>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreQuarantine {
+    #[prost(message, optional, tag = "1")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// In words.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Empty, or the etag at which its keys and registrations were looked through.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DestroyNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// From now to the destruction; absent: 30 days, or the namespace's floor where that is longer.
+    #[prost(message, optional, tag = "2")]
+    pub waiting_period: ::core::option::Option<::prost_types::Duration>,
+    /// Nodes then erase it from their disks at once; otherwise within 24 hours.
+    #[prost(bool, tag = "3")]
+    pub erase_now: bool,
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub namespace_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub namespace: ::core::option::Option<Namespace>,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateNamespaceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub namespace: ::core::option::Option<Namespace>,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNamespacesRequest {
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNamespacesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod namespace_service_client {
     #![allow(
@@ -4561,6 +4716,61 @@ pub mod namespace_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Closes a namespace at once, so that nothing in it is used, and destroys its key-encryption key when the waiting period is over: every
+        /// key in it is lost then, for good.
+        pub async fn destroy_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DestroyNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.NamespaceService/DestroyNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "chancery.cluster.v1.NamespaceService",
+                        "DestroyNamespace",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes that back: what was used in it is used again.
+        pub async fn restore_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.cluster.v1.NamespaceService/RestoreNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "chancery.cluster.v1.NamespaceService",
+                        "RestoreNamespace",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4599,6 +4809,17 @@ pub mod namespace_service_server {
         async fn release_namespace(
             &self,
             request: tonic::Request<super::ReleaseNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status>;
+        /// Closes a namespace at once, so that nothing in it is used, and destroys its key-encryption key when the waiting period is over: every
+        /// key in it is lost then, for good.
+        async fn destroy_namespace(
+            &self,
+            request: tonic::Request<super::DestroyNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status>;
+        /// Takes that back: what was used in it is used again.
+        async fn restore_namespace(
+            &self,
+            request: tonic::Request<super::RestoreNamespaceRequest>,
         ) -> std::result::Result<tonic::Response<super::Namespace>, tonic::Status>;
     }
     /// Tenants.
@@ -4893,6 +5114,98 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.NamespaceService/DestroyNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct DestroyNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::DestroyNamespaceRequest>
+                    for DestroyNamespaceSvc<T> {
+                        type Response = super::Namespace;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DestroyNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::destroy_namespace(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DestroyNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.cluster.v1.NamespaceService/RestoreNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::RestoreNamespaceRequest>
+                    for RestoreNamespaceSvc<T> {
+                        type Response = super::Namespace;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::restore_namespace(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreNamespaceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

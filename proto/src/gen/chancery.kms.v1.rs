@@ -38,9 +38,21 @@ pub struct Key {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// DestroyKey is refused until this is taken back.
+    /// DestroyKey is refused until this is taken back, and what waits for its destruction waits on.
     #[prost(bool, tag = "14")]
     pub deletion_protection: bool,
+    /// From DestroyKey to the destruction.
+    #[prost(message, optional, tag = "15")]
+    pub waiting_period: ::core::option::Option<::prost_types::Duration>,
+    /// Absent unless the key as a whole is to be destroyed.
+    #[prost(message, optional, tag = "16")]
+    pub scheduled_destroy_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Versions below this one are not used: VERSION_TOO_OLD.
+    #[prost(uint32, tag = "17")]
+    pub min_version: u32,
+    /// Those that are to be destroyed by themselves, newest first, at most 100; filled by GetKey and DestroyKey only.
+    #[prost(message, repeated, tag = "18")]
+    pub scheduled_versions: ::prost::alloc::vec::Vec<KeyVersion>,
 }
 /// Who has erased what one request destroyed. Nobody serves it from the answer to that request on; this is about what is left on
 /// disks, where it is wrapped and sealed.
@@ -93,6 +105,12 @@ pub struct KeyVersion {
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(enumeration = "RotationCause", tag = "5")]
     pub cause: i32,
+    /// When it became the primary version; absent before.
+    #[prost(message, optional, tag = "6")]
+    pub activate_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Absent unless it is to be destroyed.
+    #[prost(message, optional, tag = "7")]
+    pub scheduled_destroy_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyRequest {
@@ -120,6 +138,9 @@ pub struct CreateKeyRequest {
     >,
     #[prost(bool, tag = "8")]
     pub deletion_protection: bool,
+    /// Absent: 30 days, or the namespace's floor where that is longer.
+    #[prost(message, optional, tag = "9")]
+    pub waiting_period: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListKeysRequest {
@@ -173,7 +194,7 @@ pub struct UpdateKeyRequest {
     pub request_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
-    /// What is changed (AIP-134): one or more of rotation_period, labels, deletion_protection.
+    /// What is changed (AIP-134): one or more of rotation_period, labels, deletion_protection, waiting_period, min_version.
     #[prost(message, optional, tag = "6")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// All of them.
@@ -184,6 +205,12 @@ pub struct UpdateKeyRequest {
     >,
     #[prost(bool, tag = "8")]
     pub deletion_protection: bool,
+    /// For destructions that are asked for from now on.
+    #[prost(message, optional, tag = "9")]
+    pub waiting_period: ::core::option::Option<::prost_types::Duration>,
+    /// From 1 to the primary version.
+    #[prost(uint32, tag = "10")]
+    pub min_version: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeyRequest {
@@ -194,6 +221,36 @@ pub struct RotateKeyRequest {
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+    /// The version is made and not used: ActivateKeyVersion makes it the primary one.
+    #[prost(bool, tag = "5")]
+    pub pre_active: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateKeyVersionRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreKeyRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the key as a whole. Versions that are to be destroyed by themselves are restored by themselves.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
     pub validate_only: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -708,6 +765,10 @@ pub enum VersionState {
     Disabled = 2,
     /// Its material is gone: what it encrypted cannot be read, and it signs no more. A public half stays.
     Destroyed = 3,
+    /// Made, and not used before it is activated. Its public half is handed out.
+    PreActive = 4,
+    /// As disabled, and destroyed when its waiting period is over.
+    DestroyScheduled = 5,
 }
 impl VersionState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -720,6 +781,8 @@ impl VersionState {
             Self::Enabled => "VERSION_STATE_ENABLED",
             Self::Disabled => "VERSION_STATE_DISABLED",
             Self::Destroyed => "VERSION_STATE_DESTROYED",
+            Self::PreActive => "VERSION_STATE_PRE_ACTIVE",
+            Self::DestroyScheduled => "VERSION_STATE_DESTROY_SCHEDULED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -729,6 +792,8 @@ impl VersionState {
             "VERSION_STATE_ENABLED" => Some(Self::Enabled),
             "VERSION_STATE_DISABLED" => Some(Self::Disabled),
             "VERSION_STATE_DESTROYED" => Some(Self::Destroyed),
+            "VERSION_STATE_PRE_ACTIVE" => Some(Self::PreActive),
+            "VERSION_STATE_DESTROY_SCHEDULED" => Some(Self::DestroyScheduled),
             _ => None,
         }
     }
@@ -986,7 +1051,7 @@ pub mod key_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Changes the rotation period, the labels or the deletion protection.
+        /// Changes what update_mask names: periods, labels, the deletion protection, the lowest version that may be used.
         pub async fn update_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateKeyRequest>,
@@ -1074,7 +1139,8 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "DisableKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Destroys a disabled version, or a key of which no version is enabled: at once, for good. The answer holds the receipt.
+        /// Destroys a disabled version, or a key of which no version is enabled, for good: once its waiting period is over, until when nobody uses it
+        /// and RestoreKey takes it back; at once where the key has no waiting period, and then the answer holds the receipt.
         pub async fn destroy_key(
             &mut self,
             request: impl tonic::IntoRequest<super::DestroyKeyRequest>,
@@ -1234,6 +1300,52 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "ListAliases"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a pre-active version the primary one.
+        pub async fn activate_key_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateKeyVersionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/ActivateKeyVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("chancery.kms.v1.KeyService", "ActivateKeyVersion"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back that a key, or one version of it, is to be destroyed: it is disabled then.
+        pub async fn restore_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/chancery.kms.v1.KeyService/RestoreKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("chancery.kms.v1.KeyService", "RestoreKey"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1275,7 +1387,7 @@ pub mod key_service_server {
             tonic::Response<super::ListKeyVersionsResponse>,
             tonic::Status,
         >;
-        /// Changes the rotation period, the labels or the deletion protection.
+        /// Changes what update_mask names: periods, labels, the deletion protection, the lowest version that may be used.
         async fn update_key(
             &self,
             request: tonic::Request<super::UpdateKeyRequest>,
@@ -1295,7 +1407,8 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::DisableKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status>;
-        /// Destroys a disabled version, or a key of which no version is enabled: at once, for good. The answer holds the receipt.
+        /// Destroys a disabled version, or a key of which no version is enabled, for good: once its waiting period is over, until when nobody uses it
+        /// and RestoreKey takes it back; at once where the key has no waiting period, and then the answer holds the receipt.
         async fn destroy_key(
             &self,
             request: tonic::Request<super::DestroyKeyRequest>,
@@ -1336,6 +1449,16 @@ pub mod key_service_server {
             tonic::Response<super::ListAliasesResponse>,
             tonic::Status,
         >;
+        /// Makes a pre-active version the primary one.
+        async fn activate_key_version(
+            &self,
+            request: tonic::Request<super::ActivateKeyVersionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status>;
+        /// Takes back that a key, or one version of it, is to be destroyed: it is disabled then.
+        async fn restore_key(
+            &self,
+            request: tonic::Request<super::RestoreKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::Key>, tonic::Status>;
     }
     /// The life of keys: each mutation is one entry of the replicated log.
     #[derive(Debug)]
@@ -2072,6 +2195,97 @@ pub mod key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListAliasesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/ActivateKeyVersion" => {
+                    #[allow(non_camel_case_types)]
+                    struct ActivateKeyVersionSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::ActivateKeyVersionRequest>
+                    for ActivateKeyVersionSvc<T> {
+                        type Response = super::Key;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateKeyVersionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::activate_key_version(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ActivateKeyVersionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/chancery.kms.v1.KeyService/RestoreKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreKeySvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::RestoreKeyRequest>
+                    for RestoreKeySvc<T> {
+                        type Response = super::Key;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::restore_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -18,7 +18,7 @@ use types::{Action, AgentName, NodeId, Principal, Reason, Refusal, TokenId, limi
 use super::Api;
 use super::agents::{read_token, token_bearer};
 use super::macros::request_fields;
-use super::settings::time_held;
+use super::settings::{time_held, time_unconfirmed};
 use crate::core::{Core, StateView};
 use crate::node::Node;
 use crate::request::authn::{Caller, Proof};
@@ -72,6 +72,13 @@ impl ClusterService for Api {
         &self,
         request: Request<wire::ResetTimeRequest>,
     ) -> Result<Response<wire::ResetTimeResponse>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn confirm_time(
+        &self,
+        request: Request<wire::ConfirmTimeRequest>,
+    ) -> Result<Response<wire::ConfirmTimeResponse>, Status> {
         mutation::serve(&self.node, request).await
     }
 
@@ -321,6 +328,7 @@ impl Query for wire::GetStatusRequest {
             lease: Some(time::duration(settings.lease)),
             lease_before: settings.lease_before.map(time::duration),
             time_held: time_held(&desk.state),
+            time_unconfirmed: time_unconfirmed(&desk.state),
             recovered_operators: recovered(&desk.state),
             peer_unseal: desk.state.peer_unseal().is_some_and(|row| row.on),
         };

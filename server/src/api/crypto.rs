@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::kms::wrapping::UnderNamespace;
-use ::kms::{Binding, Ciphertext, EncryptionContext, Key, KeyMaterial, KeyVersion, Kind};
+use ::kms::{Binding, Ciphertext, EncryptionContext, Key, KeyMaterial, KeyVersion, Kind, VersionState};
 use audit::{Detail, Fact};
 use proto::kms::v1 as wire;
 use proto::kms::v1::crypto_service_server::CryptoService;
@@ -112,10 +112,11 @@ pub(super) fn usable<'a>(
     number: u32,
 ) -> Result<(&'a Key, &'a KeyVersion), Refusal> {
     let key = find(&desk.state, ns, key_name)?;
-    desk.state.check_released(ns)?;
+    desk.state.check_open(ns)?;
+    // What its state says comes first: of a disabled key nobody is told which versions there are.
     key.usable()?;
     let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
-    row.usable()?;
+    key.version_usable(number, row)?;
     Ok((key, row))
 }
 
@@ -145,10 +146,16 @@ fn find_by_id(state: &StateView, id: KeyId) -> Option<(NamespaceName, KeyName)> 
     state.key_by_id(&id).map(|(ns, key, _)| (ns.clone(), key.clone()))
 }
 
-/// A ciphertext of a version that this node has not applied yet was made by one that has: waiting tells it from a forged one.
+/// A ciphertext of a version that this node does not know, or not as active, was made by one that does: waiting tells it from a
+/// forged one.
 fn lacks_version(state: &StateView, ciphertext: &[u8]) -> bool {
     Ciphertext::parse(ciphertext)
-        .is_ok_and(|parsed| state.key_version(&parsed.header.key_id, parsed.header.version).is_none())
+        .is_ok_and(|parsed| is_behind(state.key_version(&parsed.header.key_id, parsed.header.version)))
+}
+
+/// Whether others may have made use of a version that is, here, not to be used yet.
+pub(super) fn is_behind(version: Option<&KeyVersion>) -> bool {
+    version.is_none_or(|row| row.state == VersionState::PreActive)
 }
 
 /// A key or alias that was created a moment ago on another node.

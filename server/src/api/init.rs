@@ -62,6 +62,13 @@ impl ClusterService for Local {
         elsewhere()
     }
 
+    async fn confirm_time(
+        &self,
+        _request: Request<wire::ConfirmTimeRequest>,
+    ) -> Result<Response<wire::ConfirmTimeResponse>, Status> {
+        elsewhere()
+    }
+
     async fn redeem_node_token(
         &self,
         _request: Request<wire::RedeemNodeTokenRequest>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::kms::key::At;
 use ::kms::wrapping::UnderNamespace;
-use ::kms::{Algorithm, WrappedMaterial};
+use ::kms::{Algorithm, Floors, WrappedMaterial};
 use audit::Detail;
 use proto::kms::v1 as wire;
 use proto::kms::v1::key_service_server::KeyService;
@@ -100,6 +100,16 @@ impl KeyService for Api {
     ) -> Result<Response<wire::ListAliasesResponse>, Status> {
         query::serve(&self.node, request).await
     }
+    async fn restore_key(&self, request: Request<wire::RestoreKeyRequest>) -> Result<Response<wire::Key>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn activate_key_version(
+        &self,
+        request: Request<wire::ActivateKeyVersionRequest>,
+    ) -> Result<Response<wire::Key>, Status> {
+        mutation::serve(&self.node, request).await
+    }
 }
 
 /// The key of that name.
@@ -110,15 +120,16 @@ pub(super) fn find<'a>(state: &'a State, ns: &NamespaceName, key: &KeyName) -> R
     state.key(ns, key).ok_or_else(|| Refusal::not_found("key", key))
 }
 
-/// Receipts that are told of a key.
+/// Receipts that are told of a key, and versions that are to be destroyed.
 const RECEIPTS: usize = 100;
 
 /// A key with the receipts of what was destroyed of it.
-fn answer_with_receipts(state: &State, ns: &NamespaceName, key: &KeyName) -> Result<wire::Key, Refusal> {
+pub(super) fn answer_with_receipts(state: &State, ns: &NamespaceName, key: &KeyName) -> Result<wire::Key, Refusal> {
     let row = find(state, ns, key)?;
-    let receipts = state.receipts_of(&row.id, RECEIPTS);
-    let receipts = receipts.iter().map(kms::receipt).collect();
-    Ok(wire::Key { receipts, ..kms::key(state, ns, key, row) })
+    let receipts = state.receipts_of(&row.id, RECEIPTS).iter().map(kms::receipt).collect();
+    let scheduled = state.all_versions(&row.id).rev().filter(|(_, row)| row.scheduled().is_some()).take(RECEIPTS);
+    let scheduled_versions = scheduled.map(|(number, row)| kms::version(state, ns, key, number, row)).collect();
+    Ok(wire::Key { receipts, scheduled_versions, ..kms::key(state, ns, key, row) })
 }
 
 /// A namespace's key as that state has it.
@@ -126,12 +137,12 @@ pub(super) fn kek_of<'a>(state: &State, row: &'a state::rows::Namespace) -> Wrap
     WrappedKek { epoch: state.root_epoch(), bytes: &row.kek_wrapped }
 }
 
-fn answer(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
+pub(super) fn answer(state: &State, full_name: &str) -> Result<wire::Key, Refusal> {
     let (ns, key) = name::key(full_name)?;
     Ok(kms::key(state, &ns, &key, find(state, &ns, &key)?))
 }
 
-fn target(full_name: &str) -> Result<Target, Refusal> {
+pub(super) fn target(full_name: &str) -> Result<Target, Refusal> {
     name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
 }
 
@@ -162,6 +173,8 @@ impl Mutation for wire::CreateKeyRequest {
         let algorithm = kms::parse_algorithm(self.algorithm)?;
         let drawn = desk.findings.drawn.as_deref();
         let row = desk.state.namespace(&namespace).ok_or_else(|| Refusal::not_found("namespace", &namespace))?;
+        // There is no key any more to wrap it under.
+        desk.state.check_not_closed(&namespace)?;
         let place = UnderNamespace { namespace: &namespace, key_id: id, version: 1, algorithm };
         Ok(Command::CreateKey {
             id,
@@ -227,10 +240,17 @@ impl Mutation for wire::RotateKeyRequest {
         check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
         let (drawn, key) = (desk.findings.drawn.as_deref(), (&namespace, &name));
         let cause = ::kms::RotationCause::Operator;
-        if self.validate_only && find(desk.state, &namespace, &name)?.algorithm.is_slow_to_make() {
-            return version_of(desk.state, key, cause, |_, _| Ok(placeholder()));
+        let command = if self.validate_only && find(desk.state, &namespace, &name)?.algorithm.is_slow_to_make() {
+            version_of(desk.state, key, cause, |_, _| Ok(placeholder()))
+        } else {
+            next_version(desk.state, desk.keyring, key, cause, drawn)
+        };
+        match command? {
+            Command::AddKeyVersion { namespace, name, expect_last, material, .. } if self.pre_active => {
+                Ok(Command::AddPreActiveVersion { namespace, name, expect_last, material })
+            }
+            command => Ok(command),
         }
-        next_version(desk.state, desk.keyring, key, cause, drawn)
     }
 
     /// The key as this request left it: when others have rotated since, the caller is told of its own version, and given
@@ -239,6 +259,7 @@ impl Mutation for wire::RotateKeyRequest {
         let mut key = answer(desk.state, &self.name)?;
         if let Reply::Version(made) = reply
             && *made != key.primary_version
+            && !self.pre_active
         {
             let (namespace, name) = name::key(&self.name)?;
             let row = desk.state.key_version(&find(desk.state, &namespace, &name)?.id, *made);
@@ -257,9 +278,10 @@ fn check_new(state: &State, request: &wire::CreateKeyRequest, algorithm: Algorit
         return Err(Refusal::new(Reason::AlreadyExists, format!("key `{name}` exists already, choose another name")));
     }
     let row = state.namespace(&namespace).ok_or_else(|| Refusal::not_found("namespace", &namespace))?;
+    state.check_not_closed(&namespace)?;
     let at = At { now: state.time(), revision: Revision::NONE };
-    let floor = row.settings.rotation_floor;
-    ::kms::Key::create(KeyId([0; 16]), algorithm, kms::settings(request)?, floor, placeholder(), at).map(drop)
+    let floors = Floors { rotation: row.settings.rotation_floor, waiting_period: row.settings.waiting_period_floor };
+    ::kms::Key::create(KeyId([0; 16]), algorithm, kms::settings(request)?, floors, placeholder(), at).map(drop)
 }
 
 /// In the place of a key pair that takes long to make, where what it becomes part of is judged and thrown away: a dry run
@@ -325,6 +347,7 @@ fn version_of(
     let key = find(state, namespace, name)?;
     key.usable()?;
     let row = state.namespace(namespace).ok_or_else(|| Refusal::not_found("key", name))?;
+    state.check_not_closed(namespace)?;
     let place = UnderNamespace { namespace, key_id: key.id, version: key.next_version()?, algorithm: key.algorithm };
     Ok(Command::AddKeyVersion {
         namespace: namespace.clone(),
@@ -363,28 +386,6 @@ macro_rules! set_enabled {
 set_enabled!(wire::EnableKeyRequest, EnableKey, true);
 set_enabled!(wire::DisableKeyRequest, DisableKey, false);
 
-impl Mutation for wire::DestroyKeyRequest {
-    const ACTION: Action = Action::DestroyKey;
-    type Answer = wire::Key;
-    request_fields!(dry);
-
-    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
-        target(&self.name)
-    }
-
-    fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
-        let version = (self.version != 0).then_some(self.version);
-        Ok(Command::DestroyKey { namespace, name, version, urgent: self.erase_now })
-    }
-
-    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Key, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        answer_with_receipts(desk.state, &namespace, &name)
-    }
-}
-
 impl Query for wire::GetKeyRequest {
     const ACTION: Action = Action::GetKey;
     type Answer = wire::Key;
@@ -414,7 +415,7 @@ impl Query for wire::GetPublicKeyRequest {
         let row = desk.state.key_version(&key.id, number);
         let row = row.ok_or_else(|| Refusal::not_found("key version", &number))?;
         let name = kms::version_name(&ns, &key_name, number);
-        let public = kms::public_key(name, key.algorithm, number, row)?;
+        let public = kms::public_key(kms::state_in(&desk.state, &ns, row), name, key.algorithm, number, row)?;
         Ok((public, Detail::new().count("version", u64::from(number))))
     }
 }
@@ -450,8 +451,11 @@ impl Query for wire::ListKeyVersionsRequest {
         let key = find(&desk.state, &ns, &key_name)?;
         let below = page::after(&self.page_token, |text| text.parse().ok())?;
         let found = desk.state.key_versions(&key.id, below, page::size(self.page_size)?);
-        let versions: Vec<_> =
-            found.items.into_iter().map(|(number, row)| kms::version(&ns, &key_name, number, row)).collect();
+        let versions: Vec<_> = found
+            .items
+            .into_iter()
+            .map(|(number, row)| kms::version(&desk.state, &ns, &key_name, number, row))
+            .collect();
         let detail = Detail::new().count("items", versions.len() as u64);
         Ok((wire::ListKeyVersionsResponse { versions, next_page_token: page::token(found.next) }, detail))
     }

@@ -12,6 +12,7 @@ mod crypto;
 mod entries;
 mod health;
 mod init;
+mod key_ends;
 mod keys;
 mod macros;
 mod members;

@@ -14,7 +14,8 @@ use crate::request::authn::Caller;
 use crate::request::mutation::{self, Mutation};
 use crate::request::query::{self, Query};
 use crate::request::target::Target;
-use crate::wire::{cluster, name, page};
+use crate::wire::time::millis;
+use crate::wire::{cluster, kms, name, page};
 
 #[tonic::async_trait]
 impl NamespaceService for Api {
@@ -52,11 +53,31 @@ impl NamespaceService for Api {
     ) -> Result<Response<wire::Namespace>, Status> {
         mutation::serve(&self.node, request).await
     }
+
+    async fn destroy_namespace(
+        &self,
+        request: Request<wire::DestroyNamespaceRequest>,
+    ) -> Result<Response<wire::Namespace>, Status> {
+        mutation::serve(&self.node, request).await
+    }
+
+    async fn restore_namespace(
+        &self,
+        request: Request<wire::RestoreNamespaceRequest>,
+    ) -> Result<Response<wire::Namespace>, Status> {
+        mutation::serve(&self.node, request).await
+    }
 }
 
 fn answer(state: &State, ns: &NamespaceName) -> Result<wire::Namespace, Refusal> {
     let row = state.namespace(ns).ok_or_else(|| Refusal::not_found("namespace", ns))?;
     Ok(cluster::namespace(state, ns, row))
+}
+
+/// A namespace with the receipt of its end.
+fn answer_with_receipt(state: &State, ns: &NamespaceName) -> Result<wire::Namespace, Refusal> {
+    let receipt = state.receipt_of_namespace(ns).map(|receipt| kms::receipt(&receipt));
+    Ok(wire::Namespace { receipt, ..answer(state, ns)? })
 }
 
 impl Mutation for wire::CreateNamespaceRequest {
@@ -129,6 +150,49 @@ impl Mutation for wire::ReleaseNamespaceRequest {
     }
 }
 
+impl Mutation for wire::DestroyNamespaceRequest {
+    const ACTION: Action = Action::DestroyNamespace;
+    type Answer = wire::Namespace;
+    request_fields!(dry);
+
+    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
+        name::namespace(&self.name).map(Target::Namespace)
+    }
+
+    fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
+        let name = name::namespace(&self.name)?;
+        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
+        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        let waiting_period = self.waiting_period.as_ref().map(|period| millis("waiting_period", period)).transpose()?;
+        Ok(Command::DestroyNamespace { name, waiting_period, urgent: self.erase_now })
+    }
+
+    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Namespace, Refusal> {
+        answer_with_receipt(desk.state, &name::namespace(&self.name)?)
+    }
+}
+
+impl Mutation for wire::RestoreNamespaceRequest {
+    const ACTION: Action = Action::RestoreNamespace;
+    type Answer = wire::Namespace;
+    request_fields!(dry);
+
+    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
+        name::namespace(&self.name).map(Target::Namespace)
+    }
+
+    fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
+        let name = name::namespace(&self.name)?;
+        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
+        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        Ok(Command::RestoreNamespace { name })
+    }
+
+    fn answer(&self, desk: &mutation::Desk<'_>, _reply: &Reply) -> Result<wire::Namespace, Refusal> {
+        answer(desk.state, &name::namespace(&self.name)?)
+    }
+}
+
 impl Query for wire::GetNamespaceRequest {
     const ACTION: Action = Action::GetNamespace;
     type Answer = wire::Namespace;
@@ -138,7 +202,7 @@ impl Query for wire::GetNamespaceRequest {
     }
 
     async fn answer(self, desk: &query::Desk<'_>) -> Result<(wire::Namespace, Detail), Refusal> {
-        Ok((answer(&desk.state, &name::namespace(&self.name)?)?, Detail::new()))
+        Ok((answer_with_receipt(&desk.state, &name::namespace(&self.name)?)?, Detail::new()))
     }
 }
 

@@ -56,6 +56,34 @@ impl Mutation for wire::ResetTimeRequest {
     }
 }
 
+impl Mutation for wire::ConfirmTimeRequest {
+    const ACTION: Action = Action::ConfirmTime;
+    type Answer = wire::ConfirmTimeResponse;
+    request_fields!();
+
+    fn target(&self, _caller: &Caller) -> Result<Target, Refusal> {
+        Ok(Target::Cluster)
+    }
+
+    fn command(&self, _desk: &Desk<'_>) -> Result<Command, Refusal> {
+        let to = self.to.as_ref().map(|to| time::time("to", to)).transpose()?.ok_or_else(|| {
+            let text = "`to` is missing: say up to when the step went that you have looked at";
+            Refusal::new(Reason::InvalidArgument, text)
+        })?;
+        Ok(Command::ConfirmTime { to })
+    }
+
+    fn answer(&self, desk: &Desk<'_>, _reply: &Reply) -> Result<wire::ConfirmTimeResponse, Refusal> {
+        Ok(wire::ConfirmTimeResponse { state_time: time::timestamp(desk.state.time()) })
+    }
+}
+
+/// Why nothing is destroyed now, for `cluster status`.
+pub(super) fn time_unconfirmed(state: &State) -> Option<wire::TimeStep> {
+    let step = state.time_unconfirmed()?;
+    Some(wire::TimeStep { from: time::timestamp(step.from), to: time::timestamp(step.to) })
+}
+
 /// Why nothing is rotated or cleaned up now, for `cluster status`.
 pub(super) fn time_held(state: &State) -> Option<wire::TimeHeld> {
     state.time_held().map(|held| wire::TimeHeld {

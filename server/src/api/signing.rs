@@ -6,7 +6,7 @@ use crypto::SecretBytes;
 use proto::kms::v1 as wire;
 use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal};
 
-use super::crypto::{lacks_key, material, usable};
+use super::crypto::{is_behind, lacks_key, material, usable};
 use super::keys::find;
 use crate::core::StateView;
 use crate::request::authn::Caller;
@@ -92,7 +92,7 @@ fn lacks(state: &StateView, full_name: &str, version: u32) -> bool {
     let lacks_version = || {
         let named = Target::named_key(state, full_name).and_then(|target| target.key()).ok();
         let key = named.and_then(|(ns, key)| state.key(&ns, &key));
-        key.is_some_and(|key| state.key_version(&key.id, version).is_none())
+        key.is_some_and(|key| is_behind(state.key_version(&key.id, version)))
     };
     lacks_key(state, full_name) || version != 0 && lacks_version()
 }
@@ -126,7 +126,12 @@ async fn with_material<T: Send + 'static>(
     let now = Desk { state: desk.core.state(), ..*desk };
     decide(&now.state, &desk.caller.principal, action, desk.target)?;
     usable(&now, ns, key, version)?;
-    Ok(done)
+    match desk.target.alias() {
+        Some(alias) if now.state.alias(ns, alias).map(|row| &row.key) != Some(key) => {
+            Err(Refusal::new(Reason::Stale, "the alias was moved meanwhile: try again"))
+        }
+        _ => Ok(done),
+    }
 }
 
 fn of_version(number: u32) -> Detail {

@@ -105,7 +105,7 @@ impl Query for wire::IssueX509SvidRequest {
             desk.state.check_holder(agent, now)?;
         }
         let entry = super::entries::find(&desk.state, &ns, &entry_name)?;
-        desk.state.check_released(&ns)?;
+        desk.state.check_open(&ns)?;
         let key = RequestedKey::from_csr(&self.csr)?;
         let trust_domain = desk.state.trust_domain().ok_or_else(|| Refusal::not_found("entry", &entry_name))?;
         let dns_suffixes = dns_suffixes(&desk.state, &ns);

@@ -35,7 +35,7 @@ enum Kind {
 /// # Errors
 /// When a stored key does not open: a backup of it would be worth nothing.
 pub(super) fn make_all(state: &State, keyring: &Keyring) -> Result<Vec<Probe>, Refusal> {
-    let names: Vec<_> = state.namespaces().map(|(name, _)| name.clone()).collect();
+    let names: Vec<_> = state.namespace_keys().map(|(name, _)| name.clone()).collect();
     names.into_iter().map(|name| make(state, keyring, name)).collect()
 }
 

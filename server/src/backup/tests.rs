@@ -64,7 +64,7 @@ impl Small {
             },
         );
         let pay = NamespaceName::parse("pay").expect("parses");
-        let settings = NamespaceSettings { rotation_floor: Millis::from_hours(1), dns_suffixes: Vec::new() };
+        let settings = NamespaceSettings::default();
         let kek_wrapped = small.keyring.draw_namespace_key(EPOCH, &pay).expect("draws");
         small.admin(Command::CreateNamespace { name: pay, id: KeyId([4; 16]), settings, kek_wrapped });
         let (name, id) = (KeyName::parse("invoices").expect("parses"), KeyId([5; 16]));
@@ -305,7 +305,7 @@ fn a_probe_of_another_namespace_or_moment_does_not_pass() {
     });
     assert!(small.check(&swapped).is_err());
     let pay = NamespaceName::parse("pay").expect("parses");
-    let settings = NamespaceSettings { rotation_floor: Millis::from_hours(2), dns_suffixes: Vec::new() };
+    let settings = NamespaceSettings { rotation_floor: Millis::from_hours(2), ..NamespaceSettings::default() };
     small.admin(Command::UpdateNamespace { name: pay, settings });
     assert!(small.check(&small.backup(|lie| lie.probes = before)).is_err(), "made at another entry");
 }

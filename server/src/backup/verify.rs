@@ -81,7 +81,7 @@ pub(super) fn open(
     let keyring = keyring(&inspected, &roots)?;
     check_cluster_key(&inspected, &state, &keyring)?;
     let versions = check_material(&state, &keyring)?;
-    let missing = state.namespaces().find(|(name, _)| !probes.iter().any(|probe| probe.namespace == **name));
+    let missing = state.namespace_keys().find(|(name, _)| !probes.iter().any(|probe| probe.namespace == **name));
     if let Some((name, _)) = missing {
         return Err(BackupError::Damaged(format!("it has no probe of namespace `{name}`")));
     }
@@ -147,7 +147,9 @@ fn check_cluster_key(inspected: &Inspected, state: &State, keyring: &Keyring) ->
 /// The material of every version opens, and a private key belongs to the public one beside it; says how many there are.
 fn check_material(state: &State, keyring: &Keyring) -> Result<u64, Refusal> {
     let mut opened = 0;
-    for ((namespace, _), key) in state.all_keys() {
+    // What was under the key of a destroyed namespace opens no more.
+    let kept = state.all_keys().filter(|((namespace, _), _)| state.check_not_destroyed(namespace).is_ok());
+    for ((namespace, _), key) in kept {
         let kek = keyring.namespace_key(namespace, probe::wrapped_key(state, namespace)?)?;
         let held = state.all_versions(&key.id).filter(|(_, row)| row.state != kms::VersionState::Destroyed);
         for (version, row) in held {

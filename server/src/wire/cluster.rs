@@ -31,6 +31,12 @@ pub(crate) fn check_etag(state: &State, given: &str, revision: Revision) -> Resu
 /// `namespaces/{ns}`.
 #[must_use]
 pub(crate) fn namespace(state: &State, name: &NamespaceName, row: &rows::Namespace) -> wire::Namespace {
+    let (keys, entries) = state.counts(name);
+    let (scheduled_destroy_time, destroy_time) = match row.life {
+        rows::NamespaceLife::Open => (None, None),
+        rows::NamespaceLife::DestroyScheduled(scheduled) => (timestamp(scheduled.due), None),
+        rows::NamespaceLife::Destroyed { at, .. } => (None, timestamp(at)),
+    };
     wire::Namespace {
         name: format!("namespaces/{name}"),
         rotation_floor: Some(duration(row.settings.rotation_floor)),
@@ -41,6 +47,14 @@ pub(crate) fn namespace(state: &State, name: &NamespaceName, row: &rows::Namespa
             since: timestamp(quarantine.since),
             reason: quarantine.reason.as_str().to_owned(),
         }),
+        waiting_period_floor: Some(duration(row.settings.waiting_period_floor)),
+        max_keys: row.settings.keys_max,
+        max_entries: row.settings.entries_max,
+        keys,
+        entries,
+        scheduled_destroy_time,
+        destroy_time,
+        receipt: None,
     }
 }
 
@@ -50,9 +64,13 @@ pub(crate) fn namespace(state: &State, name: &NamespaceName, row: &rows::Namespa
 /// When a duration is malformed; `state` checks the bounds.
 pub(crate) fn namespace_settings(wire: &wire::Namespace) -> Result<NamespaceSettings, Refusal> {
     let floor = wire.rotation_floor.as_ref().map(|floor| millis("rotation_floor", floor)).transpose()?;
+    let waiting = wire.waiting_period_floor.as_ref().map(|floor| millis("waiting_period_floor", floor)).transpose()?;
     Ok(NamespaceSettings {
         rotation_floor: floor.unwrap_or(limits::ROTATION_FLOOR_DEFAULT),
         dns_suffixes: wire.dns_suffixes.clone(),
+        waiting_period_floor: waiting.unwrap_or(limits::WAITING_PERIOD_FLOOR_DEFAULT),
+        keys_max: wire.max_keys,
+        entries_max: wire.max_entries,
     })
 }
 

@@ -4,8 +4,9 @@ use kms::{
     Algorithm, EncryptionContext, Key, KeyChange, KeySettings, KeyVersion, Labels, Purpose, RotationCause, VersionState,
 };
 use proto::kms::v1 as wire;
+use state::rows::NamespaceLife;
 use state::{Erasure, Receipt, State, rows};
-use types::{AliasName, KeyName, Millis, NamespaceName, NodeId, Reason, Refusal};
+use types::{AliasName, KeyName, Millis, NamespaceName, NodeId, Reason, Refusal, limits};
 
 use super::cluster::etag;
 use super::time::{duration, millis, timestamp};
@@ -30,6 +31,11 @@ pub(crate) fn alias(state: &State, ns: &NamespaceName, name: &AliasName, row: &r
 /// A key.
 #[must_use]
 pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) -> wire::Key {
+    // What its namespace is, a key is too.
+    let destroyed = match state.namespace(ns).map(|row| row.life) {
+        Some(NamespaceLife::Destroyed { at, .. }) => Some(at),
+        _ => key.destroyed,
+    };
     wire::Key {
         name: key_name(ns, name),
         algorithm: wire_algorithm(key.algorithm).into(),
@@ -37,14 +43,18 @@ pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) 
         rotation_period: key.rotation.as_ref().map(|rotation| duration(rotation.period)),
         next_rotation_time: key.rotation.as_ref().and_then(|rotation| timestamp(rotation.next_due)),
         primary_version: key.primary,
-        enabled: key.enabled,
+        enabled: key.enabled && destroyed.is_none(),
         etag: etag(state, key.revision),
         key_id: key.id.to_hex(),
-        destroy_time: key.destroyed.and_then(timestamp),
+        destroy_time: destroyed.and_then(timestamp),
         receipts: Vec::new(),
         purpose: purpose(key.algorithm.purpose()).into(),
         labels: key.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         deletion_protection: key.deletion_protection,
+        waiting_period: Some(duration(key.waiting_period)),
+        scheduled_destroy_time: key.scheduled.and_then(|scheduled| timestamp(scheduled.due)),
+        min_version: key.min_version,
+        scheduled_versions: Vec::new(),
     }
 }
 
@@ -73,7 +83,13 @@ pub(crate) fn receipt(receipt: &Receipt<'_>) -> wire::DestructionReceipt {
 
 /// One version of a key.
 #[must_use]
-pub(crate) fn version(ns: &NamespaceName, name: &KeyName, number: u32, version: &KeyVersion) -> wire::KeyVersion {
+pub(crate) fn version(
+    state: &State,
+    ns: &NamespaceName,
+    name: &KeyName,
+    number: u32,
+    version: &KeyVersion,
+) -> wire::KeyVersion {
     let cause = match version.cause {
         RotationCause::Created => wire::RotationCause::Created,
         RotationCause::Operator => wire::RotationCause::Operator,
@@ -82,9 +98,11 @@ pub(crate) fn version(ns: &NamespaceName, name: &KeyName, number: u32, version: 
     wire::KeyVersion {
         name: version_name(ns, name, number),
         version: number,
-        state: version_state(version.state).into(),
+        state: state_in(state, ns, version).into(),
         create_time: timestamp(version.created),
         cause: cause.into(),
+        activate_time: version.activated.and_then(timestamp),
+        scheduled_destroy_time: version.scheduled().and_then(|scheduled| timestamp(scheduled.due)),
     }
 }
 
@@ -93,6 +111,7 @@ pub(crate) fn version(ns: &NamespaceName, name: &KeyName, number: u32, version: 
 /// # Errors
 /// `WrongPurpose` when its key has none.
 pub(crate) fn public_key(
+    state: wire::VersionState,
     name: String,
     algorithm: Algorithm,
     number: u32,
@@ -108,7 +127,7 @@ pub(crate) fn public_key(
         name,
         version: number,
         algorithm: wire_algorithm(algorithm).into(),
-        state: version_state(version.state).into(),
+        state: state.into(),
         pem: kms::public::to_pem(&version.public),
         der: version.public.clone(),
         jwk,
@@ -121,11 +140,21 @@ pub(crate) fn version_name(ns: &NamespaceName, name: &KeyName, number: u32) -> S
     format!("{}/versions/{number}", key_name(ns, name))
 }
 
+/// What its namespace is, a version is too.
+pub(crate) fn state_in(state: &State, ns: &NamespaceName, version: &KeyVersion) -> wire::VersionState {
+    match state.check_not_destroyed(ns) {
+        Ok(()) => version_state(version.state),
+        Err(_) => wire::VersionState::Destroyed,
+    }
+}
+
 const fn version_state(state: VersionState) -> wire::VersionState {
     match state {
         VersionState::Enabled => wire::VersionState::Enabled,
         VersionState::Disabled => wire::VersionState::Disabled,
         VersionState::Destroyed => wire::VersionState::Destroyed,
+        VersionState::PreActive => wire::VersionState::PreActive,
+        VersionState::DestroyScheduled(_) => wire::VersionState::DestroyScheduled,
     }
 }
 
@@ -166,6 +195,10 @@ pub(crate) fn rotation_period(wire: Option<&prost_types::Duration>) -> Result<Op
     wire.map(|period| millis("rotation_period", period)).transpose()
 }
 
+fn waiting_period(wire: Option<&prost_types::Duration>) -> Result<Option<Millis>, Refusal> {
+    wire.map(|period| millis("waiting_period", period)).transpose()
+}
+
 /// What a new key is made with.
 ///
 /// # Errors
@@ -175,6 +208,7 @@ pub(crate) fn settings(request: &wire::CreateKeyRequest) -> Result<KeySettings, 
         rotation_period: rotation_period(request.rotation_period.as_ref())?,
         labels: Labels::new(&request.labels)?,
         deletion_protection: request.deletion_protection,
+        waiting_period: waiting_period(request.waiting_period.as_ref())?,
     })
 }
 
@@ -189,6 +223,11 @@ pub(crate) fn change(request: &wire::UpdateKeyRequest) -> Result<KeyChange, Refu
         match path.as_str() {
             "rotation_period" => change.rotation_period = Some(rotation_period(request.rotation_period.as_ref())?),
             "labels" => change.labels = Some(Labels::new(&request.labels)?),
+            "waiting_period" => {
+                let period = waiting_period(request.waiting_period.as_ref())?;
+                change.waiting_period = Some(period.unwrap_or(limits::WAITING_PERIOD_DEFAULT));
+            }
+            "min_version" => change.min_version = Some(request.min_version),
             "deletion_protection" => change.deletion_protection = Some(request.deletion_protection),
             other => {
                 let text = format!("`update_mask` names `{other}`: name {CHANGEABLE}");
@@ -203,7 +242,7 @@ pub(crate) fn change(request: &wire::UpdateKeyRequest) -> Result<KeyChange, Refu
     Ok(change)
 }
 
-const CHANGEABLE: &str = "`rotation_period`, `labels` and `deletion_protection`";
+const CHANGEABLE: &str = "`rotation_period`, `labels`, `deletion_protection`, `waiting_period` and `min_version`";
 
 /// An encryption context.
 ///

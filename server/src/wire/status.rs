@@ -46,6 +46,8 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::WrongPurpose
         | Reason::RestoreQuarantine
         | Reason::KeyDestroyed
+        | Reason::VersionTooOld
+        | Reason::NamespaceClosed
         | Reason::NotDue
         | Reason::AlreadyInitialized => Code::FailedPrecondition,
         Reason::LimitExceeded => Code::ResourceExhausted,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, until, without_waiting};
 use chancery_client::Client;
 use crypto::recipients::Identity;
 use proto::cluster::v1 as wire;
@@ -153,6 +153,7 @@ async fn destroyed(client: &Client) -> Vec<u8> {
     let name = "namespaces/default/keys/gone";
     let ciphertext = encrypt_under(client, name, b"for nobody").await;
     client.keys().disable(kms::DisableKeyRequest { name: name.into(), ..Default::default() }).await.expect("disables");
+    without_waiting(client, name).await;
     client.keys().destroy(kms::DestroyKeyRequest { name: name.into(), ..Default::default() }).await.expect("destroys");
     ciphertext
 }

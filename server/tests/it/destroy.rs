@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, until, without_waiting};
 use chancery_client::Client;
 use proto::audit::v1 as audit;
 use proto::cluster::v1 as cluster;
@@ -50,6 +50,7 @@ async fn no_node_serves_what_was_destroyed_and_every_disk_lets_go_of_it() {
     assert_eq!(refused.reason(), Some(Reason::PreconditionFailed));
     client.keys().disable(kms::DisableKeyRequest { version: 1, ..disable(&name) }).await.expect("disables");
 
+    without_waiting(&client, &name).await;
     let destroyed = client.keys().destroy(destroy(&name, 1, true)).await.expect("destroys");
     for node in &nodes {
         let answer = node.crypto().decrypt(decrypt.clone()).await;

@@ -13,7 +13,7 @@ use proto::kms::v1 as kms;
 use proto::kms::v1::{Algorithm, Purpose};
 use types::Reason;
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, until, without_waiting};
 
 const PARENT: &str = "namespaces/default";
 const SOON: Duration = Duration::from_secs(60);
@@ -233,6 +233,7 @@ async fn a_destroyed_version_signs_no_more_and_keeps_its_public_half() {
     assert_eq!(reason(client.crypto().sign(by_older.clone()).await), disabled);
     assert_eq!(reason(client.crypto().verify(verify(&name, 1, b"m", &signature)).await), disabled);
     let destroy = kms::DestroyKeyRequest { name: name.clone(), version: 1, erase_now: true, ..Default::default() };
+    without_waiting(&client, &name).await;
     client.keys().destroy(destroy).await.expect("destroys");
     assert_eq!(reason(client.crypto().sign(by_older).await), Err(Some(Reason::KeyDestroyed)));
 

@@ -7,7 +7,7 @@ use chancery_client::{Client, Error};
 use proto::kms::v1 as kms;
 use types::Reason;
 
-use crate::support::Cluster;
+use crate::support::{Cluster, without_waiting};
 
 const PARENT: &str = "namespaces/default";
 const KEY: &str = "namespaces/default/keys/orders";
@@ -91,6 +91,7 @@ async fn what_is_protected_is_not_destroyed_by_anybody() {
         assert!(refused.to_string().contains("protected from deletion"), "{refused}");
     }
     client.keys().update(update(&["deletion_protection"])).await.expect("takes it back");
+    without_waiting(&client, KEY).await;
     client.keys().destroy(destroy(0)).await.expect("destroys");
     cluster.stop_all().await;
 }

@@ -11,7 +11,7 @@ use proto::cluster::v1 as cluster;
 use proto::kms::v1 as kms;
 use types::Reason;
 
-use crate::support::{Cluster, until};
+use crate::support::{Cluster, until, without_waiting};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -52,6 +52,7 @@ async fn nothing_is_gone_before_the_ledger_knows() {
     })
     .await;
 
+    without_waiting(&client, &name).await;
     // Nobody can write there any more: the change holds, and nobody is told that it is done.
     let away = place.path().join("away");
     std::fs::rename(ledger(leader), &away).expect("moved");

@@ -5,6 +5,7 @@ mod backup;
 mod cluster;
 mod destroy;
 mod disk_full;
+mod ends;
 mod fence;
 mod key_kinds;
 mod key_settings;

@@ -2,7 +2,7 @@
 //!
 //! An alias is no right: who may use a key is decided about the key, by whatever name it is called.
 
-use types::limits::ALIASES_MAX;
+use types::limits::{ALIASES_MAX, ALIASES_PER_NAMESPACE_MAX};
 use types::{AliasName, KeyName, NamespaceName, Reason, Refusal};
 
 use super::{checks, keys};
@@ -27,6 +27,10 @@ fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &AliasName, key:
         return refuse(Reason::AlreadyExists, format!("alias `{name}` exists already, move it or choose another name"));
     }
     checks::room("aliases", turn.state.alias_table().len(), ALIASES_MAX)?;
+    if turn.state.indexes().alias_counts.get(namespace).is_some_and(|held| *held >= ALIASES_PER_NAMESPACE_MAX) {
+        let message = format!("namespace `{namespace}` has {ALIASES_PER_NAMESPACE_MAX} aliases, delete some first");
+        return refuse(Reason::LimitExceeded, message);
+    }
     check_target(turn, namespace, key)?;
     let row = Alias { key: key.clone(), created: turn.now, revision: turn.revision };
     turn.state.put_alias(namespace.clone(), name.clone(), row);

@@ -3,7 +3,7 @@
 use kms::public::PUBLIC_BYTES_MAX;
 use kms::{Algorithm, WrappedMaterial};
 use types::limits::ENROLMENT_MAX;
-use types::{Millis, Principal, Reason, Refusal, SpkiHash, Time};
+use types::{Millis, NamespaceName, Principal, Reason, Refusal, SpkiHash, Time};
 
 use crate::State;
 
@@ -99,6 +99,44 @@ pub(crate) fn room(what: &str, held: usize, most: usize) -> Result<(), Refusal> 
         return Ok(());
     }
     Err(Refusal::new(Reason::LimitExceeded, format!("the cluster holds {most} {what}, remove some first")))
+}
+
+/// What a namespace may have only so many of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quota {
+    Keys,
+    Entries,
+}
+
+/// Whether the namespace may have one more.
+pub(crate) fn quota(state: &State, namespace: &NamespaceName, of: Quota) -> Result<(), Refusal> {
+    let Some(row) = state.namespace(namespace) else { return Ok(()) };
+    let indexes = state.indexes();
+    let (what, most, held) = match of {
+        Quota::Keys => ("keys", row.settings.keys_max, indexes.key_counts.get(namespace).map_or(0, |count| count.all)),
+        Quota::Entries => {
+            ("entries", row.settings.entries_max, indexes.entry_counts.get(namespace).copied().unwrap_or(0))
+        }
+    };
+    match most {
+        Some(most) if held >= u64::from(most) => {
+            let message = format!(
+                "namespace `{namespace}` may have {most} {what} and has {held}: a cluster admin raises that, `chancery namespace update \
+                 {namespace} --max-{what}`"
+            );
+            Err(Refusal::new(Reason::LimitExceeded, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether state time may be the ground for what cannot be undone.
+pub(crate) fn time_is_sure(state: &State) -> Result<(), Refusal> {
+    if state.time_held().is_none() && state.time_unconfirmed().is_none() {
+        return Ok(());
+    }
+    let message = "state time has moved on too far at once: destructions wait until an admin has confirmed it";
+    Err(Refusal::new(Reason::NotDue, message))
 }
 
 #[cfg(test)]

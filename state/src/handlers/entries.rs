@@ -20,6 +20,7 @@ pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &Entr
             return refuse(Reason::AlreadyExists, format!("entry `{name}` exists already, choose another name"));
         }
         checks::room("entries", turn.state.entry_table().len(), ENTRIES_MAX)?;
+        checks::quota(turn.state, namespace, checks::Quota::Entries)?;
         ca::Entry::new(parse(&owned, body)?, owned.grant(namespace), turn.now, turn.revision)?
     };
     write(turn, namespace, name, entry);
@@ -62,6 +63,7 @@ struct Owned<'a> {
 impl<'a> Owned<'a> {
     fn of(state: &'a State, namespace: &NamespaceName) -> Result<Self, Refusal> {
         let row = state.namespace(namespace).ok_or_else(|| Refusal::not_found("namespace", namespace))?;
+        state.check_not_closed(namespace)?;
         let trust_domain = state
             .trust_domain()
             .ok_or_else(|| Refusal::new(Reason::NotInitialized, "the cluster has not been formed yet"))?;

@@ -4,9 +4,9 @@
 use types::{Binding, Generation, NamespaceName, NodeId, Principal, Reason, Role, Scope};
 
 use super::{checks, namespaces};
-use crate::command::{Command, NamespaceSettings, Proposal, Reply};
+use crate::command::{Command, Proposal, Reply};
 use crate::outcome::Effect;
-use crate::rows::{Cluster, Granted, Namespace, Node, Operator};
+use crate::rows::{Cluster, Granted, Namespace, NamespaceSettings, Node, Operator};
 use crate::turn::{Handled, Turn, refuse};
 
 pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
@@ -39,8 +39,7 @@ pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
             "the first node needs a number, and node, operator and cluster a key each",
         );
     }
-    let settings =
-        NamespaceSettings { rotation_floor: types::limits::ROTATION_FLOOR_DEFAULT, dns_suffixes: Vec::new() };
+    let settings = NamespaceSettings::default();
     namespaces::check(&settings)?;
 
     let revision = turn.revision;
@@ -67,7 +66,7 @@ pub(crate) fn init(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
     );
     turn.state.put_namespace(
         NamespaceName::default_namespace(),
-        Namespace { id: *namespace_id, settings, kek_wrapped: namespace_kek_wrapped.clone(), created: now, revision },
+        Namespace::open(*namespace_id, settings, namespace_kek_wrapped.clone(), now, revision),
     );
     turn.bump_global();
     turn.bump_bundle();

@@ -2,35 +2,61 @@
 //! proposer's expectation.
 
 use kms::key::At;
-use kms::{Algorithm, Key, KeyChange, KeySettings, KeyVersion, Labels, RotationCause, WrappedMaterial};
+use kms::{Algorithm, Floors, Key, KeyChange, KeySettings, KeyVersion, Labels, RotationCause, WrappedMaterial};
 use types::limits::KEYS_MAX;
 use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
 
 use super::checks;
-use crate::command::Reply;
+use crate::command::{Command, Reply};
 use crate::ledger::VERSIONS_TOLD;
 use crate::outcome::Effect;
 use crate::rows::Withdrawn;
 use crate::turn::{Handled, Turn, refuse};
 
 /// What a new key starts with.
-pub(crate) struct NewKey<'a> {
-    pub(crate) id: KeyId,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) settings: &'a KeySettings,
-    pub(crate) material: &'a WrappedMaterial,
+struct NewKey<'a> {
+    id: KeyId,
+    algorithm: Algorithm,
+    settings: &'a KeySettings,
+    material: &'a WrappedMaterial,
 }
 
 /// What a new version starts with.
-pub(crate) struct NewVersion<'a> {
-    pub(crate) expect_last: u32,
-    pub(crate) cause: RotationCause,
-    pub(crate) material: &'a WrappedMaterial,
+struct NewVersion<'a> {
+    expect_last: u32,
+    cause: RotationCause,
+    material: &'a WrappedMaterial,
 }
 
-pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: NewKey<'_>) -> Handled {
+pub(crate) fn handle(turn: &mut Turn<'_>, command: &Command) -> Handled {
+    use Command as C;
+    match command {
+        C::CreateKey { namespace, name, id, algorithm, settings, material } => {
+            create(turn, namespace, name, NewKey { id: *id, algorithm: *algorithm, settings, material })
+        }
+        C::UpdateKey { namespace, name, change } => update(turn, namespace, name, change),
+        C::AddKeyVersion { namespace, name, expect_last, cause, material } => {
+            add_version(turn, namespace, name, NewVersion { expect_last: *expect_last, cause: *cause, material })
+        }
+        C::AddPreActiveVersion { namespace, name, expect_last, material } => {
+            add_pre_active(turn, namespace, name, *expect_last, material)
+        }
+        C::ActivateVersion { namespace, name, version } => activate(turn, namespace, name, *version),
+        C::SetKeyEnabled { namespace, name, version, enabled } => {
+            set_enabled(turn, namespace, name, *version, *enabled)
+        }
+        _ => refuse(Reason::Internal, "this is no command about the life of a key"),
+    }
+}
+
+fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: NewKey<'_>) -> Handled {
     let NewKey { id, algorithm, settings, material } = new;
-    let floor = rotation_floor(turn, namespace)?;
+    let floors = floors(turn, namespace)?;
+    turn.state.check_not_closed(namespace)?;
+    if turn.state.key(namespace, name).is_some_and(|key| key.destroyed.is_some()) {
+        let message = format!("key `{name}` was destroyed and its name stays taken, choose another name");
+        return refuse(Reason::AlreadyExists, message);
+    }
     if turn.state.key(namespace, name).is_some() {
         return refuse(Reason::AlreadyExists, format!("key `{name}` exists already, choose another name"));
     }
@@ -38,13 +64,15 @@ pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyN
         return refuse(Reason::AlreadyExists, "the key id is taken, draw another");
     }
     checks::room("keys", turn.state.key_table().len(), KEYS_MAX)?;
+    checks::quota(turn.state, namespace, checks::Quota::Keys)?;
     checks::material(algorithm, material)?;
-    let (key, version) = Key::create(id, algorithm, settings.clone(), floor, material.clone(), at(turn))?;
+    let (key, version) = Key::create(id, algorithm, settings.clone(), floors, material.clone(), at(turn))?;
     let number = key.primary;
     write(turn, namespace, name, key, Some((number, version)));
     turn.fact_count("version", u64::from(number));
     turn.fact_text("algorithm", algorithm.as_str());
     describe_period(turn, settings.rotation_period);
+    describe_waiting_period(turn, settings.waiting_period);
     describe_rest(
         turn,
         Some(&settings.labels).filter(|labels| !labels.is_empty()),
@@ -53,11 +81,20 @@ pub(crate) fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyN
     Ok(Reply::Version(number))
 }
 
-pub(crate) fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, change: &KeyChange) -> Handled {
-    let floor = rotation_floor(turn, namespace)?;
+fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, change: &KeyChange) -> Handled {
+    let floors = floors(turn, namespace)?;
     let mut key = found(turn, namespace, name)?;
-    let primary = version_of(turn, &key, key.primary)?;
-    key.change(change.clone(), floor, &primary, turn.revision)?;
+    turn.state.check_not_closed(namespace)?;
+    let (primary, lowest) = (version_of(turn, &key, key.primary)?, key.min_version);
+    key.change(change.clone(), floors, &primary, turn.revision)?;
+    if key.min_version > lowest {
+        turn.withdraw(Withdrawn::BelowMinimum { key: key.id, version: key.min_version });
+    }
+    if change.min_version.is_some() {
+        turn.fact_count("min_version", u64::from(key.min_version));
+        turn.fact_count("min_version_before", u64::from(lowest));
+    }
+    describe_waiting_period(turn, change.waiting_period);
     write(turn, namespace, name, key, None);
     describe_period(turn, change.rotation_period.flatten());
     if change.rotation_period == Some(None) {
@@ -68,12 +105,7 @@ pub(crate) fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyN
 }
 
 /// One entry is one rotation (invariant 4): the version is made and becomes the primary together.
-pub(crate) fn add_version(
-    turn: &mut Turn<'_>,
-    namespace: &NamespaceName,
-    name: &KeyName,
-    new: NewVersion<'_>,
-) -> Handled {
+fn add_version(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: NewVersion<'_>) -> Handled {
     let NewVersion { expect_last, cause, material } = new;
     let mut key = found(turn, namespace, name)?;
     if cause == RotationCause::Created {
@@ -82,19 +114,56 @@ pub(crate) fn add_version(
     if cause == RotationCause::Schedule && turn.state.time_held().is_some() {
         return refuse(Reason::NotDue, "state time has moved on too far at once: schedules wait until it is confirmed");
     }
-    turn.state.check_released(namespace)?;
+    turn.state.check_open(namespace)?;
     checks::material(key.algorithm, material)?;
     let (number, version) = key.add_version(expect_last, cause, material.clone(), at(turn))?;
+    write_new(turn, namespace, name, key, (number, version));
+    turn.fact_text("cause", cause.as_str());
+    Ok(Reply::Version(number))
+}
+
+/// A version that is known before it is used: its public half is handed out, and nothing else changes.
+fn add_pre_active(
+    turn: &mut Turn<'_>,
+    namespace: &NamespaceName,
+    name: &KeyName,
+    expect_last: u32,
+    material: &WrappedMaterial,
+) -> Handled {
+    let mut key = found(turn, namespace, name)?;
+    turn.state.check_open(namespace)?;
+    checks::material(key.algorithm, material)?;
+    let (number, version) = key.add_pre_active(expect_last, material.clone(), at(turn))?;
+    write_new(turn, namespace, name, key, (number, version));
+    turn.fact_text("state", kms::VersionState::PreActive.as_str());
+    Ok(Reply::Version(number))
+}
+
+fn activate(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, number: u32) -> Handled {
+    let mut key = found(turn, namespace, name)?;
+    turn.state.check_open(namespace)?;
+    let (mut row, before) = (version_of(turn, &key, number)?, key.primary);
+    key.activate(number, &mut row, at(turn))?;
+    write(turn, namespace, name, key, Some((number, row)));
+    turn.fact_count("primary_before", u64::from(before));
+    Ok(Reply::Version(number))
+}
+
+fn write_new(
+    turn: &mut Turn<'_>,
+    namespace: &NamespaceName,
+    name: &KeyName,
+    key: Key,
+    (number, version): (u32, KeyVersion),
+) {
     if number.is_multiple_of(VERSIONS_TOLD) {
         turn.withdraw(Withdrawn::Version { key: key.id, last: number });
     }
     write(turn, namespace, name, key, Some((number, version)));
     turn.fact_count("version", u64::from(number));
-    turn.fact_text("cause", cause.as_str());
-    Ok(Reply::Version(number))
 }
 
-pub(crate) fn set_enabled(
+fn set_enabled(
     turn: &mut Turn<'_>,
     namespace: &NamespaceName,
     name: &KeyName,
@@ -102,6 +171,9 @@ pub(crate) fn set_enabled(
     enabled: bool,
 ) -> Handled {
     let mut key = found(turn, namespace, name)?;
+    if enabled {
+        turn.state.check_not_closed(namespace)?;
+    }
     let Some(number) = version else {
         if key.set_enabled(enabled, turn.revision)? {
             disabled(turn, &key, version, enabled);
@@ -129,13 +201,16 @@ pub(super) fn at(turn: &Turn<'_>) -> At {
     At { now: turn.now, revision: turn.revision }
 }
 
-fn rotation_floor(turn: &Turn<'_>, namespace: &NamespaceName) -> Result<Millis, Refusal> {
-    let row = turn.state.namespace(namespace);
-    row.map(|row| row.settings.rotation_floor).ok_or_else(|| Refusal::not_found("namespace", namespace))
+pub(super) fn floors(turn: &Turn<'_>, namespace: &NamespaceName) -> Result<Floors, Refusal> {
+    let row = turn.state.namespace(namespace).ok_or_else(|| Refusal::not_found("namespace", namespace))?;
+    Ok(Floors { rotation: row.settings.rotation_floor, waiting_period: row.settings.waiting_period_floor })
 }
 
+/// A key, whose namespace may be about to end, but has not ended.
 pub(super) fn found(turn: &Turn<'_>, namespace: &NamespaceName, name: &KeyName) -> Result<Key, Refusal> {
-    turn.state.key(namespace, name).cloned().ok_or_else(|| Refusal::not_found("key", name))
+    let key = turn.state.key(namespace, name).cloned().ok_or_else(|| Refusal::not_found("key", name))?;
+    turn.state.check_not_destroyed(namespace)?;
+    Ok(key)
 }
 
 pub(super) fn version_of(turn: &Turn<'_>, key: &Key, number: u32) -> Result<KeyVersion, Refusal> {
@@ -159,6 +234,12 @@ fn describe_rest(turn: &mut Turn<'_>, labels: Option<&Labels>, deletion_protecti
     }
     if let Some(on) = deletion_protection {
         turn.fact_text("deletion_protection", if on { "on" } else { "off" });
+    }
+}
+
+fn describe_waiting_period(turn: &mut Turn<'_>, period: Option<Millis>) {
+    if let Some(period) = period {
+        turn.fact_count("waiting_period_ms", period.0);
     }
 }
 

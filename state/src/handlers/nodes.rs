@@ -1,13 +1,13 @@
 //! Members: admitted by a token, numbered once, and their word on clock and audit log.
 
-use types::limits::{NODES_MAX, VOTERS_MAX};
+use types::limits::{NODES_MAX, TIME_STEP_MAX, VOTERS_MAX};
 use types::{NodeId, Principal, Reason, Refusal, TokenId};
 
 use super::{checks, peer_unseal, tokens};
 use crate::clock;
 use crate::command::{JoinKind, NodeInfo, NodeReport, Reply};
 use crate::outcome::Effect;
-use crate::rows::{Node, Report};
+use crate::rows::{Node, Report, TimeStep};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Spends a token and admits a node under the next number.
@@ -85,9 +85,15 @@ pub(crate) fn report(turn: &mut Turn<'_>, report: &NodeReport) -> Handled {
     if let Some(anchored) = turn.state.report(*node) {
         check_audit(anchored, report)?;
     }
+    let before = turn.state.time();
     let (at, held) = clock::after_report(turn.state, *node, *clock);
     let progress = turn.state.progress_mut();
     (progress.time, progress.held) = (at, held);
+    if held.is_some() && at.since(before) > TIME_STEP_MAX {
+        // A hold ends by itself: what cannot be undone waits for somebody's word.
+        let from = progress.unconfirmed.map_or(before, |step| step.from);
+        progress.unconfirmed = Some(TimeStep { from, to: at });
+    }
     let anchored = Report {
         clock: *clock,
         at,

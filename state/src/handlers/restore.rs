@@ -1,14 +1,14 @@
 //! A cluster that comes back from a backup: a new life of it is opened, everything in it is quarantined unless a ledger
 //! accounts for what came after the backup, and an admin releases one namespace after the other (`docs/spec/state.md` §8).
 
-use types::limits::NODE_NUMBER_STEP;
-use types::{NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Time};
+use types::limits::{NODE_NUMBER_STEP, WAITING_PERIOD_DEFAULT};
+use types::{Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Time};
 
 use super::authorities::{self, Ending};
 use super::{checks, peer_unseal, root_keys};
 use crate::command::{Command, Proposal, Reply};
 use crate::outcome::Effect;
-use crate::rows::{Cluster, Node, Quarantine, QuarantineReason};
+use crate::rows::{Cluster, NamespaceLife, Node, Quarantine, QuarantineReason};
 use crate::turn::{Handled, Turn, hex, refuse};
 
 /// The first entry after what a backup holds. It ends whatever belonged to the lost life: its members, their authorities,
@@ -52,6 +52,7 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     let row = Node { info: info.clone(), votes: true, replaces: None, admitted: turn.now, revision: turn.revision };
     turn.state.put_node(node, row);
     let keys = skip_versions(turn, lives);
+    let waiting = wait_again(turn);
     let namespaces = quarantine.map_or(0, |reason| quarantine_all(turn, reason));
     turn.bump_global();
     turn.bump_bundle();
@@ -60,6 +61,7 @@ pub(crate) fn open_generation(turn: &mut Turn<'_>, proposal: &Proposal) -> Handl
     turn.fact_count("node", node.0);
     turn.fact_count("compromised", u64::from(*compromised));
     turn.fact_count("keys", keys);
+    turn.fact_count("destructions_put_off", waiting);
     turn.fact_count("namespaces_quarantined", namespaces);
     turn.fact_count("kept_back_by_ledger", *accounted);
     turn.fact_text(
@@ -97,7 +99,7 @@ fn next_node(turn: &Turn<'_>, lives: u64) -> Result<NodeId, Refusal> {
 fn forget_time(turn: &mut Turn<'_>) {
     let now = turn.now;
     let progress = turn.state.progress_mut();
-    (progress.time, progress.held) = (now, None);
+    (progress.time, progress.held, progress.unconfirmed) = (now, None, None);
     progress.forgotten = progress.forgotten.max(Some(last_request_at(now)));
 }
 
@@ -136,6 +138,39 @@ fn skip_versions(turn: &mut Turn<'_>, lives: u64) -> u64 {
         turn.state.put_key(namespace, name, key);
     }
     count
+}
+
+/// What was to be destroyed may have been restored after the backup, and nobody here knows: whatever waits begins to wait again.
+fn wait_again(turn: &mut Turn<'_>) -> u64 {
+    let (now, indexes) = (turn.now, turn.state.indexes());
+    let (keys, versions, namespaces) =
+        (indexes.key_ends.clone(), indexes.version_ends.clone(), indexes.namespace_ends.clone());
+    let floor_of = |turn: &Turn<'_>, namespace: &NamespaceName| {
+        turn.state.namespace(namespace).map_or(Millis::ZERO, |row| row.settings.waiting_period_floor)
+    };
+    for (_, id) in &keys {
+        let found =
+            turn.state.key_by_id(id).map(|(namespace, name, key)| (namespace.clone(), name.clone(), key.clone()));
+        let Some((namespace, name, mut key)) = found else { continue };
+        key.put_off(floor_of(turn, &namespace), now);
+        turn.state.put_key(namespace, name, key);
+    }
+    for (_, id, number) in &versions {
+        let found = turn.state.key_by_id(id).map(|(namespace, _, key)| (namespace.clone(), key.clone()));
+        let row = turn.state.key_version(id, *number).cloned();
+        let (Some((namespace, key)), Some(mut row)) = (found, row) else { continue };
+        row.put_off(&key, floor_of(turn, &namespace), now);
+        turn.state.put_version((*id, *number), row);
+    }
+    for (_, name) in &namespaces {
+        let Some(mut row) = turn.state.namespace(name).cloned() else { continue };
+        if let NamespaceLife::DestroyScheduled(scheduled) = &mut row.life {
+            let again = now.after(WAITING_PERIOD_DEFAULT.max(row.settings.waiting_period_floor));
+            scheduled.due = scheduled.due.max(again);
+        }
+        turn.state.put_namespace(name.clone(), row);
+    }
+    (keys.len() as u64).saturating_add(versions.len() as u64).saturating_add(namespaces.len() as u64)
 }
 
 fn quarantine_all(turn: &mut Turn<'_>, reason: QuarantineReason) -> u64 {

@@ -126,7 +126,7 @@ fn activate(
         );
     }
     checks::wrapped(cluster_key)?;
-    let all = turn.state.namespaces().map(|(name, _)| name);
+    let all = turn.state.namespace_keys().map(|(name, _)| name);
     if !all.eq(keks.iter().map(|(name, _)| name)) {
         return refuse(Reason::PreconditionFailed, "the namespaces have changed since their keys were wrapped");
     }

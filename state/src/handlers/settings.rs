@@ -1,11 +1,11 @@
 //! What an admin may change about the cluster as a whole: the length of leases, and state time that has run away.
 
-use types::limits::{NODE_LEASE_MAX, NODE_LEASE_MIN};
-use types::{Millis, Reason, Revision};
+use types::limits::{NODE_LEASE_MAX, NODE_LEASE_MIN, TIME_STEP_MAX};
+use types::{Millis, Reason, Revision, Time};
 
 use crate::clock;
 use crate::command::Reply;
-use crate::rows::Settings;
+use crate::rows::{Settings, TimeHeld, TimeStep};
 use crate::turn::{Handled, Turn, refuse};
 
 /// Sets the length of the leases that are granted from now on. What was granted before runs on: a longer one is remembered
@@ -38,6 +38,22 @@ pub(crate) fn settle_lease(turn: &mut Turn<'_>, revision: Revision) -> Handled {
     Ok(Reply::Done)
 }
 
+/// The clocks were right, as after a week in which nothing ran: what became due by it may be carried out.
+pub(crate) fn confirm_time(turn: &mut Turn<'_>, seen: Time) -> Handled {
+    let Some(TimeStep { from, to }) = turn.state.time_unconfirmed() else {
+        return refuse(Reason::PreconditionFailed, "state time has made no step that nobody has confirmed");
+    };
+    if to != seen {
+        let message = format!("state time has gone on to {to} at once, not to {seen}: look at `cluster status` again");
+        return refuse(Reason::PreconditionFailed, message);
+    }
+    turn.state.progress_mut().unconfirmed = None;
+    turn.bump_global();
+    turn.fact_text("from", &from.to_rfc3339());
+    turn.fact_text("to", &to.to_rfc3339());
+    Ok(Reply::Done)
+}
+
 /// Sets state time back to the lower median of the members' clocks. Every decision made before is void, and what was forgotten
 /// under the later time stays refused.
 pub(crate) fn reset_time(turn: &mut Turn<'_>) -> Handled {
@@ -48,8 +64,12 @@ pub(crate) fn reset_time(turn: &mut Turn<'_>) -> Handled {
             "state time is not ahead of the members' clocks: set those right first",
         );
     }
+    // What is left of a step is as doubtful as the whole: some clocks were set right, and not yet enough of them.
+    let left = turn.state.time_unconfirmed().filter(|step| agreed.since(step.from) > TIME_STEP_MAX);
+    let left = left.map(|step| TimeStep { to: agreed, ..step });
     let progress = turn.state.progress_mut();
-    (progress.time, progress.held) = (agreed, None);
+    (progress.time, progress.unconfirmed) = (agreed, left);
+    progress.held = left.map(|TimeStep { from, to }| TimeHeld { from, to, agreed: Millis::ZERO });
     turn.bump_global();
     turn.fact_text("from", &turn.now.to_rfc3339());
     turn.fact_text("to", &agreed.to_rfc3339());

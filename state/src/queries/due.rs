@@ -19,20 +19,61 @@ pub struct RotationDue<'a> {
     pub key: &'a kms::Key,
 }
 
+/// Something whose waiting period is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DestructionDue<'a> {
+    /// A key, or one version of it.
+    Key {
+        /// Where.
+        namespace: &'a NamespaceName,
+        /// Which.
+        name: &'a KeyName,
+        /// None: the key as a whole.
+        version: Option<u32>,
+    },
+    /// A namespace.
+    Namespace(&'a NamespaceName),
+}
+
 impl State {
     /// The keys that are to be rotated by now, the longest overdue first; none while time is held.
     pub fn rotations_due(&self, now: Time) -> impl Iterator<Item = RotationDue<'_>> {
         let held = self.time_held().is_some();
-        let due = self.indexes().rotations.iter().take_while(move |(due, _, _)| !held && *due <= now);
-        // What is quarantined is as if disabled: it is due when it is released.
-        let due = due.filter(|(_, namespace, _)| self.quarantine(namespace).is_none());
-        due.filter_map(|(_, namespace, name)| self.key(namespace, name).map(|key| RotationDue { namespace, name, key }))
+        // What is quarantined or closed is as if disabled: it is due when it is released or restored.
+        let open = self.indexes().rotations.iter().filter(|(namespace, _)| !held && self.check_open(namespace).is_ok());
+        let due = open.flat_map(|(namespace, keys)| {
+            keys.iter().take_while(|(due, _)| *due <= now).map(move |(due, name)| (due, namespace, name))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable();
+        due.into_iter().filter_map(|(_, namespace, name)| {
+            self.key(namespace, name).map(|key| RotationDue { namespace, name, key })
+        })
     }
 
-    /// When the next key is to be rotated.
-    #[must_use]
-    pub fn next_rotation(&self) -> Option<Time> {
-        self.indexes().rotations.get_min().map(|(due, _, _)| *due)
+    /// The destructions whose waiting periods are over: of keys, versions and namespaces, each the longest overdue first. None while
+    /// nobody is sure of state time.
+    pub fn destructions_due(&self, now: Time) -> impl Iterator<Item = DestructionDue<'_>> {
+        let sure = self.time_held().is_none() && self.time_unconfirmed().is_none();
+        let indexes = self.indexes();
+        let keys = indexes.key_ends.iter().take_while(move |(due, _)| sure && *due <= now).map(|(_, id)| (id, None));
+        let versions = indexes.version_ends.iter().take_while(move |(due, _, _)| sure && *due <= now);
+        let versions = versions.map(|(_, id, number)| (id, Some(*number)));
+        let keys = keys.chain(versions).filter_map(move |(id, version)| {
+            let (namespace, name, key) = self.key_by_id(id)?;
+            // What is protected or quarantined since then waits for the end of that.
+            let waits = key.deletion_protection || self.quarantine(namespace).is_some();
+            // With the key as a whole its versions go, too.
+            let with_key = version.is_some() && key.scheduled.is_some_and(|scheduled| scheduled.is_due(now));
+            (!waits && !with_key).then_some(DestructionDue::Key { namespace, name, version })
+        });
+        let namespaces = indexes.namespace_ends.iter().take_while(move |(due, _)| sure && *due <= now);
+        let namespaces = namespaces.map(|(_, name)| name).filter(|name| {
+            // As above: a key that is protected holds all of it up.
+            let protected = indexes.key_counts.get(*name).is_some_and(|count| count.protected > 0);
+            !protected && self.quarantine(name).is_none()
+        });
+        keys.chain(namespaces.map(DestructionDue::Namespace))
     }
 
     /// The steps that authorities are to take by now, in the order in which to propose them.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use types::limits::{ERASED_WITHIN, ERASURE_WAITS};
-use types::{KeyId, NodeId, Revision, Time};
+use types::{KeyId, NamespaceName, NodeId, Revision, Time};
 
 use crate::State;
-use crate::rows::{Departed, Destruction, Erased};
+use crate::rows::{Departed, Destruction, Erased, NamespaceLife};
 
 /// Who has erased what one entry destroyed (`docs/spec/destroy.md` §3).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +70,15 @@ impl State {
         let destroyed = versions.filter(|(_, row)| row.state == kms::VersionState::Destroyed);
         let by: BTreeSet<Revision> = destroyed.take(count).map(|(_, row)| row.revision).collect();
         by.into_iter().rev().filter_map(|revision| self.receipt(revision)).collect()
+    }
+
+    /// The receipt of a namespace's destruction.
+    #[must_use]
+    pub fn receipt_of_namespace(&self, name: &NamespaceName) -> Option<Receipt<'_>> {
+        match self.namespace(name)?.life {
+            NamespaceLife::Destroyed { by, .. } => self.receipt(by),
+            NamespaceLife::Open | NamespaceLife::DestroyScheduled(_) => None,
+        }
     }
 
     /// Up to which entry a node's disk holds nothing; none before its first word.

@@ -52,7 +52,7 @@ impl State {
     }
 
     /// Every version of a key, oldest first.
-    pub fn all_versions(&self, id: &KeyId) -> impl Iterator<Item = (u32, &kms::KeyVersion)> {
+    pub fn all_versions(&self, id: &KeyId) -> impl DoubleEndedIterator<Item = (u32, &kms::KeyVersion)> {
         self.version_table().range((*id, 0)..=(*id, u32::MAX)).map(|((_, number), row)| (*number, row))
     }
 

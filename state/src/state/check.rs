@@ -55,13 +55,33 @@ impl State {
     fn check_indexes(&self) -> Result<(), String> {
         let mut again = Self::new();
         write_rows(self, &mut |row: &[u8]| again.read_row(row)).map_err(|error| error.to_string())?;
-        let Indexes { spkis, key_ids, rotations, token_expiries, entries_by_parent, svid_ttls, shares, horizons } =
-            &self.indexes;
+        let Indexes {
+            spkis,
+            key_ids,
+            rotations,
+            key_ends,
+            version_ends,
+            namespace_ends,
+            key_counts,
+            entry_counts,
+            alias_counts,
+            token_expiries,
+            entries_by_parent,
+            svid_ttls,
+            shares,
+            horizons,
+        } = &self.indexes;
         let fresh = &again.indexes;
         let differing = [
             ("spkis", *spkis == fresh.spkis),
             ("key_ids", *key_ids == fresh.key_ids),
             ("rotations", *rotations == fresh.rotations),
+            ("key_ends", *key_ends == fresh.key_ends),
+            ("version_ends", *version_ends == fresh.version_ends),
+            ("namespace_ends", *namespace_ends == fresh.namespace_ends),
+            ("key_counts", *key_counts == fresh.key_counts),
+            ("entry_counts", *entry_counts == fresh.entry_counts),
+            ("alias_counts", *alias_counts == fresh.alias_counts),
             ("token_expiries", *token_expiries == fresh.token_expiries),
             ("entries_by_parent", *entries_by_parent == fresh.entries_by_parent),
             ("svid_ttls", *svid_ttls == fresh.svid_ttls),

@@ -2,11 +2,13 @@
 //! through the same functions as `apply`, which build these again.
 
 use imbl::{OrdMap, OrdSet};
+use kms::ScheduledDestruction;
 use types::{
     AgentName, EntryName, KeyId, KeyName, Millis, NamespaceName, Principal, RequestId, SpkiHash, Time, TokenId,
 };
 
 use super::shares::Shares;
+use crate::rows::NamespaceLife;
 
 /// All of them.
 #[derive(Clone, Default, PartialEq)]
@@ -15,8 +17,20 @@ pub(crate) struct Indexes {
     pub(crate) spkis: OrdMap<SpkiHash, Principal>,
     /// What a ciphertext names its key by.
     pub(crate) key_ids: OrdMap<KeyId, (NamespaceName, KeyName)>,
-    /// The enabled keys that rotate by themselves, the next one first.
-    pub(crate) rotations: OrdSet<(Time, NamespaceName, KeyName)>,
+    /// The enabled keys that rotate by themselves, of each namespace the next one first: nobody walks those of one that is closed.
+    pub(crate) rotations: OrdMap<NamespaceName, OrdSet<(Time, KeyName)>>,
+    /// Keys that are to be destroyed as a whole, the next one first.
+    pub(crate) key_ends: OrdSet<(Time, KeyId)>,
+    /// Versions of keys that are to be destroyed, the next one first.
+    pub(crate) version_ends: OrdSet<(Time, KeyId, u32)>,
+    /// Namespaces that are to be destroyed, the next one first.
+    pub(crate) namespace_ends: OrdSet<(Time, NamespaceName)>,
+    /// How many keys each namespace has.
+    pub(crate) key_counts: OrdMap<NamespaceName, KeyCount>,
+    /// How many entries each namespace has.
+    pub(crate) entry_counts: OrdMap<NamespaceName, u64>,
+    /// How many aliases each namespace has.
+    pub(crate) alias_counts: OrdMap<NamespaceName, u64>,
     /// Join tokens, the first to expire first.
     pub(crate) token_expiries: OrdSet<(Time, TokenId)>,
     /// The entries of each agent.
@@ -29,7 +43,76 @@ pub(crate) struct Indexes {
     pub(crate) horizons: OrdSet<(RequestId, Principal)>,
 }
 
+/// The keys of a namespace that were not destroyed.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KeyCount {
+    pub(crate) all: u64,
+    /// Those among them that are protected from deletion.
+    pub(crate) protected: u64,
+    /// Those that are enabled.
+    pub(crate) enabled: u64,
+}
+
 impl Indexes {
+    /// A key's row takes the place of another.
+    pub(crate) fn swap_key(&mut self, place: (&NamespaceName, &KeyName), old: Option<&kms::Key>, new: &kms::Key) {
+        let (namespace, name) = place;
+        self.key_ids.insert(new.id, (namespace.clone(), name.clone()));
+        let (was_due, is_due) = (old.and_then(kms::Key::next_due), new.next_due());
+        if was_due != is_due {
+            let mut own = self.rotations.get(namespace).cloned().unwrap_or_default();
+            was_due.map(|due| own.remove(&(due, name.clone())));
+            is_due.map(|due| own.insert((due, name.clone())));
+            if own.is_empty() {
+                self.rotations.remove(namespace);
+            } else {
+                self.rotations.insert(namespace.clone(), own);
+            }
+        }
+        if let Some((scheduled, id)) = old.and_then(|old| old.scheduled.map(|scheduled| (scheduled, old.id))) {
+            self.key_ends.remove(&(scheduled.due, id));
+        }
+        if let Some(scheduled) = new.scheduled {
+            self.key_ends.insert((scheduled.due, new.id));
+        }
+        let mut count = self.key_counts.get(namespace).copied().unwrap_or_default();
+        let counts = |key: &kms::Key| KeyCount {
+            all: u64::from(key.destroyed.is_none()),
+            protected: u64::from(key.is_protected()),
+            enabled: u64::from(key.enabled),
+        };
+        let (was, is) = (old.map(counts).unwrap_or_default(), counts(new));
+        count.all = count.all.saturating_add(is.all).saturating_sub(was.all);
+        count.protected = count.protected.saturating_add(is.protected).saturating_sub(was.protected);
+        count.enabled = count.enabled.saturating_add(is.enabled).saturating_sub(was.enabled);
+        self.key_counts.insert(namespace.clone(), count);
+    }
+
+    /// A version's row takes the place of another.
+    pub(crate) fn swap_version(
+        &mut self,
+        (key, number): (KeyId, u32),
+        old: Option<ScheduledDestruction>,
+        new: Option<ScheduledDestruction>,
+    ) {
+        if let Some(old) = old {
+            self.version_ends.remove(&(old.due, key, number));
+        }
+        if let Some(new) = new {
+            self.version_ends.insert((new.due, key, number));
+        }
+    }
+
+    /// A namespace's row takes the place of another.
+    pub(crate) fn swap_namespace(&mut self, name: &NamespaceName, old: Option<NamespaceLife>, new: NamespaceLife) {
+        if let Some(NamespaceLife::DestroyScheduled(scheduled)) = old {
+            self.namespace_ends.remove(&(scheduled.due, name.clone()));
+        }
+        if let NamespaceLife::DestroyScheduled(scheduled) = new {
+            self.namespace_ends.insert((scheduled.due, name.clone()));
+        }
+    }
+
     pub(crate) fn swap_spki(&mut self, old: Option<SpkiHash>, new: SpkiHash, holder: Principal) {
         if let Some(old) = old.filter(|old| *old != new) {
             self.spkis.remove(&old);
@@ -39,6 +122,8 @@ impl Indexes {
 
     pub(crate) fn add_entry(&mut self, namespace: &NamespaceName, name: &EntryName, entry: &ca::Entry) {
         self.entries_by_parent.insert((entry.parent().clone(), namespace.clone(), name.clone()));
+        let count = self.entry_counts.get(namespace).copied().unwrap_or_default();
+        self.entry_counts.insert(namespace.clone(), count.saturating_add(1));
         let ttl = entry.spec().svid_ttl;
         let count = self.svid_ttls.get(&ttl).copied().unwrap_or_default();
         self.svid_ttls.insert(ttl, count.saturating_add(1));
@@ -46,6 +131,10 @@ impl Indexes {
 
     pub(crate) fn remove_entry(&mut self, namespace: &NamespaceName, name: &EntryName, entry: &ca::Entry) {
         self.entries_by_parent.remove(&(entry.parent().clone(), namespace.clone(), name.clone()));
+        match self.entry_counts.get(namespace).copied() {
+            Some(count @ 2..) => drop(self.entry_counts.insert(namespace.clone(), count - 1)),
+            _ => drop(self.entry_counts.remove(namespace)),
+        }
         let ttl = entry.spec().svid_ttl;
         match self.svid_ttls.get(&ttl).copied() {
             Some(count @ 2..) => drop(self.svid_ttls.insert(ttl, count - 1)),

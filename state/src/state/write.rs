@@ -26,7 +26,9 @@ impl State {
     }
 
     pub(crate) fn put_namespace(&mut self, name: NamespaceName, row: Namespace) {
-        self.namespaces.put(name, row);
+        let life = row.life;
+        let old = self.namespaces.put(name.clone(), row);
+        self.indexes.swap_namespace(&name, old.map(|old| old.life), life);
     }
 
     pub(crate) fn put_operator(&mut self, name: OperatorName, row: Operator) {
@@ -92,15 +94,9 @@ impl State {
     }
 
     pub(crate) fn put_key(&mut self, namespace: NamespaceName, name: KeyName, row: kms::Key) {
-        let due = row.next_due();
-        self.indexes.key_ids.insert(row.id, (namespace.clone(), name.clone()));
-        let old = self.keys.put((namespace.clone(), name.clone()), row);
-        if let Some(old) = old.and_then(|old| old.next_due()) {
-            self.indexes.rotations.remove(&(old, namespace.clone(), name.clone()));
-        }
-        if let Some(due) = due {
-            self.indexes.rotations.insert((due, namespace, name));
-        }
+        let place = (namespace, name);
+        self.indexes.swap_key((&place.0, &place.1), self.keys.get(&place), &row);
+        self.keys.put(place, row);
     }
 
     /// Takes the keys of a state that holds nothing else, in place of its own.
@@ -108,10 +104,14 @@ impl State {
         self.keys = other.keys;
         self.indexes.key_ids = other.indexes.key_ids;
         self.indexes.rotations = other.indexes.rotations;
+        self.indexes.key_ends = other.indexes.key_ends;
+        self.indexes.key_counts = other.indexes.key_counts;
     }
 
     pub(crate) fn put_version(&mut self, key: VersionKey, row: kms::KeyVersion) {
-        self.versions.put(key, row);
+        let scheduled = row.scheduled();
+        let old = self.versions.put(key, row);
+        self.indexes.swap_version(key, old.and_then(|old| old.scheduled()), scheduled);
     }
 
     pub(crate) fn put_entry(&mut self, namespace: NamespaceName, name: EntryName, row: ca::Entry) {
@@ -198,11 +198,19 @@ impl State {
     }
 
     pub(crate) fn put_alias(&mut self, namespace: NamespaceName, name: AliasName, row: Alias) {
-        self.aliases.put((namespace, name), row);
+        if self.aliases.put((namespace.clone(), name), row).is_none() {
+            let count = self.indexes.alias_counts.get(&namespace).copied().unwrap_or_default();
+            self.indexes.alias_counts.insert(namespace, count.saturating_add(1));
+        }
     }
 
     pub(crate) fn remove_alias(&mut self, namespace: &NamespaceName, name: &AliasName) {
-        self.aliases.remove(&(namespace.clone(), name.clone()));
+        if self.aliases.remove(&(namespace.clone(), name.clone())).is_some() {
+            match self.indexes.alias_counts.get(namespace).copied() {
+                Some(count @ 2..) => drop(self.indexes.alias_counts.insert(namespace.clone(), count - 1)),
+                _ => drop(self.indexes.alias_counts.remove(namespace)),
+            }
+        }
     }
 
     pub(crate) fn put_lives(&mut self, row: Lives) {

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use state::{Command, NamespaceSettings, Proposal, Reply, State, read_snapshot, write_snapshot};
-use types::limits::ROTATION_FLOOR_DEFAULT;
-use types::{AliasName, KeyId, KeyName, NamespaceName, Reason, Refusal, Time};
+use types::{AliasName, KeyId, KeyName, Millis, NamespaceName, Reason, Refusal, Time};
 
 use crate::common::{Cluster, FORMED, proposal, request_id, root};
 
@@ -42,10 +41,11 @@ fn delete(namespace: &str, name: &str) -> Command {
 /// Two namespaces, each with the keys `blue` and `green`.
 fn with_keys() -> Cluster {
     let mut cluster = Cluster::formed();
-    let settings = NamespaceSettings { rotation_floor: ROTATION_FLOOR_DEFAULT, dns_suffixes: Vec::new() };
+    let settings = NamespaceSettings { waiting_period_floor: Millis::ZERO, ..NamespaceSettings::default() };
     let kek_wrapped = vec![6; 64];
     let made = Command::CreateNamespace { name: ns("pay"), id: KeyId([9; 16]), settings, kek_wrapped };
     cluster.ask(made).expect("a namespace");
+    cluster.without_waiting();
     for (number, (namespace, name)) in
         (1..).zip([("default", "blue"), ("default", "green"), ("pay", "blue"), ("pay", "green")])
     {
@@ -54,7 +54,7 @@ fn with_keys() -> Cluster {
             name: key(name),
             id: KeyId([number; 16]),
             algorithm: kms::Algorithm::Aes256Gcm,
-            settings: kms::KeySettings::rotating(None),
+            settings: kms::KeySettings { waiting_period: Some(Millis::ZERO), ..kms::KeySettings::default() },
             material: kms::WrappedMaterial::secret(vec![number; 81]),
         };
         cluster.ask(made).expect("a key");
@@ -135,6 +135,22 @@ fn a_retry_is_answered_and_not_done_again() {
     assert_eq!(why(cluster.ask_as(id, 2, delete("default", "current"))), Some(Reason::RequestIdReused));
     let remembered = cluster.state.remembered(&root(), id).expect("remembered");
     assert!(remembered.fenced, "a retry waits for the fence too");
+}
+
+#[test]
+fn one_tenant_does_not_take_the_names_of_all() {
+    let mut cluster = with_keys();
+    let most = types::limits::ALIASES_PER_NAMESPACE_MAX;
+    for number in 0..most {
+        cluster.ask(create("default", &format!("a{number}"), "blue")).expect("an alias");
+    }
+    let refused = cluster.ask(create("default", "more", "blue")).expect_err("one too many");
+    assert_eq!(refused.reason, Reason::LimitExceeded);
+    cluster.ask(create("pay", "more", "blue")).expect("the others go on");
+    let (namespace, name) = (ns("default"), AliasName::parse("a0").expect("a name"));
+    cluster.ask(Command::DeleteAlias { namespace, name }).expect("deleted");
+    cluster.ask(create("default", "more", "blue")).expect("there is room again");
+    cluster.state.check().expect("whole");
 }
 
 #[test]

@@ -35,7 +35,11 @@ fn create() -> Command {
         name: orders(),
         id: id(),
         algorithm: kms::Algorithm::Aes256Gcm,
-        settings: kms::KeySettings::rotating(Some(Millis::from_hours(2))),
+        settings: kms::KeySettings {
+            rotation_period: Some(Millis::from_hours(2)),
+            waiting_period: Some(Millis::ZERO),
+            ..kms::KeySettings::default()
+        },
         material: kms::WrappedMaterial::secret(vec![WRAPPED[0]; 81]),
     }
 }
@@ -60,6 +64,7 @@ fn destroy(version: Option<u32>, urgent: bool) -> Command {
 /// A key of two versions.
 fn with_key() -> Cluster {
     let mut cluster = Cluster::formed();
+    cluster.without_waiting();
     cluster.ask(create()).expect("a key");
     cluster.ask(rotate(1)).expect("a version");
     cluster

@@ -25,12 +25,15 @@ fn key(name: &str) -> KeyName {
 }
 
 fn create(cluster: &mut Cluster, name: &str, id: u8) {
+    if cluster.state.namespace(&ns()).expect("is there").settings.waiting_period_floor > Millis::ZERO {
+        cluster.without_waiting();
+    }
     let command = Command::CreateKey {
         namespace: ns(),
         name: key(name),
         id: KeyId([id; 16]),
         algorithm: kms::Algorithm::Aes256Gcm,
-        settings: kms::KeySettings::rotating(None),
+        settings: kms::KeySettings { waiting_period: Some(Millis::ZERO), ..kms::KeySettings::default() },
         material: kms::WrappedMaterial::secret(vec![id; 81]),
     };
     cluster.ask(command).expect("a key");
@@ -82,7 +85,8 @@ fn reader(principal: Principal) -> Binding {
 
 fn settings(suffixes: &[&str]) -> Command {
     let dns_suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
-    let settings = NamespaceSettings { rotation_floor: Millis::from_hours(1), dns_suffixes };
+    let waiting_period_floor = Millis::ZERO;
+    let settings = NamespaceSettings { dns_suffixes, waiting_period_floor, ..NamespaceSettings::default() };
     Command::UpdateNamespace { name: ns(), settings }
 }
 

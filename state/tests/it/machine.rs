@@ -322,6 +322,7 @@ fn an_entry_stays_in_its_namespace_and_its_granted_names() {
     let settings = NamespaceSettings {
         rotation_floor: types::limits::ROTATION_FLOOR_DEFAULT,
         dns_suffixes: vec!["pay.example".to_owned()],
+        ..NamespaceSettings::default()
     };
     cluster.ask(Command::UpdateNamespace { name: default(), settings }).expect("granted");
     assert_eq!(cluster.ask(entry("/ns/default/api", &["a.pay.example"])), Ok(Reply::Done));

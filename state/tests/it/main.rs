@@ -3,6 +3,7 @@
 mod aliases;
 mod common;
 mod destroy;
+mod ends;
 mod ledger;
 mod machine;
 mod members;

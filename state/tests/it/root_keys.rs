@@ -132,7 +132,7 @@ fn no_namespace_is_left_behind() {
     begin(&mut cluster).expect("is wanted");
     stage(&mut cluster, 2, FIRST).expect("is drawn");
     confirm(&mut cluster, ONE, 2, FIRST).expect("has it");
-    let settings = NamespaceSettings { rotation_floor: Millis::from_hours(1), dns_suffixes: Vec::new() };
+    let settings = NamespaceSettings::default();
     let (name, id) = (namespace("late"), KeyId([0x33; 16]));
     cluster.ask(Command::CreateNamespace { name, id, settings, kek_wrapped: vec![1; 81] }).expect("is made");
     for namespaces in [&["default"][..], &[], &["default", "else"], &["late", "default"], &["default", "late", "x"]] {

@@ -89,7 +89,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1200 bytes
-        sha256 2e9f72b8b25a2e317f7cbaeeb9539ee6c860167788200f62cce6e484e8a16a64
+        1222 bytes
+        sha256 c33a78fdc9b190d2ccb996f98f2dc346ca7785397b176415a46f54c8e5c63d11
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

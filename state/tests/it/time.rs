@@ -182,7 +182,7 @@ fn what_was_forgotten_under_a_later_time_is_not_carried_out_again() {
 }
 
 fn cluster_settings() -> state::NamespaceSettings {
-    state::NamespaceSettings { rotation_floor: types::limits::ROTATION_FLOOR_DEFAULT, dns_suffixes: Vec::new() }
+    state::NamespaceSettings::default()
 }
 
 #[test]

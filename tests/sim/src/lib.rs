@@ -16,6 +16,7 @@ macro_rules! ensure {
 
 mod aliases;
 pub mod certificates;
+mod keys;
 pub mod model;
 pub mod propose;
 pub mod rng;

@@ -7,11 +7,12 @@ use kms::RotationCause;
 use state::{Command, Effect, Entry, JoinKind, NodeInfo, Outcome, Reply, State};
 use types::limits::REQUEST_ID_PAST_MAX;
 use types::{
-    Binding, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, RequestId, Role,
-    Scope, SpkiHash, Time, TokenId,
+    Binding, Millis, NamespaceName, NodeId, OperatorName, Principal, Reason, Refusal, RequestId, Role, Scope, SpkiHash,
+    Time, TokenId,
 };
 
 use crate::aliases::AliasModel;
+use crate::keys::{KeysModel, Moment};
 use crate::root_keys::RootModel;
 use crate::trusted::TrustModel;
 use crate::world::Tally;
@@ -22,25 +23,13 @@ type Judged = Result<(), String>;
 /// The body of a request, and what was answered.
 type Answered = ([u8; 32], Result<Reply, Refusal>);
 
-#[derive(Debug)]
-struct KeyModel {
-    id: KeyId,
-    last: u32,
-    /// When the newest version was made: the period counts from here.
-    newest: Time,
-    period: Option<Millis>,
-    /// Empty for those that were destroyed.
-    wrapped: BTreeMap<u32, Vec<u8>>,
-    destroyed: BTreeSet<u32>,
-}
-
 /// The model.
 #[derive(Debug, Default)]
 pub struct Model {
     formed: bool,
     global: u64,
     namespaces: BTreeMap<NamespaceName, u64>,
-    keys: BTreeMap<(NamespaceName, KeyName), KeyModel>,
+    keys: KeysModel,
     answered: BTreeMap<(Principal, RequestId), Answered>,
     tokens: BTreeMap<TokenId, ([u8; 32], JoinKind, Time)>,
     bindings: BTreeSet<Binding>,
@@ -54,6 +43,10 @@ pub struct Model {
     aliases: AliasModel,
     /// State time after the last step of more than an hour, while there was more than one member to ask.
     stepped: Option<Time>,
+    /// Nobody has confirmed it.
+    unconfirmed: bool,
+    /// The last enrolment of an admin has ended by itself.
+    lapsed: bool,
     /// The farthest that state time ever was.
     farthest: Time,
 }
@@ -86,7 +79,7 @@ impl Model {
         if outcome.reply.is_ok() && !entry.proposal.command.takes_away() {
             judge_rights(before, after, &entry.proposal.command)?;
         }
-        self.judge_standing(after)
+        self.judge_standing(after, matches!(entry.proposal.command, Command::ReportNode(_)))
     }
 
     /// Judges a whole state: nothing that was ever made is lost or changed.
@@ -94,27 +87,7 @@ impl Model {
     /// # Errors
     /// What is.
     pub fn check_whole(&self, state: &State) -> Judged {
-        for ((namespace, name), model) in &self.keys {
-            let key = state.key(namespace, name).ok_or_else(|| format!("key {namespace}/{name} is lost"))?;
-            ensure!(key.id == model.id && key.last_version == model.last, "key {name} is not what was made");
-            for (number, wrapped) in &model.wrapped {
-                let version = state.key_version(&key.id, *number);
-                ensure!(
-                    version.is_some_and(|row| row.wrapped == *wrapped),
-                    "version {number} of {name} is lost or changed"
-                );
-            }
-            let listed = state.key_versions(&key.id, None, usize::MAX).items;
-            ensure!(listed.len() == model.wrapped.len(), "key {name} has versions that nobody made");
-            // Destroyed stays destroyed (invariant 9).
-            for number in &model.destroyed {
-                let row = state.key_version(&key.id, *number).ok_or("a tombstone is lost")?;
-                ensure!(row.usable().is_err() && row.wrapped.is_empty(), "version {number} of {name} came back");
-                ensure!(state.receipt(row.revision).is_some(), "a destruction without a receipt");
-            }
-        }
-        let listed: usize = state.namespaces().map(|(ns, _)| state.keys(ns, None, usize::MAX).items.len()).sum();
-        ensure!(listed == self.keys.len(), "{listed} keys are listed, {} were made", self.keys.len());
+        self.keys.check_whole(state)?;
         self.aliases.check(state)
     }
 
@@ -134,6 +107,13 @@ impl Model {
         let rekeyed = matches!(entry.proposal.command, Command::ActivateRoot { .. });
         tally.rekeyed += u64::from(rekeyed && outcome.reply.is_ok());
         tally.scheduled += u64::from(by_schedule && outcome.reply.is_ok());
+        let part = match entry.proposal.command {
+            Command::ActivateVersion { .. } => &mut tally.activated,
+            Command::CarryOutDestruction { .. } | Command::CarryOutNamespaceDestruction { .. } => &mut tally.ended,
+            Command::RestoreKey { .. } | Command::RestoreNamespace { .. } => &mut tally.given_back,
+            _ => return,
+        };
+        *part += u64::from(outcome.reply.is_ok());
     }
 
     /// The same id: the same answer to the same body, none to another. Says whether this entry was such a repeat.
@@ -166,10 +146,11 @@ impl Model {
     fn judge_progress(&mut self, before: &State, entry: &Entry, outcome: &Outcome, after: &State) -> Judged {
         let reset = entry.proposal.command == Command::ResetTime && outcome.reply.is_ok();
         ensure!(after.time() >= before.time() || reset, "state time went back");
-        if reset || after.nodes().count() == 1 {
+        let alone = after.nodes().count() == 1;
+        if alone && !reset {
             self.stepped = None;
         } else if self.formed && after.time().since(before.time()) > Millis::from_hours(1) {
-            self.stepped = Some(after.time());
+            (self.stepped, self.unconfirmed) = (Some(after.time()), true);
         }
         ensure!(after.index() > before.index(), "the index did not go on");
         ensure!(after.global_revision() >= before.global_revision(), "the global revision went back");
@@ -235,6 +216,9 @@ impl Model {
         let (index, now) = (entry.index, before.time());
         self.trust.follow(before, &entry.proposal, after)?;
         self.aliases.follow(&entry.proposal.command, after)?;
+        let (stepped, unconfirmed) = (self.stepped, self.unconfirmed);
+        let reading = now.max(entry.proposal.at);
+        self.keys.follow(&entry.proposal.command, Moment { outcome, now, reading, after, stepped, unconfirmed })?;
         match &entry.proposal.command {
             Command::Init { node, operator, operator_spki, .. } => {
                 ensure!(!self.formed, "formed twice");
@@ -245,8 +229,13 @@ impl Model {
                 self.operators.insert(principal.clone(), *operator_spki);
                 self.bindings.insert(Binding { principal, role: Role::Admin, scope: Scope::Cluster });
             }
-            Command::CreateNamespace { name, .. } | Command::UpdateNamespace { name, .. } => {
-                self.namespaces.insert(name.clone(), index);
+            Command::CreateNamespace { name, .. }
+            | Command::UpdateNamespace { name, .. }
+            | Command::DestroyNamespace { name, .. }
+            | Command::RestoreNamespace { name }
+            | Command::CarryOutNamespaceDestruction { name } => {
+                // Asked for twice, a destruction changes nothing.
+                self.namespaces.insert(name.clone(), after.namespace(name).map_or(0, |row| row.revision.0));
             }
             Command::GrantRole(binding) => {
                 ensure!(self.bindings.insert(binding.clone()), "a role was granted twice");
@@ -266,11 +255,6 @@ impl Model {
             Command::CreateJoinToken { .. } | Command::RedeemNodeToken { .. } | Command::RedeemAgentToken { .. } => {
                 self.follow_joining(&entry.proposal.command, outcome, index, now)?;
             }
-            Command::CreateKey { .. }
-            | Command::UpdateKey { .. }
-            | Command::AddKeyVersion { .. }
-            | Command::DestroyKey { .. }
-            | Command::SetKeyEnabled { .. } => self.follow_keys(&entry.proposal.command, outcome, now, after)?,
             Command::CreateEntry { namespace, name, .. } | Command::UpdateEntry { namespace, name, .. } => {
                 let entry = after.entry(namespace, name).ok_or("an entry that was made is not there")?;
                 ensure!(entry.spiffe_id().is_owned_by(namespace), "an entry outside its namespace");
@@ -285,13 +269,9 @@ impl Model {
             | Command::StageRoot { .. }
             | Command::ConfirmRoot { .. }
             | Command::ActivateRoot { .. }) => self.follow_root_keys(command, before, index)?,
-            Command::ResetTime => {
-                // Under a time that was wrong, decisions were too: each is made again.
-                ensure!(
-                    after.time() < before.time() && after.time_held().is_none(),
-                    "time was reset and did not go back"
-                );
+            command @ (Command::ResetTime | Command::ConfirmTime { .. }) => {
                 self.global = index;
+                self.follow_time(command, before, after)?;
             }
             Command::ReportNode(report) => {
                 let shrunk = before.report(report.node).is_some_and(|held| held.audit_size > report.audit_size);
@@ -299,6 +279,22 @@ impl Model {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Under a time that was wrong, decisions were too: each is made again.
+    fn follow_time(&mut self, command: &Command, before: &State, after: &State) -> Judged {
+        if let Command::ConfirmTime { to } = command {
+            let seen = before.time_unconfirmed().is_some_and(|step| step.to == *to);
+            ensure!(std::mem::take(&mut self.unconfirmed) && seen, "a step was confirmed that nobody had seen");
+            return Ok(());
+        }
+        ensure!(after.time() < before.time(), "time was reset and did not go back");
+        // What is left of a step is as doubtful as the whole.
+        let from = before.time_unconfirmed().map(|step| step.from);
+        let doubtful = from.is_some_and(|from| after.time().since(from) > Millis::from_hours(1));
+        ensure!(after.time_held().is_some() == doubtful, "an hour and more of a step is left and believed");
+        (self.stepped, self.unconfirmed) = (doubtful.then(|| after.time()), doubtful);
         Ok(())
     }
 
@@ -432,67 +428,18 @@ impl Model {
         Ok(())
     }
 
-    /// Versions strictly increase and are never reused (invariant 4); a schedule is served once when it is due.
-    fn follow_keys(&mut self, command: &Command, outcome: &Outcome, now: Time, after: &State) -> Judged {
-        match command {
-            Command::CreateKey { namespace, name, id, settings, material, .. } => {
-                ensure!(!self.keys.values().any(|key| key.id == *id), "a key id was used twice");
-                let wrapped = BTreeMap::from([(1, material.wrapped.clone())]);
-                let destroyed = BTreeSet::new();
-                let model =
-                    KeyModel { id: *id, last: 1, newest: now, period: settings.rotation_period, wrapped, destroyed };
-                let row = after.key_version(id, 1).ok_or("a new key without a version")?;
-                ensure!(row.public == material.public, "a public half was lost");
-                let old = self.keys.insert((namespace.clone(), name.clone()), model);
-                ensure!(old.is_none(), "a key was made over another");
-            }
-            Command::UpdateKey { namespace, name, change } => {
-                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
-                model.period = change.rotation_period.unwrap_or(model.period);
-            }
-            Command::DestroyKey { namespace, name, version, .. } => {
-                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
-                let doomed = model.wrapped.iter_mut().filter(|(number, _)| version.is_none_or(|only| only == **number));
-                for (number, wrapped) in doomed {
-                    wrapped.clear();
-                    model.destroyed.insert(*number);
-                }
-            }
-            Command::AddKeyVersion { namespace, name, cause, material, expect_last } => {
-                let model = self.keys.get_mut(&(namespace.clone(), name.clone())).ok_or("a key that nobody made")?;
-                ensure!(*expect_last == model.last, "a version was made on a wrong expectation");
-                if *cause == RotationCause::Schedule {
-                    let confirmed = self.stepped.is_none_or(|stepped| now.since(stepped) >= Millis::from_secs(600));
-                    ensure!(confirmed, "rotated by schedule at {now:?}, a moment after a step to {:?}", self.stepped);
-                    let due = model.period.map(|period| model.newest.after(period));
-                    ensure!(due.is_some_and(|due| due <= now), "rotated by schedule at {now:?}, due {due:?}");
-                }
-                model.last += 1;
-                model.newest = now;
-                ensure!(outcome.reply == Ok(Reply::Version(model.last)), "version {} was to be made", model.last);
-                let old = model.wrapped.insert(model.last, material.wrapped.clone());
-                ensure!(old.is_none(), "a version was made twice");
-                let key = after.key(namespace, name).ok_or("a rotated key is not there")?;
-                let row = after.key_version(&key.id, model.last).ok_or("a new version is not there")?;
-                ensure!(row.public == material.public, "a public half was lost");
-                ensure!(row.public.is_empty() != key.algorithm.key_type().is_some(), "a public half too many or few");
-                ensure!(key.primary == model.last && key.last_version == model.last, "the new version is not primary");
-                ensure!(!key.is_due(now), "rotated and due again at once");
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Revoked stays revoked (invariant 9), and somebody can always administer.
-    fn judge_standing(&self, after: &State) -> Judged {
+    fn judge_standing(&mut self, after: &State, only_time: bool) -> Judged {
         for spki in &self.gone {
             let found = after.principal_by_spki(spki, Time::EPOCH);
             ensure!(found.is_err(), "key {spki} was revoked or replaced and is {found:?}");
         }
         let admins = self.bindings.iter().filter(|held| held.role == Role::Admin);
         let active = admins.filter(|held| after.check_standing(&held.principal, after.time()).is_ok()).count();
-        ensure!(active > 0 || !self.formed, "nobody can administer the cluster any more");
+        // Time alone may end the last enrolment: nobody has taken it.
+        let lapsed = active == 0 && self.formed;
+        ensure!(!lapsed || self.lapsed || only_time, "nobody can administer the cluster any more");
+        self.lapsed = lapsed;
         self.root_keys.check(after)
     }
 }
@@ -538,8 +485,8 @@ fn judge_rights(before: &State, after: &State, command: &Command) -> Judged {
         for (name, key) in before.keys(namespace, None, usize::MAX).items {
             let usable = |state: &State, number| {
                 let row = state.key_version(&key.id, number);
-                let of_key = state.key(namespace, name).is_some_and(|key| key.usable().is_ok());
-                of_key && row.is_some_and(|row| row.usable().is_ok())
+                let usable = |key: &kms::Key| row.is_some_and(|row| key.version_usable(number, row).is_ok());
+                state.check_not_closed(namespace).is_ok() && state.key(namespace, name).is_some_and(usable)
             };
             let lost = (1..=key.last_version).find(|number| usable(before, *number) && !usable(after, *number));
             ensure!(lost.is_none(), "version {lost:?} of {name} was disabled without a fence");
@@ -550,9 +497,14 @@ fn judge_rights(before: &State, after: &State, command: &Command) -> Judged {
 
 fn namespace_of(command: &Command) -> Option<&NamespaceName> {
     match command {
-        Command::UpdateNamespace { name, .. } => Some(name),
+        Command::UpdateNamespace { name, .. }
+        | Command::DestroyNamespace { name, .. }
+        | Command::RestoreNamespace { name } => Some(name),
         Command::CreateKey { namespace, .. }
         | Command::DestroyKey { namespace, .. }
+        | Command::RestoreKey { namespace, .. }
+        | Command::AddPreActiveVersion { namespace, .. }
+        | Command::ActivateVersion { namespace, .. }
         | Command::UpdateKey { namespace, .. }
         | Command::AddKeyVersion { namespace, .. }
         | Command::SetKeyEnabled { namespace, .. }

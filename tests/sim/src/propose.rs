@@ -1,9 +1,9 @@
 //! What is proposed next: mostly sensible commands about few things, so that they meet; often repeated, stale or wrong.
 
-use kms::{Algorithm, KeyChange, KeySettings, RotationCause, WrappedMaterial};
+use kms::{Algorithm, KeyChange, KeySettings, RotationCause, VersionState, WrappedMaterial};
 use state::{
-    AuthorityStep, Command, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal, Proposal,
-    Release, RequestKey, State,
+    AuthorityStep, Command, DestructionDue, EntryBody, JoinKind, NamespaceSettings, NodeInfo, NodeReport, OpenedSeal,
+    Proposal, Release, RequestKey, State,
 };
 use types::{
     AgentName, AliasName, Binding, ClusterId, EntryName, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
@@ -144,6 +144,8 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         | Command::SettleDeparture { .. }
         | Command::StageRoot { .. }
         | Command::ActivateRoot { .. }
+        | Command::CarryOutDestruction { .. }
+        | Command::CarryOutNamespaceDestruction { .. }
         | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         Command::RecoverOperator { .. } => Principal::Seal,
@@ -194,7 +196,7 @@ fn of_root_keys(world: &mut World, view: &State) -> Command {
         1 => Command::BeginRekey { quorum: None },
         2..=16 if !waits_for.is_empty() => Command::ConfirmRoot { node: *rng.pick(&waits_for), epoch, id },
         _ => {
-            let rewrapped = view.namespaces().map(|(name, _)| (name.clone(), wrapped_under(epoch, rng.bytes())));
+            let rewrapped = view.namespace_keys().map(|(name, _)| (name.clone(), wrapped_under(epoch, rng.bytes())));
             let keks_wrapped = rewrapped.collect();
             Command::ActivateRoot { epoch, id, keks_wrapped, cluster_key_wrapped: wrapped_under(epoch, rng.bytes()) }
         }
@@ -203,8 +205,12 @@ fn of_root_keys(world: &mut World, view: &State) -> Command {
 
 fn of_settings(world: &mut World, view: &State) -> Command {
     let rng = &mut world.rng;
-    match rng.below(5) {
+    match rng.below(6) {
         0..=1 => Command::SetLease { length: Millis(4_000 + rng.below(90_000_000)) },
+        5 => {
+            let step = view.time_unconfirmed().map_or(Time::EPOCH, |step| step.to);
+            Command::ConfirmTime { to: step }
+        }
         2 => Command::SettleLease { revision: view.settings().revision },
         _ => Command::ResetTime,
     }
@@ -215,10 +221,19 @@ fn report(world: &mut World, view: &State) -> Command {
     let stranger = members.is_empty() || world.rng.chance(4);
     let node = if stranger { NodeId(9) } else { *world.rng.pick(&members) };
     let clock = world.clock(node.0);
-    let (held, root) = view.report(node).map_or((0, [0; 32]), |report| (report.audit_size, report.audit_root));
+    let (held, root) = world.audits.get(&node.0).copied().unwrap_or_default();
     let rng = &mut world.rng;
-    let audit_size = if rng.chance(5) { held.saturating_sub(1) } else { held + rng.below(3) };
-    let audit_root = if audit_size == held && rng.chance(90) { root } else { rng.bytes() };
+    // Now and then it has lost some of it, or holds something else.
+    let (audit_size, audit_root) = match rng.below(20) {
+        0 => (held.saturating_sub(1), rng.bytes()),
+        1 => (held, rng.bytes()),
+        2..=8 => (held, root),
+        _ => (held + 1 + rng.below(2), rng.bytes()),
+    };
+    if audit_size > held {
+        world.audits.insert(node.0, (audit_size, audit_root));
+    }
+    let rng = &mut world.rng;
     let port = 7_443 + rng.below(2);
     let (api_address, supports) = (format!("127.0.0.1:{port}"), 1 + u32::from(rng.chance(97)));
     Command::ReportNode(NodeReport { node, clock, audit_size, audit_root, api_address, supports })
@@ -237,6 +252,16 @@ fn of_keys(world: &mut World, view: &State) -> Command {
             material.public = public;
         }
         return Command::AddKeyVersion { namespace, name, expect_last, cause: RotationCause::Schedule, material };
+    }
+    if rng.chance(25)
+        && let Some(due) = view.destructions_due(view.time()).next()
+    {
+        return carried_out(due);
+    }
+    if rng.chance(60)
+        && let Some(next) = towards_an_end(rng, view)
+    {
+        return next;
     }
     let (namespace, name) = (namespace(rng), key(rng));
     let pair = rng.chance(30);
@@ -257,28 +282,22 @@ fn of_keys(world: &mut World, view: &State) -> Command {
                 name,
                 id,
                 algorithm,
-                settings: KeySettings::rotating(rotation_period),
+                settings: KeySettings {
+                    rotation_period,
+                    waiting_period: rng.chance(90).then(|| Millis(rng.below(3) * 10_000)),
+                    deletion_protection: rng.chance(5),
+                    ..KeySettings::default()
+                },
                 material,
             }
         }
-        3 => Command::UpdateKey { namespace, name, change: KeyChange::of_rotation(rotation_period) },
-        4 => {
-            let version = rng.chance(80).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
-            if rng.chance(30) {
-                let (node, upto) = (NodeId(1 + rng.below(3)), Revision(rng.below(40)));
-                return Command::ReportErasure { node, upto };
-            }
-            Command::DestroyKey { namespace, name, version, urgent: rng.chance(50) }
-        }
+        3 => Command::UpdateKey { namespace, name, change: change(rng, rotation_period) },
+        4 => of_ends(rng, namespace, name),
         5 => {
             let version = rng.chance(40).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
             Command::SetKeyEnabled { namespace, name, version, enabled: rng.chance(70) }
         }
-        _ => {
-            let cause = *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule]);
-            let expect_last = if rng.chance(90) { last } else { last + 1 };
-            Command::AddKeyVersion { namespace, name, expect_last, cause, material }
-        }
+        _ => of_versions(rng, namespace, name, last, material),
     }
 }
 
@@ -288,6 +307,99 @@ fn of_aliases(rng: &mut Rng) -> Command {
         0..=4 => Command::CreateAlias { namespace, name, key },
         5..=7 => Command::UpdateAlias { namespace, name, key },
         _ => Command::DeleteAlias { namespace, name },
+    }
+}
+
+fn of_versions(
+    rng: &mut Rng,
+    namespace: NamespaceName,
+    name: KeyName,
+    last: u32,
+    material: WrappedMaterial,
+) -> Command {
+    let cause = *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule]);
+    let expect_last = if rng.chance(90) { last } else { last + 1 };
+    if rng.chance(25) {
+        let version = 1 + u32::try_from(rng.below(u64::from(last))).unwrap_or(0);
+        return match rng.below(2) {
+            0 => Command::ActivateVersion { namespace, name, version },
+            _ => Command::AddPreActiveVersion { namespace, name, expect_last, material },
+        };
+    }
+    Command::AddKeyVersion { namespace, name, expect_last, cause, material }
+}
+
+fn change(rng: &mut Rng, rotation_period: Option<Millis>) -> KeyChange {
+    KeyChange {
+        rotation_period: rng.chance(70).then_some(rotation_period),
+        deletion_protection: rng.chance(20).then(|| rng.chance(30)),
+        waiting_period: rng.chance(20).then(|| Millis(rng.below(3) * 10_000)),
+        min_version: rng.chance(20).then(|| u32::try_from(rng.below(4)).unwrap_or(0)),
+        labels: None,
+    }
+}
+
+/// Of a key, or one of its versions.
+fn of_ends(rng: &mut Rng, namespace: NamespaceName, name: KeyName) -> Command {
+    let version = rng.chance(80).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
+    match rng.below(10) {
+        0..=1 => Command::ReportErasure { node: NodeId(1 + rng.below(3)), upto: Revision(rng.below(40)) },
+        2 => Command::RestoreKey { namespace, name, version },
+        3 => Command::CarryOutDestruction { namespace, name, version },
+        _ => Command::DestroyKey { namespace, name, version, urgent: rng.chance(50) },
+    }
+}
+
+/// The next step of some key on its way to being activated, destroyed or given back: by chance alone few would get there.
+fn towards_an_end(rng: &mut Rng, view: &State) -> Option<Command> {
+    if let Some(step) = view.time_unconfirmed().filter(|_| rng.chance(30)) {
+        return Some(Command::ConfirmTime { to: step.to });
+    }
+    let held = view.all_keys().count();
+    let ((namespace, name), key) = view.all_keys().nth(rng.place(held))?;
+    let (namespace, name) = (namespace.clone(), name.clone());
+    let soon = |rng: &mut Rng| Millis(rng.below(3) * 5_000);
+    let row = view.namespace(&namespace)?;
+    if row.settings.waiting_period_floor > Millis(10_000) {
+        let settings = NamespaceSettings { waiting_period_floor: soon(rng), ..row.settings.clone() };
+        return Some(Command::UpdateNamespace { name: namespace, settings });
+    }
+    if key.waiting_period > Millis(20_000) {
+        let change = KeyChange { waiting_period: Some(Millis(10_000).max(soon(rng))), ..KeyChange::default() };
+        return Some(Command::UpdateKey { namespace, name, change });
+    }
+    let last = view.key_version(&key.id, key.last_version)?;
+    if rng.chance(25) && last.state != VersionState::PreActive {
+        let public = vec![7; 44].into_iter().filter(|_| key.algorithm.key_type().is_some()).collect();
+        let material = WrappedMaterial { wrapped: rng.bytes::<48>().to_vec(), public };
+        return Some(Command::AddPreActiveVersion { namespace, name, expect_last: key.last_version, material });
+    }
+    let version = 1 + u32::try_from(rng.below(u64::from(key.last_version))).unwrap_or(0);
+    let of_version = view.key_version(&key.id, version)?;
+    let whole = rng.chance(30);
+    let (named, scheduled) = if whole { (None, key.scheduled) } else { (Some(version), of_version.scheduled()) };
+    if scheduled.is_some() {
+        let given_back = rng.chance(50);
+        return Some(match given_back {
+            true => Command::RestoreKey { namespace, name, version: named },
+            false => Command::CarryOutDestruction { namespace, name, version: named },
+        });
+    }
+    if of_version.state == VersionState::PreActive && rng.chance(80) {
+        return Some(Command::ActivateVersion { namespace, name, version });
+    }
+    if key.enabled && (whole || of_version.state == VersionState::Enabled) {
+        return Some(Command::SetKeyEnabled { namespace, name, version: named, enabled: false });
+    }
+    Some(Command::DestroyKey { namespace, name, version: named, urgent: rng.chance(50) })
+}
+
+fn carried_out(due: DestructionDue<'_>) -> Command {
+    match due {
+        DestructionDue::Key { namespace, name, version } => {
+            Command::CarryOutDestruction { namespace: namespace.clone(), name: name.clone(), version }
+        }
+        DestructionDue::Namespace(name) => Command::CarryOutNamespaceDestruction { name: name.clone() },
     }
 }
 
@@ -417,7 +529,24 @@ fn of_namespaces(rng: &mut Rng, view: &State) -> Command {
     let settings = NamespaceSettings {
         rotation_floor: Millis(600_000 + rng.below(600_000)),
         dns_suffixes: if rng.chance(50) { vec!["pay.example".to_owned()] } else { Vec::new() },
+        waiting_period_floor: Millis(rng.below(3) * 5_000),
+        keys_max: rng.chance(20).then_some(2),
+        entries_max: rng.chance(20).then_some(2),
     };
+    if rng.chance(30) {
+        return match rng.below(5) {
+            // Mostly given back: the others have nothing to do in what is gone.
+            0 => {
+                let waiting_period = rng.chance(90).then(|| Millis(rng.below(4) * 5_000));
+                Command::DestroyNamespace { name, waiting_period, urgent: rng.chance(50) }
+            }
+            1 => Command::CarryOutNamespaceDestruction { name },
+            _ => {
+                let closed = view.namespaces().find(|(name, _)| view.check_not_closed(name).is_err());
+                Command::RestoreNamespace { name: closed.map_or(name, |(closed, _)| closed.clone()) }
+            }
+        };
+    }
     if rng.chance(60) {
         let (id, kek_wrapped) = (KeyId(rng.bytes()), wrapped_under(view.root_epoch(), rng.bytes()));
         Command::CreateNamespace { name, id, settings, kek_wrapped }

@@ -72,7 +72,7 @@ impl RootModel {
         if after.root_epoch() != self.active {
             return Err(format!("root key {} is the active one and should be {}", after.root_epoch(), self.active));
         }
-        let namespaces = after.namespaces().map(|(name, row)| (name.to_string(), &row.kek_wrapped));
+        let namespaces = after.namespace_keys().map(|(name, row)| (name.to_string(), &row.kek_wrapped));
         for (what, wrapped) in namespaces.chain([("the cluster key".to_owned(), &cluster.key_wrapped)]) {
             if !wrapped.starts_with(&self.active.to_be_bytes()) {
                 return Err(format!("`{what}` is not wrapped under root key {}", self.active));

@@ -1,6 +1,6 @@
 //! The simulated world: one log, several replicas that apply it, and what happens to them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use state::{Entry, Outcome, Proposal, State, read_snapshot, write_snapshot};
 use types::{Millis, Time};
@@ -27,6 +27,12 @@ pub struct Tally {
     pub scheduled: u64,
     /// Root keys that became the active one.
     pub rekeyed: u64,
+    /// Keys, versions and namespaces that were destroyed once their waiting periods were over.
+    pub ended: u64,
+    /// Those that were given back before.
+    pub given_back: u64,
+    /// Pre-active versions that came into use.
+    pub activated: u64,
     /// Restarts from a snapshot or from nothing.
     pub crashes: u64,
 }
@@ -58,6 +64,8 @@ pub struct World {
     now: Time,
     /// How far each node's clock is ahead of true time, in milliseconds.
     pub(crate) skews: [i64; 8],
+    /// The head of each node's own audit log, which it knows better than any view.
+    pub(crate) audits: BTreeMap<u64, (u64, [u8; 32])>,
     /// What was proposed lately, to be proposed again.
     pub(crate) recent: VecDeque<Proposal>,
     next_index: u64,
@@ -79,6 +87,7 @@ impl World {
             tally: Tally::default(),
             now: BEGINNING,
             skews,
+            audits: BTreeMap::new(),
             recent: VecDeque::new(),
             next_index: 1,
         }

@@ -554,3 +554,17 @@ pub(crate) fn now() -> Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Time(u64::try_from(since.as_millis()).expect("fits"))
 }
+
+/// From now on a destruction of that key does not wait.
+pub(crate) async fn without_waiting(client: &Client, key: &str) {
+    let none = Some(prost_types::Duration::default());
+    let name = "namespaces/default".to_owned();
+    let namespace = client.namespaces().get(wire::GetNamespaceRequest { name }).await.expect("describes");
+    let namespace = wire::Namespace { waiting_period_floor: none, ..namespace };
+    let update = wire::UpdateNamespaceRequest { namespace: Some(namespace), ..Default::default() };
+    client.namespaces().update(update).await.expect("changes");
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["waiting_period".to_owned()] });
+    let (name, waiting_period) = (key.to_owned(), none);
+    let update = proto::kms::v1::UpdateKeyRequest { name, update_mask, waiting_period, ..Default::default() };
+    client.keys().update(update).await.expect("changes");
+}

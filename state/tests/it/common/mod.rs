@@ -1,8 +1,11 @@
 //! A small cluster to test on.
 #![expect(clippy::expect_used, reason = "a test: what cannot be built should stop it")]
 
-use state::{Command, Entry, NodeInfo, Outcome, Proposal, Reply, RequestKey, State};
-use types::{ClusterId, KeyId, NodeId, OperatorName, Principal, Refusal, RequestId, SpkiHash, Time, TrustDomain};
+use state::{Command, Entry, NamespaceSettings, NodeInfo, NodeReport, Outcome, Proposal, Reply, RequestKey, State};
+use types::{
+    ClusterId, KeyId, Millis, NamespaceName, NodeId, OperatorName, Principal, Refusal, RequestId, SpkiHash, Time,
+    TrustDomain,
+};
 
 /// When it was formed.
 pub(crate) const FORMED: Time = Time(1_795_305_600_000);
@@ -30,6 +33,25 @@ impl Cluster {
     pub(crate) fn ask(&mut self, command: Command) -> Result<Reply, Refusal> {
         let basis = Some(self.state.basis(&command, Time::NEVER));
         self.propose(Proposal { basis, ..proposal(root(), command) }).reply
+    }
+
+    /// From now on keys of the default namespace that have no waiting period are destroyed at once.
+    pub(crate) fn without_waiting(&mut self) {
+        let name = NamespaceName::default_namespace();
+        let settings = self.state.namespace(&name).expect("there is one").settings.clone();
+        let settings = NamespaceSettings { waiting_period_floor: Millis::ZERO, ..settings };
+        self.ask(Command::UpdateNamespace { name, settings }).expect("changed");
+    }
+
+    /// Every member reports that clock: state time goes on to it.
+    pub(crate) fn reach(&mut self, clock: Time) {
+        let nodes: Vec<NodeId> = self.state.nodes().map(|(node, _)| node).collect();
+        for node in nodes {
+            let (audit_size, audit_root, api_address) = (0, [0; 32], "127.0.0.1:7443".to_owned());
+            let report = NodeReport { node, clock, audit_size, audit_root, api_address, supports: 1 };
+            let reported = self.propose(proposal(Principal::Node(node), Command::ReportNode(report)));
+            reported.reply.expect("a report");
+        }
     }
 
     /// The same with a request id.

@@ -16,12 +16,15 @@ impl std::fmt::Display for NodeId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub [u8; 16]);
 
+/// Bytes that are no UUIDv7: an audit record that named them could not be read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotARequestId;
+
 impl RequestId {
     /// Parses the text form; refuses every UUID that is not version 7.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let id = uuid::Uuid::try_parse(text).ok()?;
-        (id.get_version_num() == 7).then(|| Self(id.into_bytes()))
+        Self::try_from(uuid::Uuid::try_parse(text).ok()?.into_bytes()).ok()
     }
 
     /// The milliseconds since the Unix epoch in its first 48 bits (RFC 9562 §5.7).
@@ -29,6 +32,19 @@ impl RequestId {
     pub fn time(self) -> crate::Time {
         let [a, b, c, d, e, f, ..] = self.0;
         crate::Time(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+}
+
+impl TryFrom<[u8; 16]> for RequestId {
+    type Error = NotARequestId;
+    fn try_from(bytes: [u8; 16]) -> Result<Self, NotARequestId> {
+        if uuid::Uuid::from_bytes(bytes).get_version_num() == 7 { Ok(Self(bytes)) } else { Err(NotARequestId) }
+    }
+}
+
+impl std::fmt::Display for NotARequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a request id is a UUID of version 7")
     }
 }
 
@@ -132,5 +148,6 @@ mod tests {
         assert_eq!(id.time(), crate::Time(0x0197_6e2f_2c00));
         assert_eq!(RequestId::parse("550e8400-e29b-41d4-a716-446655440000"), None);
         assert_eq!(RequestId::parse("nonsense"), None);
+        assert_eq!((RequestId::try_from(id.0), RequestId::try_from([9; 16])), (Ok(id), Err(NotARequestId)));
     }
 }

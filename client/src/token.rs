@@ -123,7 +123,7 @@ impl JoinToken {
         if !known || fields.endpoints.is_empty() || fields.endpoints.len() > ENDPOINTS_MAX {
             return Err(TokenError::Damaged);
         }
-        Ok(Self {
+        let token = Self {
             cluster_id: fields.cluster_id,
             kind: fields.kind.clone(),
             endpoints: fields.endpoints.clone(),
@@ -131,7 +131,9 @@ impl JoinToken {
             id: fields.id,
             secret: Secret::from_bytes(fields.secret),
             expires: fields.expires,
-        })
+        };
+        // Postcard takes a number in more than one form, and an address is read in more than one: a token has one text.
+        if token.encode()?.as_str() == text { Ok(token) } else { Err(TokenError::Damaged) }
     }
 }
 
@@ -168,6 +170,24 @@ mod tests {
         assert_eq!(again.secret.expose(), &[4; 32]);
         assert_eq!(again.expires, token().expires);
         assert_eq!(again.encode().expect("encodes"), text);
+    }
+
+    #[test]
+    fn a_token_has_one_text() {
+        let text = token().encode().expect("encodes");
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX).expect("a token")).expect("decodes");
+        let (fields, _) = bytes.split_last_chunk::<CHECK_BYTES>().expect("a checksum");
+        let with_check = |fields: &[u8]| {
+            let whole = [fields, check_of(fields).as_slice()].concat();
+            JoinToken::parse(&format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(whole))).err()
+        };
+        assert_eq!(with_check(fields), None);
+        // The number of endpoints in two bytes instead of one; a port with a zero before it.
+        let at = fields.windows(14).position(|part| part == b"127.0.0.1:7443").expect("an address");
+        let longer = [&fields[..at - 2], &[0x81, 0x00], &fields[at - 1..]].concat();
+        let other = [&fields[..at - 1], b"\x0f127.0.0.1:07443", &fields[at + 14..]].concat();
+        assert_eq!(with_check(&longer), Some(TokenError::Damaged));
+        assert_eq!(with_check(&other), Some(TokenError::Damaged));
     }
 
     #[test]

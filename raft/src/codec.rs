@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use openraft::EntryPayload as Kind;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::member::Member;
@@ -52,7 +53,7 @@ pub(crate) fn decode_payload(bytes: &[u8]) -> io::Result<EntryPayload> {
         BLANK if rest.is_empty() => Ok(Kind::Blank),
         NORMAL => Ok(Kind::Normal(Payload(rest.to_vec()))),
         MEMBERSHIP => {
-            let stored: StoredMembers = postcard::from_bytes(rest).map_err(io::Error::other)?;
+            let stored: StoredMembers = exactly(rest)?;
             Ok(Kind::Membership(stored.into_membership()?))
         }
         other => Err(invalid(format!("a payload of unknown kind {other}"))),
@@ -68,9 +69,16 @@ pub(crate) fn encode_membership(stored: &StoredMembership) -> io::Result<Vec<u8>
 }
 
 pub(crate) fn decode_membership(bytes: &[u8]) -> io::Result<StoredMembership> {
-    let placed: PlacedMembers = postcard::from_bytes(bytes).map_err(io::Error::other)?;
+    let placed: PlacedMembers = exactly(bytes)?;
     let at = placed.at.map(|(term, index)| log_id(term, index));
     Ok(StoredMembership::new(at, placed.members.into_membership()?))
+}
+
+/// Postcard leaves what follows a value, and takes numbers and sets in more than one form: only what we would write is the stored form.
+fn exactly<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    let value: T = postcard::from_bytes(bytes).map_err(io::Error::other)?;
+    let written = postcard::to_stdvec(&value).map_err(io::Error::other)?;
+    if written == bytes { Ok(value) } else { Err(invalid("a membership in another form")) }
 }
 
 impl From<&Membership> for StoredMembers {
@@ -129,5 +137,11 @@ mod tests {
         for bad in [&b""[..], b"\x00", b"\x01x", b"\x04", b"\x03\xff\xff"] {
             assert!(decode_payload(bad).is_err(), "{bad:?}");
         }
+        let good = encode_payload(&Kind::Membership(membership())).unwrap();
+        // Something follows; the number of configurations stands in two bytes instead of one.
+        assert!(decode_payload(&[&good[..], &[0]].concat()).is_err());
+        assert!(decode_payload(&[&[MEMBERSHIP, 0x81, 0x00], &good[2..]].concat()).is_err());
+        let placed = encode_membership(&StoredMembership::new(None, membership())).unwrap();
+        assert!(decode_membership(&[&placed[..], &[0]].concat()).is_err());
     }
 }

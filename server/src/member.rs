@@ -224,8 +224,8 @@ impl Member {
     async fn take(&self, request: Request<wire::ProposeRequest>) -> Result<wire::ProposeResponse, Refusal> {
         let (core, member) = self.caller(&request)?;
         let wire::ProposeRequest { command, request } = request.into_inner();
-        let unread = |_| Refusal::new(Reason::InvalidArgument, "the command cannot be read");
-        let command: Command = postcard::from_bytes(&command).map_err(unread)?;
+        let unread = || Refusal::new(Reason::InvalidArgument, "the command cannot be read");
+        let command: Command = whole(&command).ok_or_else(unread)?;
         let speaks_for = match &command {
             Command::ReportNode(report) => Some(report.node),
             Command::PublishAuthority { node, .. }
@@ -241,7 +241,7 @@ impl Member {
         }
         let proposal = match command {
             Command::RecoverOperator { .. } => {
-                let request: RequestKey = postcard::from_bytes(&request).map_err(unread)?;
+                let request: RequestKey = whole(&request).ok_or_else(unread)?;
                 sealed_proposal(command, request)
             }
             _ => own_proposal(member, command),
@@ -307,6 +307,11 @@ impl Member {
 fn named<T>(request: &Request<T>, cluster: ClusterId, own: NodeId) -> Result<NodeId, Refusal> {
     raft::check_names(request, cluster, own)
         .map_err(|status| Refusal::new(Reason::PermissionDenied, status.message().to_owned()))
+}
+
+/// A value and nothing after it: bytes that are left over belong to a field that this build does not know.
+fn whole<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
 
 fn not_a_member() -> Refusal {

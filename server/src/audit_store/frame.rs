@@ -101,7 +101,9 @@ impl Header {
             return None;
         }
         let HeaderBody { log, tail } = postcard::from_bytes(body).ok()?;
-        Some((Self { log: LogName::parse(&log)?, tail }, whole))
+        let header = Self { log: LogName::parse(&log)?, tail };
+        // Postcard leaves what follows, and takes numbers in more than one form: a header has one.
+        (header.to_bytes() == bytes.get(..whole)?).then_some((header, whole))
     }
 
     /// No header is longer.
@@ -179,6 +181,20 @@ mod tests {
             assert_eq!(Header::read(&wrong), None, "byte {at}");
             assert_eq!(Header::read(&bytes[..at]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_header_has_one_encoding() {
+        let good = Header { log: LogName::Cluster, tail: Tail::default() }.to_bytes();
+        let body = &good[MAGIC.len() + 4..good.len() - 32];
+        let with_digest = |body: &[u8]| {
+            let start = [&MAGIC[..], &u32::try_from(body.len()).expect("short").to_be_bytes(), body].concat();
+            Header::read(&[&start[..], &crypto::hash::sha256(&start)].concat())
+        };
+        assert!(with_digest(body).is_some());
+        // Something follows the body; the length of the log's name stands in two bytes instead of one.
+        assert_eq!(with_digest(&[body, &[0]].concat()), None);
+        assert_eq!(with_digest(&[&[0x87, 0x00], &body[1..]].concat()), None);
     }
 
     #[test]

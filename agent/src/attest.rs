@@ -141,6 +141,12 @@ impl Credentials {
     }
 }
 
+/// Whether that is a `status` which can be read: a door for `fuzz/`.
+#[cfg(fuzzing)]
+pub(crate) fn has_credentials(status: &str) -> bool {
+    Credentials::parse(status).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -183,6 +183,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MendAuthority<S> {
     }
 }
 
+/// A connection's bytes as the library gets them when they arrive in pieces of that size: a door for `fuzz/`.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn mended(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let (mut connection, mut out) = (MendAuthority::new(()), Vec::new());
+    for piece in bytes.chunks(piece.max(1)) {
+        connection.buffer.extend_from_slice(piece);
+        connection.mend();
+        out.extend(connection.buffer.drain(..std::mem::take(&mut connection.mended)));
+    }
+    connection.ended = true;
+    connection.mend();
+    out.extend(connection.buffer.drain(..std::mem::take(&mut connection.mended)));
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -17,6 +17,9 @@ mod enrol;
 mod error;
 mod executable;
 mod follow;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod keeper;
 mod link;

@@ -10,6 +10,9 @@
 pub mod config;
 pub mod envelope;
 pub mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 pub mod machine;
 pub mod member;

@@ -3,6 +3,8 @@
 //! `open` decides whether what is on disk may be trusted, `wal` opens raft-log's files, `store` is what openraft calls, `witness` is the small file
 //! that remembers how far the log had been synced, `record` is the stored form. Nothing here applies entries.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod open;
 mod record;
 mod store;

@@ -7,6 +7,8 @@
 
 mod convert;
 mod fetch;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod gate;
 mod inbox;
 mod listener;

@@ -9,6 +9,8 @@ mod incoming;
 mod shelf;
 mod sum;
 
+#[cfg(fuzzing)]
+pub(crate) use file::SnapshotWriter;
 pub(crate) use file::{Cipher, SnapshotReader};
 pub(crate) use incoming::Incoming;
 pub(crate) use shelf::{Shelf, SnapshotFile};

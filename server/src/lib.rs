@@ -18,6 +18,9 @@ mod erasing;
 mod fence;
 mod folder;
 mod formation;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod introduced;
 mod join;

@@ -141,3 +141,31 @@ pub(crate) fn write_members(folder: &Folder, members: &Members) -> Result<(), Fo
     };
     folder.write_json(MEMBERS_FILE, &MembersFile { members: members.all.iter().map(row).collect() })
 }
+
+/// Whether that is a `node.json`: a door for `fuzz/`.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn is_node_file(folder: &std::path::Path, bytes: &[u8]) -> bool {
+    let folder = in_folder(folder, NODE_FILE, bytes);
+    matches!(Membership::read(&folder), Ok(Some(membership)) if membership.cluster().to_hex() == membership.cluster)
+}
+
+/// How many members a `members.json` names: a door for `fuzz/`.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn members_of_file(folder: &std::path::Path, bytes: &[u8]) -> Option<usize> {
+    let folder = in_folder(folder, MEMBERS_FILE, bytes);
+    let members = read_members(&folder).ok()?;
+    assert!(members.voters.iter().all(|voter| members.all.contains_key(voter)), "a voter who is no member");
+    Some(members.all.len())
+}
+
+#[cfg(fuzzing)]
+#[expect(clippy::expect_used, reason = "without a folder nothing can be tried")]
+fn in_folder(folder: &std::path::Path, name: &str, bytes: &[u8]) -> Folder {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(folder.join(name));
+    std::io::Write::write_all(&mut file.expect("opens"), bytes).expect("writes");
+    Folder::open(folder).expect("opens")
+}

@@ -11,6 +11,8 @@ mod disk;
 mod error;
 mod files;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod index;
 mod indexer;
 mod log;

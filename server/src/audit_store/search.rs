@@ -226,3 +226,15 @@ impl Token {
         ours.then_some(token).ok_or(ReadError::PageToken)
     }
 }
+
+/// Whether that is a token of that query: a door for `fuzz/`.
+#[cfg(fuzzing)]
+pub(super) fn is_token(text: &str, query: &Query) -> bool {
+    Token::read(text, query).is_ok()
+}
+
+/// A token of that query: a door for `fuzz/`.
+#[cfg(fuzzing)]
+pub(super) fn some_token(query: &Query) -> String {
+    Token { version: 1, query: query.digest(), below: [(LogName::Cluster, 7)].into() }.write()
+}

@@ -5,6 +5,8 @@
 //! one.
 
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod ledgers;
 pub(crate) mod making;
 mod manifest;

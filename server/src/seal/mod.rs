@@ -6,6 +6,8 @@
 
 mod desk;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod hex;
 mod passphrase;
 mod pkcs11;

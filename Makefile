@@ -1,5 +1,5 @@
-# The targets are a contract: their names stay. `fuzz` appears when what it runs exists.
-.PHONY: verify fix proto interop bench chaos power-cut sim sim-build sim-plants
+# The targets are a contract: their names stay.
+.PHONY: verify fix proto interop bench chaos power-cut sim sim-build sim-plants fuzz fuzz-build
 
 # Read-only gate: formatting, lints, every test (the simulation and the house rules among them).
 verify:
@@ -59,3 +59,14 @@ chaos:
 power-cut:
 	cargo build --release --locked --package chaos
 	target/release/chaos power-cut $(if $(ROUNDS),--rounds $(ROUNDS)) $(CHAOS_ARGS)
+
+# Every decoder of bytes from outside, FUZZ_S seconds each, under coverage (docs/RELIABILITY.md). FUZZ="kms state-proposal" for some of them,
+# FUZZ_SEED for other choices. What fails is kept in target/fuzz/failed, with the command that decodes it again.
+FUZZ_S ?= 60
+FUZZ_SEED ?= 1
+fuzz: fuzz-build
+	target/release/fuzz run --seconds $(FUZZ_S) --seed $(FUZZ_SEED) $(FUZZ)
+
+# Only our own crates are instrumented: the rest is what the ordinary release build has built.
+fuzz-build:
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/instrument cargo build --quiet --release --locked --package fuzz

@@ -153,8 +153,8 @@ impl Loop<'_> {
     }
 }
 
-/// Those of the inputs, shortest first, that take an edge which neither the target's own seeds nor a shorter one has taken; so many bytes of
-/// them at most.
+/// Those of the inputs that take an edge which neither the target's own seeds nor one before has taken; so many bytes of them at most. Longer
+/// ones come first, for they stand for many shorter ones, but none that would fill much of the room alone.
 #[must_use]
 pub fn distil(target: &Target, mut inputs: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
     let (mut coverage, mut counters, mut bytes) = (Coverage::default(), Vec::new(), 0);
@@ -169,7 +169,8 @@ pub fn distil(target: &Target, mut inputs: Vec<Vec<u8>>, bytes_max: usize) -> Ve
     for input in (target.seeds)() {
         adds(&input);
     }
-    inputs.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    inputs.retain(|input| input.len() <= bytes_max / 8);
+    inputs.sort_by(|a, b| (b.len(), a).cmp(&(a.len(), b)));
     inputs.retain(|input| {
         bytes + input.len() <= bytes_max && adds(input) && {
             bytes += input.len();

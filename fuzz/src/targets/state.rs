@@ -6,8 +6,8 @@ use ::state::{
     Release, RequestKey, State, read_snapshot, write_snapshot,
 };
 use ::types::{
-    AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
-    Principal, RequestId, Revision, Role, RootId, Scope, SpkiHash, Time, TokenId, TrustDomain,
+    AgentName, AliasName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId,
+    OperatorName, Principal, RequestId, Revision, Role, RootId, Scope, SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::engine::Target;
@@ -148,8 +148,8 @@ fn commands() -> Vec<Command> {
             name: NamespaceName::parse("pay").unwrap(),
             id: KeyId([8; 16]),
             settings: NamespaceSettings {
-                rotation_floor: Millis::from_days(1),
                 dns_suffixes: vec!["pay.example".to_owned()],
+                ..NamespaceSettings::default()
             },
             kek_wrapped: vec![6; 64],
         },
@@ -160,7 +160,28 @@ fn commands() -> Vec<Command> {
         Command::RedeemAgentToken { token, secret_hash, spki, expires },
     ];
     all.extend(rare(spki, expires));
+    all.extend(waiting());
     all
+}
+
+/// Other names of keys, versions that are not used yet, and what waits for its destruction.
+fn waiting() -> Vec<Command> {
+    let (key, alias) = (|| KeyName::parse("orders").unwrap(), || AliasName::parse("current").unwrap());
+    let pay = || NamespaceName::parse("pay").unwrap();
+    let material = WrappedMaterial::secret([&[1, 0, 0, 0, 1][..], &[2; 81]].concat());
+    vec![
+        Command::CreateAlias { namespace: namespace(), name: alias(), key: key() },
+        Command::UpdateAlias { namespace: namespace(), name: alias(), key: key() },
+        Command::DeleteAlias { namespace: namespace(), name: alias() },
+        Command::AddPreActiveVersion { namespace: namespace(), name: key(), expect_last: 2, material },
+        Command::ActivateVersion { namespace: namespace(), name: key(), version: 3 },
+        Command::RestoreKey { namespace: namespace(), name: key(), version: Some(1) },
+        Command::CarryOutDestruction { namespace: namespace(), name: key(), version: None },
+        Command::DestroyNamespace { name: pay(), waiting_period: Some(Millis::from_days(7)), urgent: true },
+        Command::RestoreNamespace { name: pay() },
+        Command::CarryOutNamespaceDestruction { name: pay() },
+        Command::ConfirmTime { to: Time(1) },
+    ]
 }
 
 fn rare(spki: SpkiHash, expires: Time) -> Vec<Command> {

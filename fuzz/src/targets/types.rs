@@ -1,8 +1,8 @@
 //! Names, ids and principals: what every request carries.
 
 use ::types::{
-    Action, AgentName, ClusterId, EntryName, KeyId, KeyName, NamespaceName, OperatorName, Principal, Reason, RequestId,
-    Role, SpiffeId, SpkiHash, TrustDomain,
+    Action, AgentName, AliasName, ClusterId, EntryName, KeyId, KeyName, NamespaceName, OperatorName, Principal, Reason,
+    RequestId, Role, SpiffeId, SpkiHash, TrustDomain,
 };
 
 use super::{text, texts};
@@ -59,7 +59,7 @@ macro_rules! same_by_every_door {
 
 fn names(input: &[u8]) {
     if let Some(text) = text(input) {
-        same_by_every_door!(text, NamespaceName, KeyName, EntryName, OperatorName, AgentName);
+        same_by_every_door!(text, NamespaceName, KeyName, AliasName, EntryName, OperatorName, AgentName);
     }
 }
 

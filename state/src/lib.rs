@@ -17,6 +17,7 @@ mod handlers;
 pub mod ledger;
 pub mod outcome;
 pub mod queries;
+mod request_key;
 mod requests;
 mod revisions;
 pub mod rows;
@@ -37,7 +38,6 @@ pub const VERSION_NEWEST: u32 = 1;
 pub use accounting::Accounted;
 pub use command::{
     AuthorityStep, Command, Entry, EntryBody, JoinKind, NodeInfo, NodeReport, OpenedSeal, Proposal, Release, Reply,
-    RequestKey,
 };
 pub use ledger::Untold;
 pub use outcome::{AuditLeaf, Effect, Outcome};
@@ -45,6 +45,7 @@ pub use queries::due::{DestructionDue, RotationDue};
 pub use queries::erasure::{Erasure, Receipt};
 pub use queries::page::Page;
 pub use queries::principals::Unrecognised;
+pub use request_key::RequestKey;
 pub use rows::NamespaceSettings;
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
 pub use state::State;

@@ -4,7 +4,8 @@ use types::limits::{REQUEST_ID_FUTURE_MAX, REQUEST_ID_PAST_MAX, REQUEST_IDS_MAX}
 use types::{Reason, Refusal, RequestId};
 
 use crate::State;
-use crate::command::{Proposal, Reply, RequestKey};
+use crate::command::{Proposal, Reply};
+use crate::request_key::RequestKey;
 use crate::rows::Request;
 
 /// Most answers, and most horizons, that one entry drops for their age.

@@ -56,7 +56,10 @@ pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failu
     let answer = client.crypto().re_encrypt(request).await.map_err(|error| {
         Failure::from(error)
             .add_for(Reason::InvalidCiphertext, "nothing was written")
-            .hint_for(Reason::InvalidCiphertext, "the same `--context` that was given to encrypt")
+            .hint_for(
+                Reason::InvalidCiphertext,
+                "the `--namespace` of its key, and the same `--context` that was given to encrypt",
+            )
             .hint_for(Reason::NotFound, "chancery key list")
     })?;
     write(&args.files, &answer.ciphertext).await?;

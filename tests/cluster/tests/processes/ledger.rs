@@ -60,8 +60,14 @@ async fn what_was_destroyed_after_the_backup_stays_destroyed_and_the_rest_is_ope
     assert_eq!(made["generation"].as_u64(), Some(1));
 
     // After the backup.
-    for command in [["key", "disable", "orders"], ["key", "destroy", "orders"], ["operator", "revoke", "carol"]] {
-        let done = bench.cli(&command);
+    for command in [
+        &["namespace", "update", "default", "--waiting-period-floor", "0s"][..],
+        &["key", "update", "orders", "--waiting-period", "0s"],
+        &["key", "disable", "orders"],
+        &["key", "destroy", "orders"],
+        &["operator", "revoke", "carol"],
+    ] {
+        let done = bench.cli(command);
         assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
         assert!(!String::from_utf8_lossy(&done.stderr).contains("keeps no ledger"));
     }

@@ -43,7 +43,7 @@ async fn a_damaged_file_leaves_nothing_behind() {
     let said = refused(&cluster, &folder, &["--context", "tenant=evil"], "another context");
     expect![[r#"
         error: ciphertext or context does not verify (INVALID_CIPHERTEXT); nothing was written
-          try: the same `--context` that was given to encrypt
+          try: the `--namespace` of its key, and the same `--context` that was given to encrypt
     "#]]
     .assert_eq(&said);
 

@@ -43,6 +43,21 @@ fn copies(place: &Path, told: &str) -> [PathBuf; 3] {
     })
 }
 
+/// A key is destroyed at once, and an operator revoked.
+fn take_away(bench: &Bench) {
+    for command in [
+        &["namespace", "update", "default", "--waiting-period-floor", "0s"][..],
+        &["key", "update", "orders", "--waiting-period", "0s"],
+        &["key", "disable", "orders"],
+        &["key", "destroy", "orders"],
+        &["operator", "revoke", "carol"],
+    ] {
+        let done = bench.cli(command);
+        assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(!String::from_utf8_lossy(&done.stderr).contains("keeps no ledger"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_destroyed_after_the_backup_stays_destroyed_and_the_rest_is_open_at_once() {
     let place = tempfile::tempdir().expect("a folder");
@@ -60,17 +75,7 @@ async fn what_was_destroyed_after_the_backup_stays_destroyed_and_the_rest_is_ope
     assert_eq!(made["generation"].as_u64(), Some(1));
 
     // After the backup.
-    for command in [
-        &["namespace", "update", "default", "--waiting-period-floor", "0s"][..],
-        &["key", "update", "orders", "--waiting-period", "0s"],
-        &["key", "disable", "orders"],
-        &["key", "destroy", "orders"],
-        &["operator", "revoke", "carol"],
-    ] {
-        let done = bench.cli(command);
-        assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-        assert!(!String::from_utf8_lossy(&done.stderr).contains("keeps no ledger"));
-    }
+    take_away(&bench);
     let told = std::fs::read_to_string(&ledger).expect("reads");
     assert!(told.contains("\"destroyed\"") && told.contains("\"operator_revoked\""), "{told}");
     let verify =

@@ -2,10 +2,9 @@
 //!
 //! [`targets`] says what is decoded and what must hold of it; [`engine`] runs them and knows nothing of it. `make fuzz` runs all of them;
 //! the tests of this crate replay the committed seeds, without coverage. Nothing imports this crate.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a target that cannot go on has found something"
 )]

@@ -1,7 +1,7 @@
 //! How a key ends (`docs/spec/destroy.md` §1): asked for, waited for, taken back or carried out. What waits is used by nobody.
 
 use serde::{Deserialize, Serialize};
-use types::limits::WAITING_PERIOD_MAX;
+use types::limits::{WAITING_PERIOD_DEFAULT, WAITING_PERIOD_MAX};
 use types::{Millis, Reason, Refusal, Time};
 
 use crate::key::At;
@@ -16,7 +16,6 @@ pub struct ScheduledDestruction {
     pub urgent: bool,
 }
 
-/// What state asks of a destruction before it carries it out.
 impl ScheduledDestruction {
     /// Whether its waiting period is over.
     #[must_use]
@@ -30,16 +29,17 @@ impl ScheduledDestruction {
     }
 }
 
-/// Checks a waiting period against its namespace's floor.
+/// The waiting period that is asked for, or 30 days, or the namespace's floor where that is longer.
 ///
 /// # Errors
 /// `InvalidArgument` outside of `floor` to a year.
-pub(crate) fn check_waiting_period(period: Millis, floor: Millis) -> Result<(), Refusal> {
+pub fn waiting_period(asked: Option<Millis>, floor: Millis) -> Result<Millis, Refusal> {
+    let period = asked.unwrap_or(WAITING_PERIOD_DEFAULT.max(floor));
     if period < floor || period > WAITING_PERIOD_MAX {
         let message = format!("a waiting period of {period} is outside {floor} to {WAITING_PERIOD_MAX}");
         return Err(refuse::invalid(message));
     }
-    Ok(())
+    Ok(period)
 }
 
 impl Key {

@@ -2,13 +2,12 @@
 //! of their arguments and leave the row untouched when they refuse.
 
 use serde::{Deserialize, Serialize};
-use types::limits::{KEY_VERSION_STEP, KEY_VERSIONS_MAX, WAITING_PERIOD_DEFAULT};
+use types::limits::{KEY_VERSION_STEP, KEY_VERSIONS_MAX};
 use types::{KeyId, Millis, Reason, Refusal, Revision, Time};
 
-use crate::destruction::check_waiting_period;
 use crate::{
     Algorithm, Floors, KeyChange, KeySettings, KeyVersion, Labels, Rotation, RotationCause, ScheduledDestruction,
-    VersionState, WrappedMaterial, refuse,
+    VersionState, WrappedMaterial, destruction, refuse,
 };
 
 /// A key's row.
@@ -72,8 +71,7 @@ impl Key {
         let KeySettings { rotation_period, labels, deletion_protection, waiting_period } = settings;
         labels.check()?;
         let rotation = rotation_period.map(|period| Rotation::starting(period, floors.rotation, now)).transpose()?;
-        let waiting_period = waiting_period.unwrap_or(WAITING_PERIOD_DEFAULT.max(floors.waiting_period));
-        check_waiting_period(waiting_period, floors.waiting_period)?;
+        let waiting_period = destruction::waiting_period(waiting_period, floors.waiting_period)?;
         let key = Self {
             id,
             algorithm,
@@ -200,7 +198,7 @@ impl Key {
             labels.check()?;
         }
         if let Some(period) = waiting_period {
-            check_waiting_period(period, floors.waiting_period)?;
+            destruction::waiting_period(Some(period), floors.waiting_period)?;
         }
         if let Some(lowest) = min_version.filter(|lowest| !(1..=self.primary).contains(lowest)) {
             let message = format!(

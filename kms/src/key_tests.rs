@@ -1,6 +1,6 @@
 //! A key's life, step by step.
 
-use types::limits::WAITING_PERIOD_MAX;
+use types::limits::{WAITING_PERIOD_DEFAULT, WAITING_PERIOD_MAX};
 
 use super::*;
 use crate::VersionState;

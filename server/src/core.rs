@@ -428,3 +428,32 @@ fn lost(error: &ProposeError, closing: bool) -> Refusal {
 pub(crate) fn judging_time(state: &State) -> Time {
     state.time().max(clock::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{KeyName, NamespaceName};
+
+    use super::*;
+
+    /// A disk that is full for long must not let a waiting period run out under the hands of whoever wants to stop it.
+    #[test]
+    fn what_stops_a_destruction_does_not_wait_for_room() {
+        let (namespace, name) = (NamespaceName::default_namespace(), KeyName::parse("orders").expect("a name"));
+        let update = |change| Command::UpdateKey { namespace: namespace.clone(), name: name.clone(), change };
+        for vital in [
+            Command::RestoreKey { namespace: namespace.clone(), name: name.clone(), version: None },
+            Command::RestoreNamespace { name: namespace.clone() },
+            update(KeyChange { deletion_protection: Some(true), ..KeyChange::default() }),
+            update(KeyChange { min_version: Some(2), ..KeyChange::default() }),
+            Command::DestroyKey { namespace: namespace.clone(), name: name.clone(), version: None, urgent: false },
+        ] {
+            assert!(!adds(&vital), "{vital:?}");
+        }
+        for waits in [
+            update(KeyChange::of_rotation(None)),
+            Command::ActivateVersion { namespace: namespace.clone(), name: name.clone(), version: 2 },
+        ] {
+            assert!(adds(&waits), "{waits:?}");
+        }
+    }
+}

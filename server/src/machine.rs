@@ -69,9 +69,7 @@ impl Machine for StateMachine {
     type Snapshot = Applied;
 
     fn apply(&mut self, index: u64, payload: &[u8]) -> Vec<u8> {
-        // Bytes that are left over belong to a field that this build does not know.
-        let decoded = postcard::take_from_bytes::<Proposal>(payload).ok().filter(|(_, rest)| rest.is_empty());
-        let Some((proposal, _)) = decoded else {
+        let Some(proposal) = whole::<Proposal>(payload) else {
             // The others may be able to read it. A node that went on without it would be another cluster, and serve it.
             tracing::error!(index, "a log entry cannot be decoded: is a newer version running in this cluster?");
             self.undecoded.get_or_insert(index);
@@ -147,6 +145,11 @@ impl Machine for StateMachine {
     }
 }
 
+/// A value and nothing after it: bytes that are left over belong to a field that this build does not know.
+pub(crate) fn whole<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+}
+
 /// What the proposer of an entry is told, as bytes.
 fn encode_reply(reply: &Result<Reply, Refusal>) -> Vec<u8> {
     postcard::to_stdvec(reply).unwrap_or_default()
@@ -188,6 +191,14 @@ mod tests {
         assert!(why.contains("entry 8") && why.contains("install a newer build"), "{why}");
         machine.apply(9, &postcard::to_stdvec(&known).expect("encodes"));
         assert!(machine.check().expect_err("whatever comes next").to_string().contains("entry 8"));
+    }
+
+    #[test]
+    fn a_value_with_something_after_it_is_none() {
+        let bytes = postcard::to_stdvec(&Command::ResetTime).expect("encodes");
+        assert_eq!(whole::<Command>(&bytes), Some(Command::ResetTime));
+        assert_eq!(whole::<Command>(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(whole::<Command>(&[]), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::fence::Granted;
 use crate::introduced;
 use crate::leaving;
 use crate::ledger::LedgerStatus;
+use crate::machine::whole;
 use crate::node::{Node, Phase};
 use crate::peer_unseal;
 use crate::release::{self, Transfer};
@@ -307,11 +308,6 @@ impl Member {
 fn named<T>(request: &Request<T>, cluster: ClusterId, own: NodeId) -> Result<NodeId, Refusal> {
     raft::check_names(request, cluster, own)
         .map_err(|status| Refusal::new(Reason::PermissionDenied, status.message().to_owned()))
-}
-
-/// A value and nothing after it: bytes that are left over belong to a field that this build does not know.
-fn whole<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
 
 fn not_a_member() -> Refusal {

@@ -126,8 +126,7 @@ impl State {
     #[must_use]
     pub fn counts(&self, name: &NamespaceName) -> (u64, u64) {
         let indexes = self.indexes();
-        let keys = indexes.key_counts.get(name).map_or(0, |count| count.all);
-        (keys, indexes.entry_counts.get(name).copied().unwrap_or(0))
+        (indexes.keys_of(name).all, indexes.entry_counts.get(name).copied().unwrap_or(0))
     }
 
     /// The namespaces that have a key-encryption key: those that were not destroyed.
@@ -234,7 +233,6 @@ impl State {
     /// # Errors
     /// `NamespaceClosed` when it was destroyed or is about to be.
     pub fn check_not_closed(&self, name: &NamespaceName) -> Result<(), Refusal> {
-        self.check_not_destroyed(name)?;
         match self.namespace(name).map(|row| row.life) {
             Some(NamespaceLife::DestroyScheduled(scheduled)) => {
                 let message = format!(
@@ -244,7 +242,8 @@ impl State {
                 );
                 Err(Refusal::new(Reason::NamespaceClosed, message))
             }
-            _ => Ok(()),
+            Some(NamespaceLife::Destroyed { at, .. }) => Err(was_destroyed(name, at)),
+            Some(NamespaceLife::Open) | None => Ok(()),
         }
     }
 
@@ -254,11 +253,8 @@ impl State {
     /// `NamespaceClosed` when it was destroyed.
     pub fn check_not_destroyed(&self, name: &NamespaceName) -> Result<(), Refusal> {
         match self.namespace(name).map(|row| row.life) {
-            Some(NamespaceLife::Destroyed { at, .. }) => {
-                let message = format!("namespace `{name}` was destroyed at {at}, and with it everything in it");
-                Err(Refusal::new(Reason::NamespaceClosed, message))
-            }
-            _ => Ok(()),
+            Some(NamespaceLife::Destroyed { at, .. }) => Err(was_destroyed(name, at)),
+            Some(NamespaceLife::Open | NamespaceLife::DestroyScheduled(_)) | None => Ok(()),
         }
     }
 
@@ -360,4 +356,9 @@ impl State {
         let said: Option<Vec<u32>> = self.nodes().map(|(id, _)| self.report(id).map(|said| said.supports)).collect();
         said?.into_iter().min()
     }
+}
+
+fn was_destroyed(name: &NamespaceName, at: Time) -> Refusal {
+    let message = format!("namespace `{name}` was destroyed at {at}, and with it everything in it");
+    Refusal::new(Reason::NamespaceClosed, message)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kms::ScheduledDestruction;
+use kms::{Floors, ScheduledDestruction};
 use serde::{Deserialize, Serialize};
 use types::{
     AgentName, Binding, ClusterId, EntryName, Generation, KeyId, KeyName, Millis, NamespaceName, NodeId, OperatorName,
@@ -264,6 +264,14 @@ impl Default for NamespaceSettings {
             keys_max: None,
             entries_max: None,
         }
+    }
+}
+
+impl NamespaceSettings {
+    /// What no key of the namespace may go below.
+    #[must_use]
+    pub const fn floors(&self) -> Floors {
+        Floors { rotation: self.rotation_floor, waiting_period: self.waiting_period_floor }
     }
 }
 

@@ -11,6 +11,10 @@ use types::limits::AAD_BYTES_MAX;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
+/// What to try when something does not decrypt.
+pub(crate) const AS_ENCRYPTED: &str =
+    "the `--namespace` of its key, and the same `--context` that was given to encrypt";
+
 /// `--context` and `--aad-file`.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct BoundArgs {

@@ -7,7 +7,7 @@ use clap::Args;
 use crypto::SecretBytes;
 use types::Reason;
 
-use super::context_pairs::BoundArgs;
+use super::context_pairs::{AS_ENCRYPTED, BoundArgs};
 use super::encrypt::{Files, Moved, open};
 use super::sign::hinted;
 use crate::context::Context;
@@ -41,10 +41,9 @@ pub(crate) async fn run(args: DecryptArgs, context: &Context) -> Result<(), Fail
     let bound = args.bound.bound(context.namespace().clone())?;
     let keys = ServiceKeys::to_decrypt(context.client().await?);
     let opened = decrypt(&args.files, &keys, &bound).await.map_err(|failure| {
-        failure.add_for(Reason::InvalidCiphertext, "nothing was written").hint_for(
-            Reason::InvalidCiphertext,
-            "the `--namespace` of its key, and the same `--context` that was given to encrypt",
-        )
+        failure
+            .add_for(Reason::InvalidCiphertext, "nothing was written")
+            .hint_for(Reason::InvalidCiphertext, AS_ENCRYPTED)
     })?;
     let Opened { key, version, bytes } = opened;
     let words = format!("{} decrypted under {} v{version}", size(bytes), short(&key));

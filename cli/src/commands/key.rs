@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_client::private_file;
 use chancery_client::proto::kms::v1::{
     ActivateKeyVersionRequest, CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest,
     GetPublicKeyRequest, ListKeyVersionsRequest, ListKeysRequest, RestoreKeyRequest, RotateKeyRequest,
     UpdateKeyRequest,
 };
+use chancery_client::{Error, private_file};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::{KeyName, Millis, Reason};
@@ -304,11 +304,7 @@ async fn activate(args: NamedVersion, context: &Context) -> Result<(), Failure> 
     let NamedVersion { key, version } = args;
     let (name, keys) = (context.key(&key)?, context.client().await?.keys());
     let request = ActivateKeyVersionRequest { name, version, ..ActivateKeyVersionRequest::default() };
-    let answer = keys.activate(request).await.map_err(|error| {
-        let versions = format!("chancery key versions {key}");
-        let failure = Failure::from(error).hint_for(Reason::PreconditionFailed, versions.clone());
-        failure.hint_about(Reason::NotFound, "key version", versions)
-    })?;
+    let answer = keys.activate(request).await.map_err(|error| see_versions(error, &key))?;
     let key = KeyView::from(answer);
     context.print(&Changed {
         words: format!("{} → v{version} primary; older versions stay as they are", short(&key.name)),
@@ -320,11 +316,7 @@ async fn restore(args: OneVersion, context: &Context) -> Result<(), Failure> {
     let (name, keys) = (context.key(&args.key)?, context.client().await?.keys());
     let (version, what) = (args.version.unwrap_or(0), of_version(args.version));
     let request = RestoreKeyRequest { name, version, ..RestoreKeyRequest::default() };
-    let answer = keys.restore(request).await.map_err(|error| {
-        let versions = format!("chancery key versions {}", args.key);
-        let failure = Failure::from(error).hint_for(Reason::PreconditionFailed, versions.clone());
-        failure.hint_about(Reason::NotFound, "key version", versions)
-    })?;
+    let answer = keys.restore(request).await.map_err(|error| see_versions(error, &args.key))?;
     let key = KeyView::from(answer);
     let only = args.version.map(|version| format!(" --version {version}")).unwrap_or_default();
     let words = format!(
@@ -333,6 +325,13 @@ async fn restore(args: OneVersion, context: &Context) -> Result<(), Failure> {
         args.key
     );
     context.print(&Changed { words, key })
+}
+
+/// The versions say why not.
+fn see_versions(error: Error, key: &str) -> Failure {
+    let versions = format!("chancery key versions {key}");
+    let failure = Failure::from(error).hint_for(Reason::PreconditionFailed, versions.clone());
+    failure.hint_about(Reason::NotFound, "key version", versions)
 }
 
 fn of_version(version: Option<u32>) -> String {

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 use types::Reason;
 use types::limits::UNARY_PLAINTEXT_BYTES_MAX;
 
-use super::context_pairs::BoundArgs;
+use super::context_pairs::{AS_ENCRYPTED, BoundArgs};
 use super::encrypt::{Files, Moved};
 use super::pages::{PAGE_SIZE, all};
 use crate::context::Context;
@@ -56,10 +56,7 @@ pub(crate) async fn run(args: RewrapArgs, context: &Context) -> Result<(), Failu
     let answer = client.crypto().re_encrypt(request).await.map_err(|error| {
         Failure::from(error)
             .add_for(Reason::InvalidCiphertext, "nothing was written")
-            .hint_for(
-                Reason::InvalidCiphertext,
-                "the `--namespace` of its key, and the same `--context` that was given to encrypt",
-            )
+            .hint_for(Reason::InvalidCiphertext, AS_ENCRYPTED)
             .hint_for(Reason::NotFound, "chancery key list")
     })?;
     write(&args.files, &answer.ciphertext).await?;

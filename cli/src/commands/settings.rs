@@ -1,4 +1,4 @@
-//! `chancery cluster lease` and `cluster time-reset`, and what `cluster status` says of both.
+//! `chancery cluster lease`, `cluster time-reset` and `cluster time-confirm`, and what `cluster status` says of them.
 
 use chancery_client::proto::cluster::v1::{
     ClusterStatus, ConfirmTimeRequest, GetStatusRequest, ResetTimeRequest, SetLeaseRequest, TimeHeld as WireHeld,

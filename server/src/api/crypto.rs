@@ -113,9 +113,11 @@ pub(super) fn usable<'a>(
 ) -> Result<(&'a Key, &'a KeyVersion), Refusal> {
     let key = find(&desk.state, ns, key_name)?;
     desk.state.check_open(ns)?;
-    // What its state says comes first: of a disabled key nobody is told which versions there are.
-    key.usable()?;
-    let row = desk.state.key_version(&key.id, number).ok_or_else(unverified)?;
+    let Some(row) = desk.state.key_version(&key.id, number) else {
+        // What the key's state says comes first: of a disabled one nobody is told which versions there are.
+        key.usable()?;
+        return Err(unverified());
+    };
     key.version_usable(number, row)?;
     Ok((key, row))
 }

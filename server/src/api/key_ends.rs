@@ -4,12 +4,11 @@ use proto::kms::v1 as wire;
 use state::{Command, Reply};
 use types::{Action, Reason, Refusal};
 
-use super::keys::{answer, answer_with_receipts, find, target};
+use super::keys::{answer, answer_with_receipts, seen, target};
 use super::macros::request_fields;
 use crate::request::authn::Caller;
 use crate::request::mutation::{Desk, Mutation};
 use crate::request::target::Target;
-use crate::wire::cluster::check_etag;
 use crate::wire::name;
 
 impl Mutation for wire::DestroyKeyRequest {
@@ -22,8 +21,7 @@ impl Mutation for wire::DestroyKeyRequest {
     }
 
     fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
         let version = (self.version != 0).then_some(self.version);
         Ok(Command::DestroyKey { namespace, name, version, urgent: self.erase_now })
     }
@@ -44,8 +42,7 @@ impl Mutation for wire::RestoreKeyRequest {
     }
 
     fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
         Ok(Command::RestoreKey { namespace, name, version: (self.version != 0).then_some(self.version) })
     }
 
@@ -64,8 +61,7 @@ impl Mutation for wire::ActivateKeyVersionRequest {
     }
 
     fn command(&self, desk: &Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
         if self.version == 0 {
             return Err(Refusal::new(Reason::InvalidArgument, "`version` is missing: say which one to activate"));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::kms::key::At;
 use ::kms::wrapping::UnderNamespace;
-use ::kms::{Algorithm, Floors, WrappedMaterial};
+use ::kms::{Algorithm, WrappedMaterial};
 use audit::Detail;
 use proto::kms::v1 as wire;
 use proto::kms::v1::key_service_server::KeyService;
@@ -146,6 +146,16 @@ pub(super) fn target(full_name: &str) -> Result<Target, Refusal> {
     name::key(full_name).map(|(ns, key)| Target::Key(ns, key))
 }
 
+/// The key that is to be changed, as whoever changes it has seen it.
+///
+/// # Errors
+/// When it is not there, or has changed since.
+pub(super) fn seen(state: &State, full_name: &str, etag: &str) -> Result<(NamespaceName, KeyName), Refusal> {
+    let (namespace, name) = name::key(full_name)?;
+    check_etag(state, etag, find(state, &namespace, &name)?.revision)?;
+    Ok((namespace, name))
+}
+
 impl Mutation for wire::CreateKeyRequest {
     const ACTION: Action = Action::CreateKey;
     type Answer = wire::Key;
@@ -204,8 +214,7 @@ impl Mutation for wire::UpdateKeyRequest {
     }
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
         Ok(Command::UpdateKey { namespace, name, change: kms::change(self)? })
     }
 
@@ -236,8 +245,7 @@ impl Mutation for wire::RotateKeyRequest {
     }
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let (namespace, name) = name::key(&self.name)?;
-        check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+        let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
         let (drawn, key) = (desk.findings.drawn.as_deref(), (&namespace, &name));
         let cause = ::kms::RotationCause::Operator;
         let command = if self.validate_only && find(desk.state, &namespace, &name)?.algorithm.is_slow_to_make() {
@@ -280,8 +288,8 @@ fn check_new(state: &State, request: &wire::CreateKeyRequest, algorithm: Algorit
     let row = state.namespace(&namespace).ok_or_else(|| Refusal::not_found("namespace", &namespace))?;
     state.check_not_closed(&namespace)?;
     let at = At { now: state.time(), revision: Revision::NONE };
-    let floors = Floors { rotation: row.settings.rotation_floor, waiting_period: row.settings.waiting_period_floor };
-    ::kms::Key::create(KeyId([0; 16]), algorithm, kms::settings(request)?, floors, placeholder(), at).map(drop)
+    let (settings, floors) = (kms::settings(request)?, row.settings.floors());
+    ::kms::Key::create(KeyId([0; 16]), algorithm, settings, floors, placeholder(), at).map(drop)
 }
 
 /// In the place of a key pair that takes long to make, where what it becomes part of is judged and thrown away: a dry run
@@ -370,8 +378,7 @@ macro_rules! set_enabled {
             }
 
             fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-                let (namespace, name) = name::key(&self.name)?;
-                check_etag(desk.state, &self.etag, find(desk.state, &namespace, &name)?.revision)?;
+                let (namespace, name) = seen(desk.state, &self.name, &self.etag)?;
                 let version = (self.version != 0).then_some(self.version);
                 Ok(Command::SetKeyEnabled { namespace, name, version, enabled: $enabled })
             }

@@ -69,6 +69,14 @@ impl NamespaceService for Api {
     }
 }
 
+/// The namespace that is to be changed, as whoever changes it has seen it.
+fn seen(state: &State, full_name: &str, etag: &str) -> Result<NamespaceName, Refusal> {
+    let name = name::namespace(full_name)?;
+    let row = state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
+    cluster::check_etag(state, etag, row.revision)?;
+    Ok(name)
+}
+
 fn answer(state: &State, ns: &NamespaceName) -> Result<wire::Namespace, Refusal> {
     let row = state.namespace(ns).ok_or_else(|| Refusal::not_found("namespace", ns))?;
     Ok(cluster::namespace(state, ns, row))
@@ -139,9 +147,7 @@ impl Mutation for wire::ReleaseNamespaceRequest {
     }
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let name = name::namespace(&self.name)?;
-        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
-        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        let name = seen(desk.state, &self.name, &self.etag)?;
         Ok(Command::ReleaseNamespace { name })
     }
 
@@ -160,9 +166,7 @@ impl Mutation for wire::DestroyNamespaceRequest {
     }
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let name = name::namespace(&self.name)?;
-        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
-        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        let name = seen(desk.state, &self.name, &self.etag)?;
         let waiting_period = self.waiting_period.as_ref().map(|period| millis("waiting_period", period)).transpose()?;
         Ok(Command::DestroyNamespace { name, waiting_period, urgent: self.erase_now })
     }
@@ -182,9 +186,7 @@ impl Mutation for wire::RestoreNamespaceRequest {
     }
 
     fn command(&self, desk: &mutation::Desk<'_>) -> Result<Command, Refusal> {
-        let name = name::namespace(&self.name)?;
-        let row = desk.state.namespace(&name).ok_or_else(|| Refusal::not_found("namespace", &name))?;
-        cluster::check_etag(desk.state, &self.etag, row.revision)?;
+        let name = seen(desk.state, &self.name, &self.etag)?;
         Ok(Command::RestoreNamespace { name })
     }
 

@@ -110,6 +110,18 @@ async fn a_key_is_given_back_in_time_and_destroyed_by_the_next_leader_after_it()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_confirms_a_step_of_time_that_there_was_not() {
+    let cluster = Cluster::form(1).await;
+    let client = cluster.client().await;
+    let confirm = |to| cluster::ConfirmTimeRequest { to, ..Default::default() };
+    let missing = client.cluster().confirm_time(confirm(None)).await;
+    assert_eq!(reason(missing), Err(Some(Reason::InvalidArgument)));
+    let none = client.cluster().confirm_time(confirm(Some(prost_types::Timestamp::default()))).await;
+    assert_eq!(reason(none), Err(Some(Reason::PreconditionFailed)));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_closed_namespace_is_used_by_no_node_and_a_destroyed_one_by_nobody_ever() {
     let cluster = Cluster::form(3).await;
     let client = cluster.client().await;
@@ -153,6 +165,9 @@ async fn a_closed_namespace_is_used_by_no_node_and_a_destroyed_one_by_nobody_eve
     }
     assert_eq!(reason(client.namespaces().restore(restore).await), Err(Some(Reason::NamespaceClosed)));
     assert!(get(&client, &name).await.destroy_time.is_some());
+    let list = kms::ListKeyVersionsRequest { parent: name.clone(), ..Default::default() };
+    let versions = client.keys().versions(list).await.expect("lists").versions;
+    assert!(versions.iter().all(|version| version.state() == kms::VersionState::Destroyed), "{versions:?}");
     let create = kms::CreateKeyRequest { parent: parent.clone(), key_id: "more".into(), ..Default::default() };
     assert_eq!(reason(client.keys().create(create).await), Err(Some(Reason::NamespaceClosed)));
     let erased = async || describe().await.receipt.is_some_and(|receipt| receipt.erased && receipt.nodes.len() == 3);

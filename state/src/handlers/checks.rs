@@ -113,7 +113,7 @@ pub(crate) fn quota(state: &State, namespace: &NamespaceName, of: Quota) -> Resu
     let Some(row) = state.namespace(namespace) else { return Ok(()) };
     let indexes = state.indexes();
     let (what, most, held) = match of {
-        Quota::Keys => ("keys", row.settings.keys_max, indexes.key_counts.get(namespace).map_or(0, |count| count.all)),
+        Quota::Keys => ("keys", row.settings.keys_max, indexes.keys_of(namespace).all),
         Quota::Entries => {
             ("entries", row.settings.entries_max, indexes.entry_counts.get(namespace).copied().unwrap_or(0))
         }

@@ -203,7 +203,7 @@ pub(super) fn at(turn: &Turn<'_>) -> At {
 
 pub(super) fn floors(turn: &Turn<'_>, namespace: &NamespaceName) -> Result<Floors, Refusal> {
     let row = turn.state.namespace(namespace).ok_or_else(|| Refusal::not_found("namespace", namespace))?;
-    Ok(Floors { rotation: row.settings.rotation_floor, waiting_period: row.settings.waiting_period_floor })
+    Ok(row.settings.floors())
 }
 
 /// A key, whose namespace may be about to end, but has not ended.

@@ -1,8 +1,7 @@
 //! The end of a namespace (`docs/spec/destroy.md` §4): closed at once, waited for, taken back or carried out. With its key-encryption key
-//! everything under it is gone, without a change to any of its rows.
+//! everything under it is gone, however much it is: only what waits for an end of its own is looked at.
 
 use kms::ScheduledDestruction;
-use types::limits::{WAITING_PERIOD_DEFAULT, WAITING_PERIOD_MAX};
 use types::{KeyId, Millis, NamespaceName, Reason, Refusal};
 
 use super::keys::at;
@@ -23,12 +22,7 @@ pub(crate) fn handle(turn: &mut Turn<'_>, command: &Command) -> Handled {
 
 fn destroy(turn: &mut Turn<'_>, name: &NamespaceName, waiting_period: Option<Millis>, urgent: bool) -> Handled {
     let row = found(turn, name)?;
-    let floor = row.settings.waiting_period_floor;
-    let period = waiting_period.unwrap_or(WAITING_PERIOD_DEFAULT.max(floor));
-    if period < floor || period > WAITING_PERIOD_MAX {
-        let message = format!("a waiting period of {period} is outside {floor} to {WAITING_PERIOD_MAX}");
-        return refuse(Reason::InvalidArgument, message);
-    }
+    let period = kms::destruction::waiting_period(waiting_period, row.settings.waiting_period_floor)?;
     check_protected(turn, name)?;
     turn.fact_count("urgent", u64::from(urgent));
     match row.life {
@@ -51,7 +45,7 @@ fn destroy(turn: &mut Turn<'_>, name: &NamespaceName, waiting_period: Option<Mil
         put(turn, name, Namespace { life: NamespaceLife::DestroyScheduled(scheduled), ..row });
         return Ok(Reply::Done);
     }
-    let keys = turn.state.indexes().key_counts.get(name).copied().unwrap_or_default();
+    let keys = turn.state.indexes().keys_of(name);
     if keys.enabled > 0 {
         let message = format!(
             "{} of its keys are enabled: disable every key first and see whether anybody misses it, or have a waiting period",
@@ -98,7 +92,7 @@ fn restore(turn: &mut Turn<'_>, name: &NamespaceName) -> Handled {
 /// The key leaves the state, and with it whatever it has wrapped is nothing any more.
 fn end(turn: &mut Turn<'_>, name: &NamespaceName, row: Namespace, urgent: bool) {
     let (id, life) = (row.id, NamespaceLife::Destroyed { at: turn.now, by: turn.revision });
-    let keys = turn.state.indexes().key_counts.get(name).copied().unwrap_or_default();
+    let keys = turn.state.indexes().keys_of(name);
     settle(turn, name);
     put(turn, name, Namespace { life, kek_wrapped: Vec::new(), ..row });
     turn.fact_count("keys", keys.all);
@@ -140,7 +134,7 @@ fn found(turn: &Turn<'_>, name: &NamespaceName) -> Result<Namespace, Refusal> {
 }
 
 fn check_protected(turn: &Turn<'_>, name: &NamespaceName) -> Result<(), Refusal> {
-    let keys = turn.state.indexes().key_counts.get(name).copied().unwrap_or_default();
+    let keys = turn.state.indexes().keys_of(name);
     if keys.protected == 0 {
         return Ok(());
     }

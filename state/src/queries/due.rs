@@ -70,8 +70,7 @@ impl State {
         let namespaces = indexes.namespace_ends.iter().take_while(move |(due, _)| sure && *due <= now);
         let namespaces = namespaces.map(|(_, name)| name).filter(|name| {
             // As above: a key that is protected holds all of it up.
-            let protected = indexes.key_counts.get(*name).is_some_and(|count| count.protected > 0);
-            !protected && self.quarantine(name).is_none()
+            indexes.keys_of(name).protected == 0 && self.quarantine(name).is_none()
         });
         keys.chain(namespaces.map(DestructionDue::Namespace))
     }

@@ -75,7 +75,7 @@ impl Indexes {
         if let Some(scheduled) = new.scheduled {
             self.key_ends.insert((scheduled.due, new.id));
         }
-        let mut count = self.key_counts.get(namespace).copied().unwrap_or_default();
+        let mut count = self.keys_of(namespace);
         let counts = |key: &kms::Key| KeyCount {
             all: u64::from(key.destroyed.is_none()),
             protected: u64::from(key.is_protected()),
@@ -86,6 +86,11 @@ impl Indexes {
         count.protected = count.protected.saturating_add(is.protected).saturating_sub(was.protected);
         count.enabled = count.enabled.saturating_add(is.enabled).saturating_sub(was.enabled);
         self.key_counts.insert(namespace.clone(), count);
+    }
+
+    /// How many keys a namespace has.
+    pub(crate) fn keys_of(&self, namespace: &NamespaceName) -> KeyCount {
+        self.key_counts.get(namespace).copied().unwrap_or_default()
     }
 
     /// A version's row takes the place of another.
@@ -122,23 +127,27 @@ impl Indexes {
 
     pub(crate) fn add_entry(&mut self, namespace: &NamespaceName, name: &EntryName, entry: &ca::Entry) {
         self.entries_by_parent.insert((entry.parent().clone(), namespace.clone(), name.clone()));
-        let count = self.entry_counts.get(namespace).copied().unwrap_or_default();
-        self.entry_counts.insert(namespace.clone(), count.saturating_add(1));
-        let ttl = entry.spec().svid_ttl;
-        let count = self.svid_ttls.get(&ttl).copied().unwrap_or_default();
-        self.svid_ttls.insert(ttl, count.saturating_add(1));
+        count_in(&mut self.entry_counts, namespace);
+        count_in(&mut self.svid_ttls, &entry.spec().svid_ttl);
     }
 
     pub(crate) fn remove_entry(&mut self, namespace: &NamespaceName, name: &EntryName, entry: &ca::Entry) {
         self.entries_by_parent.remove(&(entry.parent().clone(), namespace.clone(), name.clone()));
-        match self.entry_counts.get(namespace).copied() {
-            Some(count @ 2..) => drop(self.entry_counts.insert(namespace.clone(), count - 1)),
-            _ => drop(self.entry_counts.remove(namespace)),
-        }
-        let ttl = entry.spec().svid_ttl;
-        match self.svid_ttls.get(&ttl).copied() {
-            Some(count @ 2..) => drop(self.svid_ttls.insert(ttl, count - 1)),
-            _ => drop(self.svid_ttls.remove(&ttl)),
-        }
+        count_out(&mut self.entry_counts, namespace);
+        count_out(&mut self.svid_ttls, &entry.spec().svid_ttl);
+    }
+}
+
+/// One more of that kind.
+pub(super) fn count_in<K: Ord + Clone>(counts: &mut OrdMap<K, u64>, of: &K) {
+    let count = counts.get(of).copied().unwrap_or_default();
+    counts.insert(of.clone(), count.saturating_add(1));
+}
+
+/// One less; of what there is none any more nothing is kept.
+pub(super) fn count_out<K: Ord + Clone>(counts: &mut OrdMap<K, u64>, of: &K) {
+    match counts.get(of).copied() {
+        Some(count @ 2..) => drop(counts.insert(of.clone(), count - 1)),
+        _ => drop(counts.remove(of)),
     }
 }

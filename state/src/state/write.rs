@@ -9,6 +9,7 @@ use types::{
 };
 
 use super::State;
+use super::indexes::{count_in, count_out};
 use crate::rows::{
     Agent, Alias, Cluster, Departed, Destruction, Erased, Granted, Lives, Namespace, Node, Operator, PeerUnseal,
     Progress, Quarantine, Recovery, Report, Request, RootKeys, Settings, Token, Version, VersionKey, Withdrawal,
@@ -199,17 +200,13 @@ impl State {
 
     pub(crate) fn put_alias(&mut self, namespace: NamespaceName, name: AliasName, row: Alias) {
         if self.aliases.put((namespace.clone(), name), row).is_none() {
-            let count = self.indexes.alias_counts.get(&namespace).copied().unwrap_or_default();
-            self.indexes.alias_counts.insert(namespace, count.saturating_add(1));
+            count_in(&mut self.indexes.alias_counts, &namespace);
         }
     }
 
     pub(crate) fn remove_alias(&mut self, namespace: &NamespaceName, name: &AliasName) {
         if self.aliases.remove(&(namespace.clone(), name.clone())).is_some() {
-            match self.indexes.alias_counts.get(namespace).copied() {
-                Some(count @ 2..) => drop(self.indexes.alias_counts.insert(namespace.clone(), count - 1)),
-                _ => drop(self.indexes.alias_counts.remove(namespace)),
-            }
+            count_out(&mut self.indexes.alias_counts, namespace);
         }
     }
 

@@ -228,19 +228,14 @@ fn a_reset_that_leaves_most_of_a_step_confirms_nothing() {
     cluster.ask(destroy(Some(1))).expect("scheduled");
     let stepped = FORMED.after(Millis::from_days(30));
     cluster.reach(stepped);
-    let report = |node, clock| {
-        let (audit_size, audit_root, api_address) = (0, [0; 32], "127.0.0.1:7443".to_owned());
-        let report = state::NodeReport { node, clock, audit_size, audit_root, api_address, supports: 1 };
-        proposal(Principal::Node(node), Command::ReportNode(report))
-    };
     let second = cluster.state.nodes().map(|(node, _)| node).last().expect("two");
-    cluster.propose(report(second, Time(stepped.0 - 1_000))).reply.expect("a report");
+    cluster.report(second, Time(stepped.0 - 1_000));
     cluster.ask(Command::ResetTime).expect("a second back");
     assert_eq!(cluster.state.time(), Time(stepped.0 - 1_000));
     assert!(cluster.state.time_held().is_some() && cluster.state.time_unconfirmed().is_some());
     assert_eq!((due(&cluster.state), why(carry_out(&mut cluster, Some(1)))), (0, Some(Reason::NotDue)));
     // All of it: nothing is left to doubt.
-    cluster.propose(report(second, FORMED.after(Millis::from_secs(2)))).reply.expect("a report");
+    cluster.report(second, FORMED.after(Millis::from_secs(2)));
     cluster.ask(Command::ResetTime).expect("back");
     assert!(cluster.state.time_held().is_none() && cluster.state.time_unconfirmed().is_none());
 }
@@ -296,15 +291,61 @@ fn a_quarantined_namespace_is_not_destroyed() {
     let close = Command::DestroyNamespace { name: ns("default"), waiting_period: Some(DAY), urgent: false };
     cluster.ask(close).expect("closed");
     opened(&mut cluster, FORMED, Some(QuarantineReason::NoLedger));
-    let node = cluster.state.nodes().next().expect("the restorer").0;
-    let clock = FORMED.after(Millis::from_days(60));
-    let (audit_size, audit_root, api_address) = (0, [0; 32], "a:2".to_owned());
-    let report = state::NodeReport { node, clock, audit_size, audit_root, api_address, supports: 1 };
-    cluster.propose(proposal(Principal::Node(node), Command::ReportNode(report))).reply.expect("a report");
+    cluster.reach(FORMED.after(Millis::from_days(60)));
     assert_eq!(due(&cluster.state), 0);
     assert_eq!(why(carry_out_namespace(&mut cluster, "default")), Some(Reason::RestoreQuarantine));
     cluster.ask(Command::ReleaseNamespace { name: ns("default") }).expect("released");
     assert_eq!(due(&cluster.state), 1);
+}
+
+/// Asked for again with more haste, it is erased with more haste, at the same time.
+#[test]
+fn that_it_is_urgent_is_heard_later_too() {
+    let mut cluster = with_key();
+    let ask = |version, urgent| Command::DestroyKey { namespace: ns("default"), name: orders(), version, urgent };
+    cluster.ask(ask(Some(1), false)).expect("scheduled");
+    let first = version(&cluster, 1).scheduled().expect("it waits");
+    cluster.ask(ask(Some(1), true)).expect("is scheduled");
+    let urgent = kms::ScheduledDestruction { urgent: true, ..first };
+    assert_eq!(version(&cluster, 1).scheduled(), Some(urgent));
+    cluster.ask(ask(Some(1), false)).expect("is scheduled");
+    assert_eq!(version(&cluster, 1).scheduled(), Some(urgent), "never with less");
+
+    let close = |urgent| Command::DestroyNamespace { name: ns("default"), waiting_period: Some(DAY), urgent };
+    cluster.ask(close(false)).expect("closed");
+    let life = |cluster: &Cluster| cluster.state.namespace(&ns("default")).expect("a row").life;
+    let NamespaceLife::DestroyScheduled(first) = life(&cluster) else { panic!("it waits") };
+    cluster.ask(close(true)).expect("is closed");
+    let urgent = kms::ScheduledDestruction { urgent: true, ..first };
+    assert_eq!(life(&cluster), NamespaceLife::DestroyScheduled(urgent));
+}
+
+#[test]
+fn with_a_key_that_is_due_its_versions_are_not_looked_at() {
+    let mut cluster = with_key();
+    cluster.ask(destroy(Some(1))).expect("scheduled");
+    cluster.ask(set_enabled(None, false)).expect("disabled");
+    cluster.ask(destroy(None)).expect("scheduled");
+    cluster.reach(FORMED.after(Millis::from_days(8)));
+    let (name, namespace) = (orders(), ns("default"));
+    let found: Vec<_> = cluster.state.destructions_due(cluster.state.time()).collect();
+    assert_eq!(found, [DestructionDue::Key { namespace: &namespace, name: &name, version: None }]);
+    carry_out(&mut cluster, None).expect("destroyed");
+    assert_eq!(due(&cluster.state), 0);
+}
+
+#[test]
+fn a_protected_key_stays_when_all_of_its_versions_are_gone() {
+    let mut cluster = with_key();
+    cluster.ask(set_enabled(Some(2), false)).expect("disabled");
+    cluster.ask(destroy(Some(1))).expect("scheduled");
+    cluster.ask(destroy(Some(2))).expect("scheduled");
+    cluster.reach(FORMED.after(Millis::from_days(8)));
+    carry_out(&mut cluster, Some(1)).expect("destroyed");
+    carry_out(&mut cluster, Some(2)).expect("destroyed");
+    let change = KeyChange { deletion_protection: Some(true), ..KeyChange::default() };
+    cluster.ask(Command::UpdateKey { namespace: ns("default"), name: orders(), change }).expect("protected");
+    assert_eq!(why(cluster.ask(destroy(None))), Some(Reason::PreconditionFailed));
 }
 
 #[test]
@@ -365,17 +406,7 @@ fn what_is_quarantined_waits_until_it_is_released() {
     let mut cluster = with_key();
     cluster.ask(destroy(Some(1))).expect("scheduled");
     opened(&mut cluster, FORMED, Some(QuarantineReason::NoLedger));
-    let node = cluster.state.nodes().next().expect("the restorer").0;
-    let late = FORMED.after(Millis::from_days(60));
-    let report = state::NodeReport {
-        node,
-        clock: late,
-        audit_size: 0,
-        audit_root: [0; 32],
-        api_address: "a:2".to_owned(),
-        supports: 1,
-    };
-    cluster.propose(proposal(Principal::Node(node), Command::ReportNode(report))).reply.expect("a report");
+    cluster.reach(FORMED.after(Millis::from_days(60)));
     assert_eq!((due(&cluster.state), why(carry_out(&mut cluster, Some(1)))), (0, Some(Reason::RestoreQuarantine)));
     cluster.ask(Command::ReleaseNamespace { name: ns("default") }).expect("released");
     assert_eq!(due(&cluster.state), 1);

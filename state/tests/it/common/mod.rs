@@ -46,12 +46,15 @@ impl Cluster {
     /// Every member reports that clock: state time goes on to it.
     pub(crate) fn reach(&mut self, clock: Time) {
         let nodes: Vec<NodeId> = self.state.nodes().map(|(node, _)| node).collect();
-        for node in nodes {
-            let (audit_size, audit_root, api_address) = (0, [0; 32], "127.0.0.1:7443".to_owned());
-            let report = NodeReport { node, clock, audit_size, audit_root, api_address, supports: 1 };
-            let reported = self.propose(proposal(Principal::Node(node), Command::ReportNode(report)));
-            reported.reply.expect("a report");
-        }
+        nodes.into_iter().for_each(|node| self.report(node, clock));
+    }
+
+    /// One member reports that clock.
+    pub(crate) fn report(&mut self, node: NodeId, clock: Time) {
+        let (audit_size, audit_root, api_address) = (0, [0; 32], "127.0.0.1:7443".to_owned());
+        let report = NodeReport { node, clock, audit_size, audit_root, api_address, supports: 1 };
+        let reported = self.propose(proposal(Principal::Node(node), Command::ReportNode(report)));
+        reported.reply.expect("a report");
     }
 
     /// The same with a request id.

@@ -50,6 +50,7 @@ impl Exit {
             | Reason::KeyDestroyed
             | Reason::VersionTooOld
             | Reason::NamespaceClosed
+            | Reason::UsageExhausted
             | Reason::NotDue
             | Reason::AlreadyInitialized
             | Reason::NotInitialized => Self::Conflict,
@@ -131,6 +132,7 @@ mod tests {
             7 INVALID_SIGNATURE
             5 VERSION_TOO_OLD
             5 NAMESPACE_CLOSED
+            5 USAGE_EXHAUSTED
         "#]]
         .assert_eq(&table);
     }

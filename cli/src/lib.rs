@@ -10,12 +10,14 @@ mod context;
 mod dev;
 mod exit;
 mod failure;
+mod key_views;
 mod namespace_views;
 mod output;
 mod passphrase;
 mod private_memory;
 mod progress;
 mod receipts;
+mod usage_args;
 mod values;
 mod views;
 

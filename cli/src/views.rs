@@ -1,16 +1,11 @@
 //! Resources as they are printed: the json names are stable, times are RFC 3339, lengths are seconds with an `s`.
 
-use std::collections::BTreeMap;
-
 use chancery_client::proto::ca::v1 as ca;
 use chancery_client::proto::cluster::v1 as cluster;
-use chancery_client::proto::kms::v1 as kms;
 use prost_types::{Duration, Timestamp};
 use serde::Serialize;
 
-use crate::algorithms::{algorithm_name, purpose_words};
 use crate::output::{Show, Table, printable};
-use crate::receipts::ReceiptView;
 use crate::values::{day, from_wire_duration, from_wire_time, minute, short};
 
 /// A time in json.
@@ -55,205 +50,6 @@ impl<T: Row + Serialize> Show for List<T> {
             item.add(&mut table);
         }
         table.text()
-    }
-}
-
-/// `Key`.
-#[derive(Serialize, Debug)]
-pub(crate) struct KeyView {
-    pub(crate) name: String,
-    pub(crate) algorithm: String,
-    pub(crate) purpose: String,
-    pub(crate) create_time: Option<String>,
-    pub(crate) rotation_period: Option<String>,
-    pub(crate) next_rotation_time: Option<String>,
-    pub(crate) primary_version: u32,
-    pub(crate) enabled: bool,
-    pub(crate) key_id: String,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) deletion_protection: bool,
-    pub(crate) waiting_period: Option<String>,
-    pub(crate) min_version: u32,
-    pub(crate) etag: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) scheduled_destroy_time: Option<String>,
-    /// By number, when each is to be destroyed.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) scheduled_versions: BTreeMap<u32, Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) destroy_time: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) receipts: Vec<ReceiptView>,
-    #[serde(skip)]
-    wire: kms::Key,
-}
-
-impl From<kms::Key> for KeyView {
-    fn from(wire: kms::Key) -> Self {
-        Self {
-            name: wire.name.clone(),
-            algorithm: algorithm_name(wire.algorithm()),
-            purpose: wire.purpose().as_str_name().trim_start_matches("PURPOSE_").to_owned(),
-            create_time: rfc3339(wire.create_time.as_ref()),
-            rotation_period: seconds(wire.rotation_period.as_ref()),
-            next_rotation_time: rfc3339(wire.next_rotation_time.as_ref()),
-            primary_version: wire.primary_version,
-            enabled: wire.enabled,
-            key_id: wire.key_id.clone(),
-            labels: wire.labels.clone().into_iter().collect(),
-            deletion_protection: wire.deletion_protection,
-            waiting_period: seconds(wire.waiting_period.as_ref()),
-            min_version: wire.min_version,
-            etag: wire.etag.clone(),
-            scheduled_destroy_time: rfc3339(wire.scheduled_destroy_time.as_ref()),
-            scheduled_versions: {
-                let versions = wire.scheduled_versions.iter();
-                versions.map(|row| (row.version, rfc3339(row.scheduled_destroy_time.as_ref()))).collect()
-            },
-            destroy_time: rfc3339(wire.destroy_time.as_ref()),
-            receipts: wire.receipts.iter().map(ReceiptView::from).collect(),
-            wire,
-        }
-    }
-}
-
-impl Row for KeyView {
-    fn table() -> Table {
-        Table::new(["KEY", "ALGORITHM", "VERSION", "STATE", "ROTATES", "NEXT ROTATION", "CREATED"])
-    }
-
-    fn add(&self, table: &mut Table) {
-        table.row([
-            short(&self.name).to_owned(),
-            self.algorithm.replace('_', "-"),
-            format!("v{}", self.primary_version),
-            self.state(),
-            length(self.wire.rotation_period.as_ref()),
-            at(self.wire.next_rotation_time.as_ref()),
-            at(self.wire.create_time.as_ref()),
-        ]);
-    }
-}
-
-impl Show for KeyView {
-    fn text(&self) -> String {
-        let text = fields(&[
-            ("name", self.name.clone()),
-            ("state", self.state()),
-            ("algorithm", self.algorithm.replace('_', "-")),
-            ("purpose", purpose_words(self.wire.purpose()).to_owned()),
-            ("primary", format!("v{}", self.primary_version)),
-            ("rotates", length(self.wire.rotation_period.as_ref())),
-            ("next rotation", at(self.wire.next_rotation_time.as_ref())),
-            ("created", at(self.wire.create_time.as_ref())),
-            ("labels", self.labels()),
-            ("protected from deletion", if self.deletion_protection { "yes" } else { "no" }.to_owned()),
-            ("waiting period", length(self.wire.waiting_period.as_ref())),
-            ("lowest version in use", format!("v{}", self.min_version)),
-            ("versions to be destroyed", self.waiting()),
-            ("key id", self.key_id.clone()),
-            ("etag", self.etag.clone()),
-        ]);
-        std::iter::once(text.as_str()).chain(self.receipts.iter().map(ReceiptView::text)).collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl KeyView {
-    fn labels(&self) -> String {
-        let labels: Vec<_> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        if labels.is_empty() { "-".to_owned() } else { labels.join(", ") }
-    }
-
-    fn state(&self) -> String {
-        match (&self.destroy_time, &self.wire.scheduled_destroy_time) {
-            (Some(_), _) => "destroyed".to_owned(),
-            (None, Some(due)) => format!("to be destroyed {}", minute(from_wire_time(due))),
-            (None, None) => state(self.enabled),
-        }
-    }
-
-    fn waiting(&self) -> String {
-        let versions = self.wire.scheduled_versions.iter();
-        let one = |row: &kms::KeyVersion| format!("v{} {}", row.version, at(row.scheduled_destroy_time.as_ref()));
-        or_dash(&versions.map(one).collect::<Vec<_>>().join(", "))
-    }
-
-    /// What is said after `created` and `rotated`: when the key rotates next.
-    pub(crate) fn next(&self) -> String {
-        match &self.wire.next_rotation_time {
-            Some(time) => format!("; next rotation {}", minute(from_wire_time(time))),
-            None => String::new(),
-        }
-    }
-}
-
-/// `KeyVersion`.
-#[derive(Serialize, Debug)]
-pub(crate) struct VersionView {
-    pub(crate) name: String,
-    pub(crate) version: u32,
-    pub(crate) state: &'static str,
-    pub(crate) create_time: Option<String>,
-    pub(crate) cause: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) activate_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) scheduled_destroy_time: Option<String>,
-    pub(crate) primary: bool,
-    pub(crate) below_minimum: bool,
-    #[serde(skip)]
-    times: (Option<Timestamp>, Option<Timestamp>),
-}
-
-impl VersionView {
-    pub(crate) fn of(wire: kms::KeyVersion, key: &kms::Key) -> Self {
-        let state = match wire.state() {
-            kms::VersionState::Enabled => "ENABLED",
-            kms::VersionState::Disabled => "DISABLED",
-            kms::VersionState::Destroyed => "DESTROYED",
-            kms::VersionState::PreActive => "PRE_ACTIVE",
-            kms::VersionState::DestroyScheduled => "DESTROY_SCHEDULED",
-            kms::VersionState::Unspecified => "UNSPECIFIED",
-        };
-        let cause = match wire.cause() {
-            kms::RotationCause::Created => "CREATED",
-            kms::RotationCause::Operator => "OPERATOR",
-            kms::RotationCause::Schedule => "SCHEDULE",
-            kms::RotationCause::Unspecified => "UNSPECIFIED",
-        };
-        let create_time = rfc3339(wire.create_time.as_ref());
-        Self {
-            version: wire.version,
-            state,
-            create_time,
-            cause,
-            activate_time: rfc3339(wire.activate_time.as_ref()),
-            scheduled_destroy_time: rfc3339(wire.scheduled_destroy_time.as_ref()),
-            primary: wire.version == key.primary_version,
-            below_minimum: wire.version < key.min_version,
-            times: (wire.create_time, wire.scheduled_destroy_time),
-            name: wire.name,
-        }
-    }
-}
-
-impl Row for VersionView {
-    fn table() -> Table {
-        Table::new(["VERSION", "STATE", "CREATED", "BY"])
-    }
-
-    fn add(&self, table: &mut Table) {
-        table.row([
-            format!("v{}", self.version),
-            match &self.times.1 {
-                Some(due) => format!("to be destroyed {}", minute(from_wire_time(due))),
-                None if self.primary => format!("{}, primary", self.state.to_ascii_lowercase()),
-                None if self.below_minimum => format!("{}, below minimum", self.state.to_ascii_lowercase()),
-                None => self.state.to_ascii_lowercase().replace('_', "-"),
-            },
-            at(self.times.0.as_ref()),
-            self.cause.to_ascii_lowercase(),
-        ]);
     }
 }
 
@@ -477,6 +273,6 @@ pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-fn state(enabled: bool) -> String {
+pub(crate) fn state(enabled: bool) -> String {
     if enabled { "enabled" } else { "disabled" }.to_owned()
 }

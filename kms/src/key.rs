@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use types::limits::{KEY_VERSION_STEP, KEY_VERSIONS_MAX};
 use types::{KeyId, Millis, Reason, Refusal, Revision, Time};
 
+use crate::rotation::InUse;
 use crate::{
     Algorithm, Floors, KeyChange, KeySettings, KeyVersion, Labels, Rotation, RotationCause, ScheduledDestruction,
-    VersionState, WrappedMaterial, destruction, refuse,
+    Usage, UsageLevel, UsagePolicy, VersionState, VersionUsage, WrappedMaterial, destruction, refuse,
 };
 
 /// A key's row.
@@ -37,6 +38,12 @@ pub struct Key {
     pub scheduled: Option<ScheduledDestruction>,
     /// From asking for a destruction, of the key or of a version, to the destruction.
     pub waiting_period: Millis,
+    /// How much each version is used.
+    pub usage: UsagePolicy,
+    /// The entry that last changed that: what was handed out under other limits is not spent under these.
+    pub usage_revision: Revision,
+    /// Versions up to this one were in use before a restore, for how much nobody knows: where there is a ceiling they have reached it.
+    pub spent_through: u32,
     /// For people and filters.
     pub labels: Labels,
     /// Nothing of it is destroyed until this is taken back.
@@ -68,9 +75,12 @@ impl Key {
         at: At,
     ) -> Result<(Self, KeyVersion), Refusal> {
         let At { now, revision } = at;
-        let KeySettings { rotation_period, labels, deletion_protection, waiting_period } = settings;
+        let KeySettings { rotation_period, labels, deletion_protection, waiting_period, rotation_jitter, usage } =
+            settings;
         labels.check()?;
-        let rotation = rotation_period.map(|period| Rotation::starting(period, floors.rotation, now)).transpose()?;
+        usage.check(algorithm)?;
+        let primary = InUse { key: id, version: 1, since: now };
+        let rotation = schedule(rotation_period, rotation_jitter, floors, primary)?;
         let waiting_period = destruction::waiting_period(waiting_period, floors.waiting_period)?;
         let key = Self {
             id,
@@ -85,6 +95,9 @@ impl Key {
             destroyed: None,
             scheduled: None,
             waiting_period,
+            usage,
+            usage_revision: revision,
+            spent_through: 0,
             labels,
             deletion_protection,
             revision,
@@ -106,26 +119,32 @@ impl Key {
 
     /// Rotates: adds a version, makes it primary and returns it with its number.
     ///
-    /// `expect_last` is the last version that the proposer saw; comparing it makes a repeated proposal harmless.
+    /// `expect_last` is the last version that the proposer saw; comparing it makes a repeated proposal harmless. `used` is how much of the
+    /// primary version was handed out.
     ///
     /// # Errors
-    /// `KeyDisabled` for a disabled key, `KeyDestroyed` for a destroyed one; `NotDue` for a schedule that is not due or has been served already;
+    /// `KeyDisabled` for a disabled key, `KeyDestroyed` for a destroyed one; `NotDue` for what is not due or has been served already;
     /// `PreconditionFailed` when an operator's expectation does not hold; `LimitExceeded` past the last version.
     pub fn add_version(
         &mut self,
         expect_last: u32,
         cause: RotationCause,
+        used: Option<&VersionUsage>,
         material: WrappedMaterial,
         at: At,
     ) -> Result<(u32, KeyVersion), Refusal> {
         let At { now, revision } = at;
         self.usable()?;
-        if cause == RotationCause::Schedule && (self.last_version != expect_last || !self.is_due(now)) {
+        let due = match cause {
+            RotationCause::Created | RotationCause::Operator => true,
+            RotationCause::Schedule => self.last_version == expect_last && self.is_due(now),
+            RotationCause::Count => self.last_version == expect_last && self.is_used_up(used),
+        };
+        if !due {
             return Err(Refusal::new(Reason::NotDue, "the rotation is not due"));
         }
         let version = self.count_version(expect_last, revision)?;
-        self.primary = version;
-        self.rotation = self.rotation.map(|rotation| rotation.rotated(now));
+        self.come_into_use(version, now);
         Ok((version, KeyVersion::new(cause, material, now, revision)))
     }
 
@@ -163,9 +182,15 @@ impl Key {
             return Err(Refusal::new(Reason::PreconditionFailed, message));
         }
         (version.state, version.activated, version.revision) = (VersionState::Enabled, Some(at.now), at.revision);
-        (self.primary, self.revision) = (number, at.revision);
-        self.rotation = self.rotation.map(|rotation| rotation.rotated(at.now));
+        self.revision = at.revision;
+        self.come_into_use(number, at.now);
         Ok(())
+    }
+
+    fn come_into_use(&mut self, version: u32, now: Time) {
+        self.primary = version;
+        let primary = InUse { key: self.id, version, since: now };
+        self.rotation = self.rotation.map(|rotation| rotation.rotated(primary));
     }
 
     /// Gives out the next number.
@@ -193,7 +218,15 @@ impl Key {
         revision: Revision,
     ) -> Result<(), Refusal> {
         self.check_exists()?;
-        let KeyChange { rotation_period, labels, deletion_protection, waiting_period, min_version } = change;
+        let KeyChange {
+            rotation_period,
+            labels,
+            deletion_protection,
+            waiting_period,
+            min_version,
+            rotation_jitter,
+            usage,
+        } = change;
         if let Some(labels) = &labels {
             labels.check()?;
         }
@@ -207,9 +240,15 @@ impl Key {
             );
             return Err(refuse::invalid(message));
         }
-        if let Some(period) = rotation_period {
-            let starting = |period| Rotation::starting(period, floors.rotation, primary.in_use_since());
-            self.rotation = period.map(starting).transpose()?;
+        let usage = self.usage.changed(usage, self.algorithm)?;
+        if rotation_period.is_some() || rotation_jitter.is_some() {
+            let period = rotation_period.unwrap_or(self.rotation.map(|rotation| rotation.period));
+            let kept = self.rotation.filter(|_| period.is_some()).map_or(Millis::ZERO, |rotation| rotation.jitter);
+            let in_use = InUse { key: self.id, version: self.primary, since: primary.in_use_since() };
+            self.rotation = schedule(period, rotation_jitter.unwrap_or(kept), floors, in_use)?;
+        }
+        if self.usage != usage {
+            (self.usage, self.usage_revision) = (usage, revision);
         }
         self.labels = labels.unwrap_or_else(|| std::mem::take(&mut self.labels));
         self.deletion_protection = deletion_protection.unwrap_or(self.deletion_protection);
@@ -244,6 +283,9 @@ impl Key {
         let further = KEY_VERSION_STEP.checked_mul(lives.saturating_sub(1));
         let next = first.zip(further).and_then(|(first, further)| first.checked_add(further));
         // Without a number left the key makes no more versions.
+        if !self.usage.ceiling.is_none() {
+            self.spent_through = self.last_version;
+        }
         self.last_version = next.map_or(u32::MAX, |next| next.saturating_sub(1)).max(self.last_version);
         self.revision = revision;
     }
@@ -278,6 +320,54 @@ impl Key {
         Ok(())
     }
 
+    /// Hands out a block of a version's use to one of `nodes`: of at least `least`, to be spent by that node alone.
+    ///
+    /// # Errors
+    /// As [`Key::version_usable`]; `UsageExhausted` when the ceiling does not leave that much; `PreconditionFailed` when nothing is counted.
+    pub fn grant_use(
+        &self,
+        (number, version): (u32, &KeyVersion),
+        used: &mut VersionUsage,
+        (least, nodes): (Usage, u64),
+        now: Time,
+    ) -> Result<Usage, Refusal> {
+        self.version_usable(number, version)?;
+        if !self.usage.is_counted() {
+            let message = "the use of this key is not counted: it has no usage limits";
+            return Err(Refusal::new(Reason::PreconditionFailed, message));
+        }
+        if self.is_spent(number) {
+            let message = "how much this version of the key was used before the restore is not known, so it has reached its ceiling: rotate the key";
+            return Err(Refusal::new(Reason::UsageExhausted, message));
+        }
+        used.grant(&self.usage, least, nodes, now)
+    }
+
+    /// Whether a version reached its ceiling before a restore, for all that is known.
+    #[must_use]
+    pub const fn is_spent(&self, number: u32) -> bool {
+        !self.usage.ceiling.is_none() && number <= self.spent_through
+    }
+
+    /// Whether the next version is due because so much of the primary one was handed out.
+    #[must_use]
+    pub fn is_used_up(&self, used: Option<&VersionUsage>) -> bool {
+        let granted = used.map(|used| used.granted).unwrap_or_default();
+        let may = self.enabled && self.next_version().is_ok();
+        may && (self.is_spent(self.primary) || self.usage.is_due(granted))
+    }
+
+    /// How near the primary version is to its ceiling.
+    #[must_use]
+    pub fn usage_level(&self, used: Option<&VersionUsage>) -> UsageLevel {
+        let granted = used.map(|used| used.granted).unwrap_or_default();
+        match self.destroyed {
+            Some(_) => UsageLevel::Low,
+            None if self.is_spent(self.primary) => UsageLevel::Exhausted,
+            None => self.usage.level(granted),
+        }
+    }
+
     /// Whether nothing of it is to be destroyed; nothing is left of what was.
     #[must_use]
     pub const fn is_protected(&self) -> bool {
@@ -291,10 +381,10 @@ impl Key {
         }
     }
 
-    /// When its schedule is next due: never without one, and not while the key is disabled.
+    /// When its schedule is next due: never without one, and not while the key is disabled or has all the versions it may have.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
-        self.rotation.filter(|_| self.enabled).map(|rotation| rotation.next_due)
+        self.rotation.filter(|_| self.enabled && self.next_version().is_ok()).map(|rotation| rotation.next_due)
     }
 
     /// Whether its schedule is due.
@@ -302,6 +392,19 @@ impl Key {
     pub fn is_due(&self, now: Time) -> bool {
         self.enabled && self.rotation.is_some_and(|rotation| rotation.is_due(now))
     }
+}
+
+/// A schedule of that period; a jitter needs one.
+fn schedule(
+    period: Option<Millis>,
+    jitter: Millis,
+    floors: Floors,
+    primary: InUse,
+) -> Result<Option<Rotation>, Refusal> {
+    if period.is_none() && jitter != Millis::ZERO {
+        return Err(refuse::invalid("a rotation jitter without a rotation period: give both"));
+    }
+    period.map(|period| Rotation::starting(period, jitter, floors.rotation, primary)).transpose()
 }
 
 fn disabled() -> Refusal {

@@ -3,7 +3,7 @@
 use types::limits::{WAITING_PERIOD_DEFAULT, WAITING_PERIOD_MAX};
 
 use super::*;
-use crate::VersionState;
+use crate::{UsageLimits, VersionState};
 
 const FLOOR: Millis = Millis::from_secs(10);
 const DAY: Millis = Millis::from_hours(24);
@@ -27,7 +27,7 @@ fn key(period: Option<Millis>) -> (Key, KeyVersion) {
 #[track_caller]
 fn refused(key: &mut Key, expect: u32, cause: RotationCause, now: u64, reason: Reason) {
     let before = key.clone();
-    let refusal = key.add_version(expect, cause, material(9), at(now, 99)).expect_err("refused");
+    let refusal = key.add_version(expect, cause, None, material(9), at(now, 99)).expect_err("refused");
     assert_eq!((refusal.reason, &*key), (reason, &before));
 }
 
@@ -58,7 +58,8 @@ fn a_period_below_the_floor_is_refused() {
 #[test]
 fn a_repeated_rotation_makes_one_version() {
     let (mut key, _) = key(None);
-    let (number, version) = key.add_version(1, RotationCause::Operator, material(2), at(2_000, 6)).expect("rotates");
+    let (number, version) =
+        key.add_version(1, RotationCause::Operator, None, material(2), at(2_000, 6)).expect("rotates");
     assert_eq!((number, key.primary, key.last_version, key.revision), (2, 2, 2, Revision(6)));
     assert_eq!((version.cause, version.created, version.wrapped), (RotationCause::Operator, Time(2_000), vec![2]));
     assert_eq!(version.public, [2, 2]);
@@ -72,7 +73,7 @@ fn a_schedule_is_served_exactly_once() {
     assert_eq!(key.next_due(), Some(Time(due)));
     refused(&mut key, 1, RotationCause::Schedule, due - 1, Reason::NotDue);
     assert!(key.is_due(Time(due)));
-    key.add_version(1, RotationCause::Schedule, material(2), at(due + 7, 6)).expect("due");
+    key.add_version(1, RotationCause::Schedule, None, material(2), at(due + 7, 6)).expect("due");
     assert_eq!(key.next_due(), Some(Time(due + 7).after(PERIOD)));
     refused(&mut key, 1, RotationCause::Schedule, due + 8, Reason::NotDue);
     // Even when it is due again, a proposal made before the last rotation does not count.
@@ -83,7 +84,7 @@ fn a_schedule_is_served_exactly_once() {
 #[test]
 fn rotation_by_hand_puts_the_schedule_off() {
     let (mut key, _) = key(Some(PERIOD));
-    key.add_version(1, RotationCause::Operator, material(2), at(30_000, 6)).expect("rotates");
+    key.add_version(1, RotationCause::Operator, None, material(2), at(30_000, 6)).expect("rotates");
     assert_eq!(key.next_due(), Some(Time(30_000).after(PERIOD)));
     refused(&mut key, 2, RotationCause::Schedule, 1_000 + PERIOD.0, Reason::NotDue);
 }
@@ -164,7 +165,7 @@ fn a_protected_key_is_not_destroyed() {
 fn versions_end_at_their_bound() {
     let (mut key, _) = key(None);
     key.versions = KEY_VERSIONS_MAX - 1;
-    key.add_version(1, RotationCause::Operator, material(2), at(2, 6)).expect("the last one");
+    key.add_version(1, RotationCause::Operator, None, material(2), at(2, 6)).expect("the last one");
     refused(&mut key, 2, RotationCause::Operator, 3, Reason::LimitExceeded);
     (key.versions, key.last_version) = (1, u32::MAX);
     refused(&mut key, u32::MAX, RotationCause::Operator, 3, Reason::LimitExceeded);
@@ -322,7 +323,7 @@ fn a_pre_active_version_is_known_before_it_is_used() {
 
     // Overtaken: the primary version never goes back.
     let (three, mut late) = key.add_pre_active(2, material(3), at(4_000, 10)).expect("adds");
-    key.add_version(3, RotationCause::Operator, material(4), at(5_000, 11)).expect("rotates");
+    key.add_version(3, RotationCause::Operator, None, material(4), at(5_000, 11)).expect("rotates");
     let before = (key.clone(), late.clone());
     assert_eq!(why(key.activate(three, &mut late, at(6_000, 12))), Some(Reason::PreconditionFailed));
     assert_eq!((key, late), before);
@@ -331,7 +332,7 @@ fn a_pre_active_version_is_known_before_it_is_used() {
 #[test]
 fn versions_below_the_lowest_are_not_used() {
     let (mut key, one) = key(None);
-    let (_, two) = key.add_version(1, RotationCause::Operator, material(2), at(2_000, 6)).expect("rotates");
+    let (_, two) = key.add_version(1, RotationCause::Operator, None, material(2), at(2_000, 6)).expect("rotates");
     let lowest = |version| KeyChange { min_version: Some(version), ..KeyChange::default() };
     for wrong in [0, 3] {
         let refused = key.change(lowest(wrong), FLOORS, &two, Revision(7)).expect_err("none of the key's");
@@ -347,8 +348,90 @@ fn versions_below_the_lowest_are_not_used() {
 #[test]
 fn rows_keep_their_stored_bytes() {
     let (key, version) = key(Some(PERIOD));
-    let golden = "0707070707070707070707070707070700e80701e0d403c8dc03010101010100008090fbd309000005";
+    let golden = "0707070707070707070707070707070700e80701e0d40300c8dc03010101010100008090fbd309000000000500000005";
     assert_eq!(hex::encode(postcard::to_stdvec(&key).expect("encodes")), golden);
     assert_eq!(hex::encode(postcard::to_stdvec(&version).expect("encodes")), "00e80701e80700010102010105");
     assert_eq!(postcard::from_bytes::<Key>(&postcard::to_stdvec(&key).expect("encodes")).expect("reads"), key);
+}
+
+fn counted(usage: UsagePolicy) -> (Key, KeyVersion) {
+    let settings = KeySettings { usage, ..KeySettings::default() };
+    Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, settings, FLOORS, material(1), at(1_000, 5)).expect("a key")
+}
+
+fn used(uses: u64) -> VersionUsage {
+    VersionUsage { granted: Usage { uses, bytes: 0 }, ..VersionUsage::starting(Time(1_000)) }
+}
+
+#[test]
+fn a_version_that_was_used_often_enough_makes_way() {
+    let rotate_after = UsageLimits { uses: Some(1_000), bytes: None };
+    let (mut key, _) = counted(UsagePolicy { rotate_after, ..UsagePolicy::default() });
+    assert!(!key.is_used_up(None) && !key.is_used_up(Some(&used(999))) && key.is_used_up(Some(&used(1_000))));
+    refused(&mut key, 1, RotationCause::Count, 2_000, Reason::NotDue);
+    let made = key.add_version(1, RotationCause::Count, Some(&used(1_000)), material(2), at(2_000, 6));
+    assert_eq!(made.map(|(number, row)| (number, row.cause)), Ok((2, RotationCause::Count)));
+    // Proposed again by a leader that has not seen it: the expectation does not hold any more.
+    let again = key.add_version(1, RotationCause::Count, Some(&used(1_000)), material(3), at(2_001, 7));
+    assert_eq!(again.expect_err("refused").reason, Reason::NotDue);
+    key.enabled = false;
+    assert!(!key.is_used_up(Some(&used(9_999))));
+}
+
+#[test]
+fn after_a_restore_a_version_with_a_ceiling_has_reached_it() {
+    let ceiling = UsageLimits { uses: Some(10_000), bytes: None };
+    let (mut key, version) = counted(UsagePolicy { ceiling, ..UsagePolicy::default() });
+    let mut row = used(0);
+    let least = (Usage::once(5), 3);
+    assert_eq!(key.grant_use((1, &version), &mut row, least, Time(2_000)).map(|block| block.uses), Ok(416));
+    key.skip_lost_versions(1, Revision(6));
+    let refusal = key.grant_use((1, &version), &mut row, least, Time(2_000)).expect_err("nobody knows");
+    assert_eq!(refusal.reason, Reason::UsageExhausted);
+    assert!(key.is_used_up(None), "the next version is due");
+    let expect = key.last_version;
+    let (number, next) =
+        key.add_version(expect, RotationCause::Count, None, material(2), at(2_000, 7)).expect("due after a restore");
+    assert_eq!(number, 65_536);
+    assert!(!key.is_used_up(None) && key.grant_use((number, &next), &mut used(0), least, Time(2_000)).is_ok());
+    // Without a ceiling nothing was promised.
+    let (mut free, _) = self::key(None);
+    free.skip_lost_versions(1, Revision(6));
+    assert!(!free.is_spent(1) && !free.is_used_up(None));
+}
+
+#[test]
+fn only_what_may_be_used_is_handed_out() {
+    let ceiling = UsageLimits { uses: Some(10_000), bytes: None };
+    let (mut key, mut version) = counted(UsagePolicy { ceiling, ..UsagePolicy::default() });
+    let why = |key: &Key, version: &KeyVersion| {
+        key.grant_use((1, version), &mut used(0), (Usage::once(5), 3), Time(2_000)).map_err(|refusal| refusal.reason)
+    };
+    assert!(why(&key, &version).is_ok());
+    version.set_enabled(false, Revision(6)).expect("disables");
+    assert_eq!(why(&key, &version), Err(Reason::KeyDisabled));
+    version.set_enabled(true, Revision(7)).expect("enables");
+    key.min_version = 2;
+    assert_eq!(why(&key, &version), Err(Reason::VersionTooOld));
+    let (free, version) = self::key(None);
+    assert_eq!(why(&free, &version), Err(Reason::PreconditionFailed));
+}
+
+#[test]
+fn a_jitter_is_kept_until_it_is_changed_and_goes_with_its_period() {
+    let (mut key, version) = key(Some(PERIOD));
+    let jitter = |key: &Key| key.rotation.map(|rotation| rotation.jitter);
+    let change = |jitter| KeyChange { rotation_jitter: Some(jitter), ..KeyChange::default() };
+    key.change(change(Millis::from_secs(20)), FLOORS, &version, Revision(6)).expect("changes");
+    assert_eq!(jitter(&key), Some(Millis::from_secs(20)));
+    let longer = Some(Millis::from_secs(600));
+    key.change(KeyChange::of_rotation(longer), FLOORS, &version, Revision(7)).expect("changes");
+    assert_eq!(jitter(&key), Some(Millis::from_secs(20)));
+    key.change(KeyChange::of_rotation(None), FLOORS, &version, Revision(8)).expect("changes");
+    assert_eq!(key.rotation, None);
+    let refusal = key.change(change(Millis::from_secs(20)), FLOORS, &version, Revision(9)).expect_err("no period");
+    assert_eq!(refusal.reason, Reason::InvalidArgument);
+    let settings = KeySettings { rotation_jitter: Millis(1), ..KeySettings::default() };
+    let made = Key::create(KeyId([7; 16]), Algorithm::Aes256Gcm, settings, FLOORS, material(1), at(1_000, 5));
+    assert_eq!(made.expect_err("no period").reason, Reason::InvalidArgument);
 }

@@ -1,6 +1,6 @@
 //! A key's life and the ciphertext format.
 //!
-//! - life: [`key`], [`version`], [`rotation`], [`destruction`], [`settings`], [`labels`], [`algorithm`] — the rows of the replicated state and the rules by which they
+//! - life: [`key`], [`version`], [`rotation`], [`destruction`], [`usage`], [`settings`], [`labels`], [`algorithm`] — the rows of the replicated state and the rules by which they
 //!   change; called from `apply`, so deterministic;
 //! - material: [`generate`], [`material`], [`wrapping`] — how a key version is made, wrapped at rest and held in locked memory;
 //! - other verbs: [`mac`], [`signature`], [`public`] (`docs/spec/keys.md`);
@@ -28,6 +28,7 @@ pub mod settings;
 pub mod signature;
 pub mod stream;
 pub mod unary;
+pub mod usage;
 pub mod version;
 pub mod wrapping;
 
@@ -46,10 +47,12 @@ pub use key::Key;
 pub use labels::Labels;
 pub use mac::{generate_mac, verify_mac};
 pub use material::KeyMaterial;
+pub use refuse::check_message;
 pub use rotation::{Rotation, RotationCause};
 pub use settings::{Floors, KeyChange, KeySettings};
-pub use signature::{ToSign, asymmetric_decrypt, sign, verify};
+pub use signature::{ToSign, asymmetric_decrypt, check_to_sign, sign, verify};
 pub use stream::{StreamDecryptor, StreamEncryptor};
 pub use unary::{decrypt, encrypt, re_encrypt};
+pub use usage::{LimitsChange, Usage, UsageChange, UsageLevel, UsageLimits, UsagePolicy, VersionUsage};
 pub use version::{KeyVersion, VersionState, WrappedMaterial};
 pub use wrapping::WrappingFault;

@@ -16,8 +16,11 @@ pub(crate) fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidArgument, message)
 }
 
-/// A message that one call may carry.
-pub(crate) fn check_message(message: &[u8]) -> Result<(), Refusal> {
+/// Whether one call may carry that message.
+///
+/// # Errors
+/// `LimitExceeded` past 64 KiB.
+pub fn check_message(message: &[u8]) -> Result<(), Refusal> {
     if message.len() <= UNARY_PLAINTEXT_BYTES_MAX {
         return Ok(());
     }

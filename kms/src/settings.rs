@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use types::Millis;
 
-use crate::Labels;
+use crate::{Labels, UsageChange, UsagePolicy};
 
 /// What a key is made with.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -16,6 +16,10 @@ pub struct KeySettings {
     pub deletion_protection: bool,
     /// From asking for a destruction to the destruction; none: 30 days, or the namespace's floor where that is longer.
     pub waiting_period: Option<Millis>,
+    /// A rotation by time may come this much sooner.
+    pub rotation_jitter: Millis,
+    /// How much each version is used.
+    pub usage: UsagePolicy,
 }
 
 /// What is changed about it; none: it stays.
@@ -31,6 +35,10 @@ pub struct KeyChange {
     pub waiting_period: Option<Millis>,
     /// The lowest version that may be used.
     pub min_version: Option<u32>,
+    /// Of the schedule.
+    pub rotation_jitter: Option<Millis>,
+    /// How much each version is used.
+    pub usage: UsageChange,
 }
 
 /// What no key of a namespace may go below.
@@ -51,6 +59,13 @@ impl KeySettings {
 }
 
 impl KeyChange {
+    /// Whether something may be used less after it, or by fewer: lower versions not at all, or any for less. When a key rotates next is nobody's
+    /// right.
+    #[must_use]
+    pub const fn takes_away(&self) -> bool {
+        self.min_version.is_some() || self.usage.is_about_ceiling()
+    }
+
     /// Of the schedule only.
     #[must_use]
     pub fn of_rotation(rotation_period: Option<Millis>) -> Self {

@@ -51,6 +51,14 @@ pub fn asymmetric_decrypt(material: &KeyMaterial, ciphertext: &[u8]) -> Result<S
     asymmetric::oaep_decrypt(material.expose(), &[], ciphertext).map_err(|_| refuse::unverified())
 }
 
+/// Whether that can be signed by an algorithm.
+///
+/// # Errors
+/// As [`sign`], but for the key's.
+pub fn check_to_sign(algorithm: Algorithm, what: ToSign<'_>) -> Result<(), Refusal> {
+    checked(algorithm, what).map(drop)
+}
+
 fn checked<'a>(algorithm: Algorithm, what: ToSign<'a>) -> Result<Signed<'a>, Refusal> {
     let hash = algorithm.signature_scheme()?.hash();
     match (what, hash) {

@@ -174,6 +174,7 @@ pub const NODE: &[Action] = &[
     Action::ReportNode,
     Action::RemoveNode,
     Action::ReportErasure,
+    Action::LeaseUsage,
     Action::SettleDeparture,
     Action::AdvanceRootKey,
     Action::ReleaseRoot,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Event, Head};
-use kms::KeyChange;
 use proto::member::v1::member_service_client::MemberServiceClient;
 use proto::member::v1::{ProposeRequest, RenewLeaseRequest};
 use raft::{Names, ProposeError, RaftHandle, Role};
@@ -29,6 +28,7 @@ use crate::ledger::LedgerDesk;
 use crate::machine::{Applied, StateMachine, decode_reply};
 use crate::seal::SealDesk;
 use crate::trust::TrustDesk;
+use crate::usage::UsageDesk;
 use crate::vouched::Vouched;
 use crate::wire::status;
 
@@ -68,6 +68,8 @@ pub(crate) struct Core {
     /// Whom the others have named, until its own log does.
     pub(crate) introduced: Arc<Introduced>,
     pub(crate) ledger: LedgerDesk,
+    /// What this node may use of counted keys.
+    pub(crate) usage: UsageDesk,
     pub(crate) audit: AuditStore,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -373,27 +375,31 @@ pub(crate) fn own_proposal(node: NodeId, command: Command) -> Proposal {
 /// What waits when the leader's disk is nearly full: whatever adds to the state. What keeps the cluster alive, and what takes
 /// a right away, does not: nobody shall have to make room before a stolen key can be disabled.
 const fn adds(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::CreateNamespace { .. }
-            | Command::UpdateNamespace { .. }
-            | Command::EnrolOperator { .. }
-            | Command::GrantRole(_)
-            | Command::CreateJoinToken { .. }
-            | Command::RedeemNodeToken { .. }
-            | Command::RedeemAgentToken { .. }
-            | Command::CreateKey { .. }
-            // What keeps something from being destroyed, or takes a right away, does not wait for room.
-            | Command::UpdateKey { change: KeyChange { min_version: None, deletion_protection: None, .. }, .. }
-            | Command::AddKeyVersion { .. }
-            | Command::AddPreActiveVersion { .. }
-            | Command::ActivateVersion { .. }
-            | Command::SetKeyEnabled { enabled: true, .. }
-            | Command::CreateEntry { .. }
-            | Command::UpdateEntry { .. }
-            | Command::CreateAlias { .. }
-            | Command::UpdateAlias { .. }
-    )
+    match command {
+        // What keeps something from being destroyed, or takes a right away, does not wait for room.
+        Command::UpdateKey { change, .. } => !change.takes_away() && change.deletion_protection.is_none(),
+        _ => matches!(
+            command,
+            Command::CreateNamespace { .. }
+                | Command::UpdateNamespace { .. }
+                | Command::EnrolOperator { .. }
+                | Command::GrantRole(_)
+                | Command::CreateJoinToken { .. }
+                | Command::RedeemNodeToken { .. }
+                | Command::RedeemAgentToken { .. }
+                | Command::CreateKey { .. }
+                | Command::AddKeyVersion { .. }
+                | Command::AddPreActiveVersion { .. }
+                | Command::ActivateVersion { .. }
+                | Command::SetKeyEnabled { enabled: true, .. }
+                | Command::CreateEntry { .. }
+                | Command::UpdateEntry { .. }
+                | Command::CreateAlias { .. }
+                | Command::UpdateAlias { .. }
+                // Other keys are used all the same; these are once there is room.
+                | Command::LeaseUsage { .. }
+        ),
+    }
 }
 
 pub(crate) fn no_leader() -> Refusal {
@@ -431,6 +437,7 @@ pub(crate) fn judging_time(state: &State) -> Time {
 
 #[cfg(test)]
 mod tests {
+    use kms::{KeyChange, UsageChange, UsageLimits, UsagePolicy};
     use types::{KeyName, NamespaceName};
 
     use super::*;
@@ -440,17 +447,22 @@ mod tests {
     fn what_stops_a_destruction_does_not_wait_for_room() {
         let (namespace, name) = (NamespaceName::default_namespace(), KeyName::parse("orders").expect("a name"));
         let update = |change| Command::UpdateKey { namespace: namespace.clone(), name: name.clone(), change };
+        let limits = UsageLimits { uses: Some(5_000), bytes: None };
+        let ceiling = UsageChange::to(UsagePolicy { ceiling: limits, ..UsagePolicy::default() });
+        let rotate_after = UsageChange::to(UsagePolicy { rotate_after: limits, ..UsagePolicy::default() });
         for vital in [
             Command::RestoreKey { namespace: namespace.clone(), name: name.clone(), version: None },
             Command::RestoreNamespace { name: namespace.clone() },
             update(KeyChange { deletion_protection: Some(true), ..KeyChange::default() }),
             update(KeyChange { min_version: Some(2), ..KeyChange::default() }),
+            update(KeyChange { usage: ceiling, ..KeyChange::default() }),
             Command::DestroyKey { namespace: namespace.clone(), name: name.clone(), version: None, urgent: false },
         ] {
             assert!(!adds(&vital), "{vital:?}");
         }
         for waits in [
             update(KeyChange::of_rotation(None)),
+            update(KeyChange { usage: rotate_after, ..KeyChange::default() }),
             Command::ActivateVersion { namespace: namespace.clone(), name: name.clone(), version: 2 },
         ] {
             assert!(adds(&waits), "{waits:?}");

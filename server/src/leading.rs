@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms::RotationCause;
+use futures::StreamExt;
 use raft::{ChangeError, Member, Members};
 use state::command::AuthorityStep;
-use state::{Command, DestructionDue, Reply, State};
-use types::{KeyName, NamespaceName, Reason, Refusal};
+use state::{Command, DestructionDue, Reply, RotationDue, State};
+use types::{Reason, Refusal};
 
 use crate::api::{close_audit, draw_for, hand_over, next_version};
 use crate::core::{Core, own_proposal};
@@ -18,8 +18,10 @@ use crate::node::Node;
 
 /// How often the questions are asked.
 const TICK: Duration = Duration::from_millis(250);
-/// Rotations proposed in one tick: a storm must not starve everything else.
+/// Rotations that are proposed before the leader looks after its other work: a storm must not starve that.
 const ROTATIONS_PER_TICK: usize = 64;
+/// Those that wait for the log at the same time.
+const ROTATIONS_AT_ONCE: usize = 16;
 /// Destructions proposed in one tick.
 const DESTRUCTIONS_PER_TICK: usize = 64;
 /// How long one change of the membership may take.
@@ -42,9 +44,10 @@ pub(crate) struct Leading {
 impl Leading {
     /// Rotations and authorities, until the node closes.
     pub(crate) async fn run_schedules(self) {
-        while self.next_tick().await {
+        let mut more = false;
+        while self.next_turn(if more { Duration::ZERO } else { TICK }).await {
             let state = self.core.state();
-            self.rotate_due(&state, Making::Quick).await;
+            more = self.rotate_due(&state, Making::Quick).await;
             self.destroy_due(&state).await;
             self.advance_authorities(&state).await;
             self.settle_lease().await;
@@ -54,7 +57,7 @@ impl Leading {
 
     /// Rotations of keys that take long to make, until the node closes: nothing else waits for them.
     pub(crate) async fn run_slow_rotations(self) {
-        while self.next_tick().await {
+        while self.next_turn(TICK).await {
             self.rotate_due(&self.core.state(), Making::Slow).await;
         }
     }
@@ -84,17 +87,17 @@ impl Leading {
 
     /// Members, until the node closes.
     pub(crate) async fn run_membership(self) {
-        while self.next_tick().await {
+        while self.next_turn(TICK).await {
             self.keep_members(&self.core.state()).await;
         }
     }
 
-    /// Waits for the next tick at which this node leads; false when the node closes.
-    async fn next_tick(&self) -> bool {
+    /// Waits for that long, and then for as long as this node does not lead; false when the node closes.
+    async fn next_turn(&self, mut pause: Duration) -> bool {
         loop {
             tokio::select! {
                 () = self.core.stop.cancelled() => return false,
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(std::mem::replace(&mut pause, TICK)) => {}
             }
             if self.core.leads() && self.core.state().is_formed() {
                 return true;
@@ -195,28 +198,45 @@ impl Leading {
         }
     }
 
-    /// Rotates what is due by state time. `apply` refuses a second rotation of the same due time.
-    async fn rotate_due(&self, state: &State, making: Making) {
+    /// Rotates what is due by state time or by use, as much as is done at a time; says whether all of that was made, and more may be due.
+    /// `apply` refuses a second rotation for the same reason.
+    async fn rotate_due(&self, state: &State, making: Making) -> bool {
         let due = state.rotations_due(state.time()).filter(|due| {
             let key = state.key(due.namespace, due.name);
             key.is_some_and(|key| key.algorithm.is_slow_to_make()) == (making == Making::Slow)
         });
-        for due in due.take(ROTATIONS_PER_TICK).collect::<Vec<_>>() {
-            if self.core.stop.is_cancelled() || !self.core.leads() {
-                return;
-            }
-            match self.rotate(state, due.namespace, due.name).await {
-                Ok(_) => tracing::debug!(key = %due.name, "rotated by schedule"),
-                Err(refusal) if refusal.reason == Reason::NotDue => {}
-                Err(refusal) => tracing::warn!(key = %due.name, %refusal, "a rotation that is due failed"),
-            }
+        let due: Vec<_> = due.take(ROTATIONS_PER_TICK).collect();
+        let mut rotating = Vec::with_capacity(due.len());
+        for due in &due {
+            rotating.push(self.rotate_one(state, due));
         }
+        // Together, so that they share the syncs of the log.
+        let at_once = if making == Making::Slow { 1 } else { ROTATIONS_AT_ONCE };
+        let made = futures::stream::iter(rotating).buffer_unordered(at_once).filter(|made| std::future::ready(*made));
+        made.count().await == ROTATIONS_PER_TICK
     }
 
-    async fn rotate(&self, state: &State, namespace: &NamespaceName, name: &KeyName) -> Result<Reply, Refusal> {
+    /// Whether a version was made.
+    async fn rotate_one(&self, state: &State, due: &RotationDue<'_>) -> bool {
+        if self.core.stop.is_cancelled() || !self.core.leads() {
+            return false;
+        }
+        let rotated = self.rotate(state, due).await;
+        match &rotated {
+            Ok(_) => {
+                self.node.metrics.rotated(due.cause);
+                tracing::debug!(key = %due.name, cause = due.cause.as_str(), "rotated by itself");
+            }
+            Err(refusal) if refusal.reason == Reason::NotDue => {}
+            Err(refusal) => tracing::warn!(key = %due.name, %refusal, "a rotation that is due failed"),
+        }
+        rotated.is_ok()
+    }
+
+    async fn rotate(&self, state: &State, due: &RotationDue<'_>) -> Result<Reply, Refusal> {
+        let RotationDue { namespace, name, cause, .. } = *due;
         let drawn = draw_for(&self.core, namespace, name).await?;
-        let keyring = &self.core.keyring;
-        let command = next_version(state, keyring, (namespace, name), RotationCause::Schedule, drawn.as_deref())?;
+        let command = next_version(state, &self.core.keyring, (namespace, name), cause, drawn.as_deref())?;
         self.core.propose(&own_proposal(self.core.node, command)).await.map_err(Refusal::from)?.reply
     }
 

@@ -49,6 +49,7 @@ mod seal;
 mod sealed_port;
 mod trust;
 mod unwrapped;
+mod usage;
 mod vouched;
 mod wire;
 

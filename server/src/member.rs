@@ -232,6 +232,7 @@ impl Member {
             Command::PublishAuthority { node, .. }
             | Command::ReportErasure { node, .. }
             | Command::ConfirmRoot { node, .. }
+            | Command::LeaseUsage { node, .. }
             | Command::CancelApproval { node } => Some(*node),
             // Its own seal was opened; it is believed, for it has the root key.
             Command::RecoverOperator { opened, .. } => Some(opened.node),

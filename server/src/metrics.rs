@@ -1,8 +1,10 @@
 //! What the node counts. Labels are closed sets (actions, outcomes): no name, no path, nothing a caller chooses.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use kms::{RotationCause, UsageLevel};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,6 +37,39 @@ pub(crate) struct Metrics {
     pub ledger_failures: Counter<u64, AtomicU64>,
     /// Keys that are due to rotate and have not.
     pub rotations_due: Gauge<i64, AtomicI64>,
+    /// Keys near the ceiling of their primary version.
+    near_ceiling: Family<Level, Gauge<i64, AtomicI64>>,
+    rotations: Family<Cause, Counter<u64, AtomicU64>>,
+    pub(crate) usage: UsageCounters,
+}
+
+/// What the desk of usage counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UsageCounters {
+    leased: Counter<u64, AtomicU64>,
+    refused: Counter<u64, AtomicU64>,
+}
+
+impl UsageCounters {
+    /// A block was handed out to this node.
+    pub(crate) fn leased(&self) {
+        self.leased.inc();
+    }
+
+    /// A use was refused: the ceiling was reached, or no block could be had.
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Level {
+    level: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Cause {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -68,6 +103,15 @@ impl Default for Metrics {
         let backups = counter("backups", "Backups written to the folder of this node");
         let backups_failed = counter("backups_failed", "Backups that could not be written to the folder of this node");
         let ledger_failures = counter("ledger_failures", "Attempts at writing the ledger that failed");
+        let usage = UsageCounters {
+            leased: counter("usage_blocks", "Blocks of counted use that were handed out to this node"),
+            refused: counter("usage_refused", "Uses refused for a ceiling, or because no block could be had"),
+        };
+        let rotations = Family::default();
+        registry.register("rotations", "Rotations that this node has made by itself, by cause", rotations.clone());
+        let near_ceiling = Family::default();
+        let help = "Keys whose primary version is near its ceiling: warning from 80 %, critical from 95 %, exhausted";
+        registry.register("keys_near_ceiling", help, near_ceiling.clone());
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -87,6 +131,9 @@ impl Default for Metrics {
             backups,
             backups_failed,
             ledger_failures,
+            near_ceiling,
+            rotations,
+            usage,
             registry,
             requests,
             seconds,
@@ -99,6 +146,20 @@ impl Metrics {
     pub(crate) fn answered(&self, action: Action, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&Request { action: action.as_str(), outcome }).inc();
         self.seconds.get_or_create(&Verb { action: action.as_str() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts one rotation that nobody asked for.
+    pub(crate) fn rotated(&self, cause: RotationCause) {
+        self.rotations.get_or_create(&Cause { cause: cause.as_str() }).inc();
+    }
+
+    /// Says how many keys are near their ceilings; every level has its line, so that an alert finds it before the first.
+    pub(crate) fn near_ceiling(&self, counts: &BTreeMap<UsageLevel, u64>) {
+        for level in [UsageLevel::Warning, UsageLevel::Critical, UsageLevel::Exhausted] {
+            let count = counts.get(&level).copied().unwrap_or_default();
+            let gauge = self.near_ceiling.get_or_create(&Level { level: level.as_str() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// OpenMetrics text.

@@ -271,6 +271,7 @@ impl Node {
         self.metrics.lease.set(i64::from(core.lease.check(Clocks::now()).is_ok()));
         self.metrics.audit_records.set(signed(core.audit_head().size));
         self.metrics.rotations_due.set(signed(due_count(&core)));
+        self.metrics.near_ceiling(&core.state().usage_levels());
     }
 }
 

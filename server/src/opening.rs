@@ -34,6 +34,7 @@ use crate::rekey::Rekeying;
 use crate::root::Root;
 use crate::seal::{SealDesk, SealError, SealRecord};
 use crate::trust::TrustDesk;
+use crate::usage::{self, UsageDesk};
 use crate::vouched::RootProof;
 
 /// Why a node could not be opened.
@@ -117,6 +118,7 @@ impl Opened {
         check_active(&raft, &keyring)?;
         let audit = finish_audit(audit, &raft, id).await?;
         let authority = open_authority(node, &keyring, &record, cluster, id)?;
+        let (usage, fetches) = UsageDesk::new(node.metrics.usage.clone());
         let core = Arc::new(Core {
             cluster,
             node: id,
@@ -130,6 +132,7 @@ impl Opened {
             trust: TrustDesk::default(),
             introduced,
             ledger: LedgerDesk::new(node.config.ledger.clone(), &node.metrics),
+            usage,
             audit,
             stop: node.stop.child_token(),
             tasks: TaskTracker::new(),
@@ -150,6 +153,7 @@ impl Opened {
         core.tasks.spawn(leading.clone().run_slow_rotations());
         core.tasks.spawn(leading.run_membership());
         core.tasks.spawn(erasing::run(Arc::clone(&core)));
+        core.tasks.spawn(usage::run_fetches(Arc::clone(&core), fetches));
         let rekeying = Rekeying { node: Arc::clone(node), core: Arc::clone(&core) };
         core.tasks.spawn(rekeying.run());
         core.tasks.spawn(Arc::clone(&core).keep_ledger());

@@ -30,7 +30,10 @@ pub(crate) fn check(proposal: &Proposal) -> Result<(), Refusal> {
         // The leader removes whom a replacement was admitted for; `nodes::remove` checks that there is one.
         Command::RemoveNode { .. } if matches!(actor, Principal::Node(_)) => true,
         Command::AckBundle { agent, .. } => *actor == Principal::Agent(agent.clone()),
-        Command::AddKeyVersion { cause: kms::RotationCause::Schedule, .. } => matches!(actor, Principal::Node(_)),
+        Command::LeaseUsage { node, .. } => *actor == Principal::Node(*node),
+        Command::AddKeyVersion { cause: kms::RotationCause::Schedule | kms::RotationCause::Count, .. } => {
+            matches!(actor, Principal::Node(_))
+        }
         _ => matches!(actor, Principal::Operator(_) | Principal::Workload(_)) && basis.is_some(),
     };
     if may {

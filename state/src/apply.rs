@@ -11,7 +11,7 @@ use types::{Reason, Refusal};
 use crate::command::{Command, Entry, Proposal, Reply};
 use crate::handlers::{
     agents, aliases, authorities, destroy, entries, formation, keys, members, namespace_ends, namespaces, nodes,
-    operators, peer_unseal, restore, roles, root_keys, settings, tokens,
+    operators, peer_unseal, restore, roles, root_keys, settings, tokens, usage,
 };
 use crate::outcome::{AuditLeaf, Effect, Outcome};
 use crate::requests::{self, Recall};
@@ -163,6 +163,7 @@ fn dispatch(turn: &mut Turn<'_>, proposal: &Proposal) -> Handled {
         C::ConfirmTime { to } => settings::confirm_time(turn, *to),
         C::OpenGeneration { .. } => restore::open_generation(turn, proposal),
         C::ReleaseNamespace { name } => restore::release(turn, name),
+        C::LeaseUsage { .. } => usage::lease(turn, &proposal.command),
         C::ReportErasure { node, upto } => destroy::report_erasure(turn, *node, *upto),
         C::SettleDeparture { node } => members::settle_departure(turn, *node),
         C::SetPeerUnseal { .. } | C::ApproveUnseal { .. } | C::CancelApproval { .. } | C::ReleaseRoot(_) => {

@@ -534,6 +534,19 @@ pub enum Command {
         /// State time after it, as whoever confirms it has seen.
         to: Time,
     },
+    /// Hands out a block of a version's use to a node, which spends it alone and forgets what is left when it stops.
+    LeaseUsage {
+        /// To whom.
+        node: NodeId,
+        /// Where.
+        namespace: NamespaceName,
+        /// Which key.
+        name: KeyName,
+        /// Its version.
+        version: u32,
+        /// At least so much.
+        least: kms::Usage,
+    },
 }
 
 /// A root key on its way to a member that has restarted, as the leader that hands it out saw it.
@@ -571,4 +584,11 @@ pub enum Reply {
     Node(NodeId),
     /// This agent was enrolled.
     Agent(AgentName),
+    /// So much of a version's use was handed out.
+    Usage {
+        /// What nothing bounds is the largest number.
+        block: kms::Usage,
+        /// Under the limits that the key has since that entry.
+        limits: Revision,
+    },
 }

@@ -59,6 +59,7 @@ pub(crate) const fn action(command: &Command) -> Action {
         C::DestroyNamespace { .. } | C::CarryOutNamespaceDestruction { .. } => Action::DestroyNamespace,
         C::RestoreNamespace { .. } => Action::RestoreNamespace,
         C::ConfirmTime { .. } => Action::ConfirmTime,
+        C::LeaseUsage { .. } => Action::LeaseUsage,
     }
 }
 
@@ -92,6 +93,7 @@ pub(crate) fn resource(command: &Command) -> String {
         | C::RestoreKey { namespace, name, version: Some(version) }
         | C::CarryOutDestruction { namespace, name, version: Some(version) }
         | C::ActivateVersion { namespace, name, version }
+        | C::LeaseUsage { namespace, name, version, .. }
         | C::DestroyKey { namespace, name, version: Some(version), .. } => {
             format!("namespaces/{namespace}/keys/{name}/versions/{version}")
         }

@@ -1,8 +1,6 @@
 //! Which changes take a right away. They are acknowledged only when no node can serve the state before them: the leader
 //! puts up a fence (docs/spec/lease.md §2). A new command cannot be added without saying what it is.
 
-use kms::KeyChange;
-
 use crate::command::{AuthorityStep, Command};
 
 impl Command {
@@ -13,8 +11,6 @@ impl Command {
             Self::SetKeyEnabled { enabled: false, .. } // A key or a version stops being usable.
             | Self::DestroyKey { .. } // For good, now or later.
             | Self::DestroyNamespace { .. } // All that is in it.
-            // Lower versions may stop being usable.
-            | Self::UpdateKey { change: KeyChange { min_version: Some(_), .. }, .. }
             // A node stops serving and signing: at once when it applies this, and when it is cut off with the end of its lease.
             | Self::RemoveNode { .. }
             | Self::RevokeOperator { .. } // A principal stops being recognised.
@@ -48,8 +44,6 @@ impl Command {
             | Self::CarryOutNamespaceDestruction { .. }
             | Self::RestoreKey { .. }
             | Self::RestoreNamespace { .. }
-            // When a key rotates next is nobody's right.
-            | Self::UpdateKey { change: KeyChange { min_version: None, .. }, .. }
             | Self::PromoteNode { .. }
             | Self::RaiseVersion { .. }
             | Self::BeginRekey { .. } // Which key wraps is nobody's right.
@@ -69,8 +63,10 @@ impl Command {
             | Self::PublishAuthority { .. }
             | Self::ReportNode(_)
             | Self::ReportErasure { .. }
+            | Self::LeaseUsage { .. } // Nobody else had it.
             // An agent's new key replaces its old one. The agent waits for an identity, and who wants an end bans it.
             | Self::RedeemAgentToken { .. } => false,
+            Self::UpdateKey { change, .. } => change.takes_away(),
             Self::AdvanceAuthority { step, .. } => step.takes_away(),
         }
     }

@@ -20,4 +20,5 @@ pub(crate) mod roles;
 pub(crate) mod root_keys;
 pub(crate) mod settings;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 mod vouching;

@@ -41,7 +41,7 @@ pub use command::{
 };
 pub use ledger::Untold;
 pub use outcome::{AuditLeaf, Effect, Outcome};
-pub use queries::due::{DestructionDue, RotationDue};
+pub use queries::due::{DestructionDue, RotationDue, RotationForecast};
 pub use queries::erasure::{Erasure, Receipt};
 pub use queries::page::Page;
 pub use queries::principals::Unrecognised;

@@ -11,12 +11,12 @@ pub mod page;
 pub mod principals;
 pub mod resources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use audit::{Frontier, Head, LogName};
 use types::{
-    Generation, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Sequence, SpkiHash,
-    Time, TokenId, TrustDomain,
+    Generation, KeyId, Millis, NamespaceName, NodeId, Principal, Reason, Refusal, RequestId, Revision, Sequence,
+    SpkiHash, Time, TokenId, TrustDomain,
 };
 
 use crate::rows::{
@@ -127,6 +127,23 @@ impl State {
     pub fn counts(&self, name: &NamespaceName) -> (u64, u64) {
         let indexes = self.indexes();
         (indexes.keys_of(name).all, indexes.entry_counts.get(name).copied().unwrap_or(0))
+    }
+
+    /// How much of a version's use was handed out; none while nobody counts.
+    #[must_use]
+    pub fn usage(&self, key: &KeyId, version: u32) -> Option<&kms::VersionUsage> {
+        self.usage_table().get(&(*key, version))
+    }
+
+    /// How many keys have come near the ceiling of their primary version, and how near.
+    #[must_use]
+    pub fn usage_levels(&self) -> BTreeMap<kms::UsageLevel, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, level) in &self.indexes().usage_levels {
+            let count: &mut u64 = counts.entry(*level).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts
     }
 
     /// The namespaces that have a key-encryption key: those that were not destroyed.

@@ -69,6 +69,7 @@ impl State {
             | C::PublishAuthority { .. }
             | C::AdvanceAuthority { .. }
             | C::ReportNode(_)
+            | C::LeaseUsage { .. }
             | C::StageRoot { .. }
             | C::ConfirmRoot { .. }
             | C::ActivateRoot { .. }
@@ -136,6 +137,7 @@ pub(crate) const fn namespace_of(command: &Command) -> Option<&NamespaceName> {
         | C::PublishAuthority { .. }
         | C::AdvanceAuthority { .. }
         | C::ReportNode(_)
+        | C::LeaseUsage { .. }
         | C::SetLease { .. }
         | C::SettleLease { .. }
         | C::ResetTime

@@ -64,6 +64,8 @@ pub struct State {
     /// Empty until it is switched on for the first time.
     peer_unseal: Table<(), PeerUnseal>,
     aliases: Table<(NamespaceName, AliasName), Alias>,
+    /// Of versions of keys whose use is counted.
+    usages: Table<VersionKey, kms::VersionUsage>,
     indexes: Indexes,
 }
 
@@ -100,6 +102,7 @@ impl State {
             recoveries: Table::new(TableId::Recoveries),
             peer_unseal: Table::new(TableId::PeerUnseal),
             aliases: Table::new(TableId::Aliases),
+            usages: Table::new(TableId::Usages),
             indexes: Indexes::default(),
         }
     }
@@ -148,7 +151,7 @@ impl State {
     }
 
     /// The sums that the tables keep, one a table.
-    fn sums(&self) -> [(TableId, RowSum); 27] {
+    fn sums(&self) -> [(TableId, RowSum); 28] {
         [
             (self.cluster.id(), *self.cluster.sum()),
             (self.namespaces.id(), *self.namespaces.sum()),
@@ -177,11 +180,12 @@ impl State {
             (self.recoveries.id(), *self.recoveries.sum()),
             (self.peer_unseal.id(), *self.peer_unseal.sum()),
             (self.aliases.id(), *self.aliases.sum()),
+            (self.usages.id(), *self.usages.sum()),
         ]
     }
 
     /// The progress row changes with every entry, so it is counted in when somebody asks, not on every write.
-    fn with_progress(&self, sums: [(TableId, RowSum); 27]) -> RowSum {
+    fn with_progress(&self, sums: [(TableId, RowSum); 28]) -> RowSum {
         let mut total = RowSum::default();
         for (_, sum) in sums {
             total.merge(&sum);
@@ -244,4 +248,5 @@ tables! {
     recovery_table = recoveries: OperatorName => Recovery;
     peer_unseal_row = peer_unseal: () => PeerUnseal;
     alias_table = aliases: (NamespaceName, AliasName) => Alias;
+    usage_table = usages: VersionKey => kms::VersionUsage;
 }

@@ -53,6 +53,7 @@ pub(crate) enum TableId {
     Recoveries = 26,
     PeerUnseal = 27,
     Aliases = 28,
+    Usages = 29,
 }
 
 impl TableId {
@@ -88,6 +89,7 @@ impl TableId {
             T::Recoveries,
             T::PeerUnseal,
             T::Aliases,
+            T::Usages,
         ]
         .into_iter()
         .find(|id| *id as u8 == byte)
@@ -187,10 +189,10 @@ mod tests {
 
     #[test]
     fn table_numbers_lead_back() {
-        for byte in 1..=28 {
+        for byte in 1..=29 {
             assert_eq!(TableId::from_byte(byte).map(|id| id as u8), Some(byte));
         }
         assert_eq!(TableId::from_byte(0), None);
-        assert_eq!(TableId::from_byte(29), None);
+        assert_eq!(TableId::from_byte(30), None);
     }
 }

@@ -227,6 +227,8 @@ actions! {
     RestoreNamespace = "NamespaceService"."RestoreNamespace", Mutate;
     /// Confirm a step of state time: destructions that it has made due are carried out.
     ConfirmTime = "ClusterService"."ConfirmTime", Mutate;
+    /// A node has a block of a version's use handed out to it.
+    LeaseUsage = "ClusterService"."LeaseUsage", Mutate;
 }
 
 #[cfg(test)]

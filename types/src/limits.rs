@@ -62,6 +62,18 @@ pub const ERASURES_KEPT: usize = 1_024;
 pub const ROTATION_FLOOR_DEFAULT: Millis = Millis::from_hours(1);
 /// The lowest floor a namespace may set.
 pub const ROTATION_FLOOR_MIN: Millis = Millis::from_secs(1);
+/// Least uses of a version after which the next one is made by itself: a key that is used a thousand times a second rotates each second then.
+pub const ROTATE_AFTER_USES_MIN: u64 = 1_000;
+/// Least bytes.
+pub const ROTATE_AFTER_BYTES_MIN: u64 = 1_024 * 1_024;
+/// Largest bound on the use of a version.
+pub const USAGE_BOUND_MAX: u64 = 1 << 62;
+/// Most uses of a version that are handed out to a node at once.
+pub const USAGE_BLOCK_USES_MAX: u64 = 65_536;
+/// Most bytes.
+pub const USAGE_BLOCK_BYTES_MAX: u64 = 1_024 * 1_024 * 1_024;
+/// A block is one part in this many of a node's equal share of what is left: when the node is killed, no more than about that is lost.
+pub const USAGE_BLOCK_SHARE: u64 = 8;
 /// Longest rotation period.
 pub const ROTATION_PERIOD_MAX: Millis = Millis::from_days(3_650);
 

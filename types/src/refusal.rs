@@ -102,6 +102,8 @@ reasons! {
     VersionTooOld = "VERSION_TOO_OLD";
     /// The namespace was destroyed or is about to be: nothing in it is used.
     NamespaceClosed = "NAMESPACE_CLOSED";
+    /// The version was used for as much as its key's ceiling allows.
+    UsageExhausted = "USAGE_EXHAUSTED";
 }
 
 /// A refusal with a message for the caller. The message never holds key material and never says more than the caller

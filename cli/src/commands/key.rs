@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use chancery_client::proto::kms::v1::{
     ActivateKeyVersionRequest, CreateKeyRequest, DestroyKeyRequest, DisableKeyRequest, EnableKeyRequest, GetKeyRequest,
-    GetPublicKeyRequest, ListKeyVersionsRequest, ListKeysRequest, RestoreKeyRequest, RotateKeyRequest,
+    GetPublicKeyRequest, Key, ListKeyVersionsRequest, ListKeysRequest, RestoreKeyRequest, RotateKeyRequest,
     UpdateKeyRequest,
 };
 use chancery_client::{Error, private_file};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use types::{KeyName, Millis, Reason};
+use types::{KeyName, Millis, Reason, Time};
 
 use super::context_pairs::pair;
 use super::pages::{PAGE_SIZE, all};
@@ -18,9 +18,11 @@ use crate::algorithms::{PublicKeyView, algorithms, parse_algorithm};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::key_views::{ForecastView, KeyView, VersionView};
 use crate::output::{self, Format, Show};
-use crate::values::{called, duration, from_wire_time, minute, short, to_wire_duration};
-use crate::views::{KeyView, List, VersionView};
+use crate::usage_args::UsageArgs;
+use crate::values::{called, duration, from_wire_time, minute, now, short, to_wire_duration};
+use crate::views::List;
 
 /// The verbs of `key`.
 #[derive(Subcommand, Debug)]
@@ -53,6 +55,8 @@ pub(crate) enum KeyCommand {
     Restore(OneVersion),
     /// Change when a key rotates by itself, its labels, which versions may be used, or how it may be destroyed
     Update(UpdateArgs),
+    /// Say when each key of the namespace, or one of them, rotates next by itself, the next one first
+    Forecast(ForecastArgs),
     /// Print the public half of a version, for whoever verifies or encrypts without the service
     PublicKey(PublicKeyArgs),
 }
@@ -68,6 +72,11 @@ pub(crate) struct CreateArgs {
     /// Rotate by itself this often, for example 90d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     rotation_period: Option<Millis>,
+    /// Rotate by time up to this much sooner, each version by another part of it: keys that were made together do not rotate together
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotation_period")]
+    rotation_jitter: Option<Millis>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// Label, for people and filters; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -148,16 +157,37 @@ pub(crate) struct UpdateArgs {
     changes: Changes,
 }
 
+/// Every option of [`Changes`]: what is flattened into it would not be in its group by itself.
+const CHANGES: [&str; 12] = [
+    "rotation_period",
+    "no_rotation",
+    "rotation_jitter",
+    "rotate_after_uses",
+    "rotate_after_bytes",
+    "max_uses",
+    "max_bytes",
+    "labels",
+    "removed",
+    "deletion_protection",
+    "waiting_period",
+    "min_version",
+];
+
 /// What `key update` changes: something at least.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = true)]
+#[group(required = true, multiple = true, args = CHANGES)]
 pub(crate) struct Changes {
     /// Rotate by itself this often, for example 90d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     rotation_period: Option<Millis>,
-    /// No longer rotate by itself
-    #[arg(long, conflicts_with = "rotation_period")]
+    /// No longer rotate by time
+    #[arg(long, conflicts_with_all = ["rotation_period", "rotation_jitter"])]
     no_rotation: bool,
+    /// Rotate by time up to this much sooner, or 0s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    rotation_jitter: Option<Millis>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// Set this label beside those that it has; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -173,6 +203,16 @@ pub(crate) struct Changes {
     /// The lowest version that may be used: nothing that a lower one encrypted or signed is taken any more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     min_version: Option<u32>,
+}
+
+/// Arguments of `key forecast`.
+#[derive(Args, Debug)]
+pub(crate) struct ForecastArgs {
+    /// Short name, alias/NAME, or namespaces/NAMESPACE/keys/NAME; all of the namespace when absent
+    key: Option<String>,
+    /// Only what is due within this time, for example 30d, and what may be because nobody knows yet how much it is used
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    within: Option<Millis>,
 }
 
 /// Arguments of `key public-key`.
@@ -230,6 +270,7 @@ pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<(), Fa
         KeyCommand::Disable(args) => set_enabled(args, context, Use::Disable).await,
         KeyCommand::Destroy(args) => destroy(args, context).await,
         KeyCommand::Update(args) => update(args, context).await,
+        KeyCommand::Forecast(args) => forecast(args, context).await,
         KeyCommand::PublicKey(args) => public_key(args, context).await,
     };
     done.map_err(|failure| failure.or_hint_for(Reason::NotFound, "chancery key list"))
@@ -243,6 +284,9 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         labels: args.labels.into_iter().collect(),
         deletion_protection: args.deletion_protection,
         rotation_period: args.rotation_period.map(to_wire_duration),
+        rotation_jitter: args.rotation_jitter.map(to_wire_duration),
+        rotate_after: args.usage.rotate_after(),
+        ceiling: args.usage.ceiling(),
         waiting_period: args.waiting_period.map(to_wire_duration),
         validate_only: args.validate_only,
         ..CreateKeyRequest::default()
@@ -254,12 +298,39 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
+    context.print(&List(all_keys(context).await?.into_iter().map(KeyView::from).collect()))
+}
+
+async fn all_keys(context: &Context) -> Result<Vec<Key>, Failure> {
     let keys = context.client().await?.keys();
     let fetch = async |page_token| {
         let request = ListKeysRequest { parent: context.parent(), page_size: PAGE_SIZE, page_token };
         keys.list(request).await.map(|page| (page.keys, page.next_page_token))
     };
-    context.print(&List(all(fetch).await?.into_iter().map(KeyView::from).collect()))
+    Ok(all(fetch).await?)
+}
+
+async fn forecast(args: ForecastArgs, context: &Context) -> Result<(), Failure> {
+    let keys = match &args.key {
+        Some(key) => {
+            let request = GetKeyRequest { name: context.key_or_alias(key)? };
+            vec![context.client().await?.keys().get(request).await?]
+        }
+        None => all_keys(context).await?,
+    };
+    let latest = args.within.map_or(Time::NEVER, |within| now().after(within));
+    let mut rotating: Vec<_> = keys.iter().filter_map(ForecastView::of).collect();
+    if let ([], Some(key)) = (rotating.as_slice(), &args.key) {
+        let message = format!("`{key}` does not rotate by itself");
+        return Err(
+            Failure::new(Exit::Conflict, message).hint(format!("chancery key update {key} --rotation-period 90d"))
+        );
+    }
+    // One whose pace is not known may rotate at any time.
+    rotating.retain(|forecast| forecast.when() <= latest || forecast.when() == Time::NEVER);
+    // By name within a moment, as they came.
+    rotating.sort_by_key(ForecastView::when);
+    context.print(&List(rotating))
 }
 
 async fn describe(key: &str, context: &Context) -> Result<(), Failure> {
@@ -454,11 +525,21 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
     let (name, keys) = (context.key(&args.key)?, context.client().await?.keys());
     // What is changed is what was seen: another change in between is refused, not overwritten.
     let seen = keys.get(GetKeyRequest { name: name.clone() }).await?;
-    let Changes { rotation_period, no_rotation, labels, removed, deletion_protection, waiting_period, min_version } =
-        args.changes;
-    let mut paths = Vec::new();
+    let Changes {
+        rotation_period,
+        no_rotation,
+        rotation_jitter,
+        usage,
+        labels,
+        removed,
+        deletion_protection,
+        waiting_period,
+        min_version,
+    } = args.changes;
+    let mut paths: Vec<String> = usage.paths().map(str::to_owned).collect();
     let mut changes = |path: &str, changes: bool| paths.extend(changes.then(|| path.to_owned()));
     changes("rotation_period", rotation_period.is_some() || no_rotation);
+    changes("rotation_jitter", rotation_jitter.is_some());
     changes("labels", !labels.is_empty() || !removed.is_empty());
     changes("deletion_protection", deletion_protection.is_some());
     changes("waiting_period", waiting_period.is_some());
@@ -473,6 +554,9 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
     let request = UpdateKeyRequest {
         name,
         rotation_period: rotation_period.map(to_wire_duration),
+        rotation_jitter: rotation_jitter.map(to_wire_duration),
+        rotate_after: usage.rotate_after(),
+        ceiling: usage.ceiling(),
         labels: all,
         deletion_protection: deletion_protection.unwrap_or_default(),
         waiting_period: waiting_period.map(to_wire_duration),
@@ -483,9 +567,9 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<(), Failure> {
     };
     let key = KeyView::from(keys.update(request).await?);
     let of_rotation = match key.rotation_period {
-        _ if !paths.iter().any(|path| path == "rotation_period") => String::new(),
-        Some(_) => key.next(),
-        None => "; it no longer rotates by itself".to_owned(),
+        _ if !paths.iter().any(|path| path.starts_with("rotat")) => String::new(),
+        None if key.next().is_empty() => "; it does not rotate by itself".to_owned(),
+        _ => key.next(),
     };
     context.print(&Changed { words: format!("{} updated{of_rotation}", short(&key.name)), key })
 }

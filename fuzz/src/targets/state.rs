@@ -15,7 +15,7 @@ use crate::engine::Target;
 /// Entries of the log, one after the other, on a cluster that has just been formed.
 pub(super) const PROPOSAL: Target = Target::new("state-proposal", proposals, || {
     let each: Vec<Vec<u8>> = commands().into_iter().map(|command| encoded(&proposal(command))).collect();
-    let story = commands().into_iter().take(9).flat_map(|command| encoded(&proposal(command))).collect();
+    let story = commands().into_iter().take(10).flat_map(|command| encoded(&proposal(command))).collect();
     each.into_iter().chain([story]).collect()
 })
 .spare_bytes(2 << 20);
@@ -73,6 +73,7 @@ fn proposal(command: Command) -> Proposal {
         Command::ReportNode(_)
         | Command::PublishAuthority { .. }
         | Command::StageRoot { .. }
+        | Command::LeaseUsage { .. }
         | Command::SettleLease { .. } => {
             return Proposal { actor: Principal::Node(NodeId(1)), at: FORMED, request: None, basis: None, command };
         }
@@ -94,8 +95,6 @@ fn encoded(proposal: &Proposal) -> Vec<u8> {
 
 /// One of most kinds; the first ones build on each other.
 fn commands() -> Vec<Command> {
-    let key = || KeyName::parse("orders").unwrap();
-    let material = || WrappedMaterial::secret([&[1, 0, 0, 0, 1][..], &[2; 81]].concat());
     let body = || EntryBody {
         path: "/ns/default/api".to_owned(),
         parent: AgentName::parse("node-1").unwrap(),
@@ -104,7 +103,6 @@ fn commands() -> Vec<Command> {
         dns_names: Vec::new(),
         hint: String::new(),
     };
-    let settings = || KeySettings::rotating(Some(Millis::from_days(1)));
     let root = || OperatorName::parse("root").unwrap();
     let report = NodeReport {
         node: NodeId(1),
@@ -121,24 +119,8 @@ fn commands() -> Vec<Command> {
     };
     let (token, secret_hash, spki, expires) =
         (TokenId([9; 16]), [7; 32], SpkiHash([6; 32]), FORMED.after(Millis::from_hours(1)));
-    let mut all = vec![
-        Command::CreateKey {
-            namespace: namespace(),
-            name: key(),
-            id: KeyId([3; 16]),
-            algorithm: Algorithm::Aes256Gcm,
-            settings: settings(),
-            material: material(),
-        },
-        Command::AddKeyVersion {
-            namespace: namespace(),
-            name: key(),
-            expect_last: 1,
-            cause: RotationCause::Schedule,
-            material: material(),
-        },
-        Command::SetKeyEnabled { namespace: namespace(), name: key(), version: Some(1), enabled: false },
-        Command::DestroyKey { namespace: namespace(), name: key(), version: Some(1), urgent: false },
+    let mut all = of_keys();
+    all.extend([
         Command::CreateEntry { namespace: namespace(), name: EntryName::parse("api").unwrap(), body: body() },
         Command::UpdateEntry { namespace: namespace(), name: EntryName::parse("api").unwrap(), body: body() },
         Command::DeleteEntry { namespace: namespace(), name: EntryName::parse("api").unwrap() },
@@ -158,10 +140,47 @@ fn commands() -> Vec<Command> {
         Command::RevokeRole(binding()),
         Command::ReportNode(report),
         Command::RedeemAgentToken { token, secret_hash, spki, expires },
-    ];
+    ]);
     all.extend(rare(spki, expires));
     all.extend(waiting());
     all
+}
+
+/// The life of a key.
+fn of_keys() -> Vec<Command> {
+    let key = || KeyName::parse("orders").unwrap();
+    let material = || WrappedMaterial::secret([&[1, 0, 0, 0, 1][..], &[2; 81]].concat());
+    let settings = {
+        let limits = ::kms::UsageLimits { uses: Some(5_000), bytes: Some(5_000_000) };
+        let usage = ::kms::UsagePolicy { rotate_after: limits, ceiling: limits };
+        KeySettings { usage, ..KeySettings::rotating(Some(Millis::from_days(1))) }
+    };
+    vec![
+        Command::CreateKey {
+            namespace: namespace(),
+            name: key(),
+            id: KeyId([3; 16]),
+            algorithm: Algorithm::Aes256Gcm,
+            settings,
+            material: material(),
+        },
+        Command::AddKeyVersion {
+            namespace: namespace(),
+            name: key(),
+            expect_last: 1,
+            cause: RotationCause::Schedule,
+            material: material(),
+        },
+        Command::LeaseUsage {
+            node: NodeId(1),
+            namespace: namespace(),
+            name: key(),
+            version: 1,
+            least: ::kms::Usage { uses: 1, bytes: 100 },
+        },
+        Command::SetKeyEnabled { namespace: namespace(), name: key(), version: Some(1), enabled: false },
+        Command::DestroyKey { namespace: namespace(), name: key(), version: Some(1), urgent: false },
+    ]
 }
 
 /// Other names of keys, versions that are not used yet, and what waits for its destruction.

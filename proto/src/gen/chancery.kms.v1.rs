@@ -53,6 +53,57 @@ pub struct Key {
     /// Those that are to be destroyed by themselves, newest first, at most 100; filled by GetKey and DestroyKey only.
     #[prost(message, repeated, tag = "18")]
     pub scheduled_versions: ::prost::alloc::vec::Vec<KeyVersion>,
+    /// A rotation by time may come this much sooner, each version's by another part of it.
+    #[prost(message, optional, tag = "19")]
+    pub rotation_jitter: ::core::option::Option<::prost_types::Duration>,
+    /// The next version is made by itself once so much of the primary one was handed out to nodes.
+    #[prost(message, optional, tag = "20")]
+    pub rotate_after: ::core::option::Option<UsageLimits>,
+    /// No version is ever used for more: USAGE_EXHAUSTED.
+    #[prost(message, optional, tag = "21")]
+    pub ceiling: ::core::option::Option<UsageLimits>,
+    /// Of the primary version; absent while nothing is counted.
+    #[prost(message, optional, tag = "22")]
+    pub usage: ::core::option::Option<Usage>,
+    /// Absent when it does not rotate by itself.
+    #[prost(message, optional, tag = "23")]
+    pub rotation_forecast: ::core::option::Option<RotationForecast>,
+}
+/// Bounds on how much one version encrypts, signs or authenticates (docs/spec/usage.md). Zero: none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UsageLimits {
+    #[prost(uint64, tag = "1")]
+    pub uses: u64,
+    /// Of plaintexts, messages, digests and data keys.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+/// How much of one version was handed out to nodes: it was used for no more. What nothing bounds is zero, for it is not counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Usage {
+    #[prost(uint64, tag = "1")]
+    pub uses: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// When counting began: what was used before is not in it.
+    #[prost(message, optional, tag = "3")]
+    pub count_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// When a key rotates next by itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotationForecast {
+    /// By what comes first; in the past when it is overdue. Absent when only its use makes it rotate and it was not counted for a minute yet.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// SCHEDULE or COUNT.
+    #[prost(enumeration = "RotationCause", tag = "2")]
+    pub cause: i32,
+    /// If it goes on being used as it was so far: a guess.
+    #[prost(bool, tag = "3")]
+    pub estimated: bool,
+    /// Why it does not rotate then, in words; empty when nothing is in the way.
+    #[prost(string, tag = "4")]
+    pub waits_for: ::prost::alloc::string::String,
 }
 /// Who has erased what one request destroyed. Nobody serves it from the answer to that request on; this is about what is left on
 /// disks, where it is wrapped and sealed.
@@ -111,6 +162,9 @@ pub struct KeyVersion {
     /// Absent unless it is to be destroyed.
     #[prost(message, optional, tag = "7")]
     pub scheduled_destroy_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Absent while nothing is counted.
+    #[prost(message, optional, tag = "8")]
+    pub usage: ::core::option::Option<Usage>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyRequest {
@@ -141,6 +195,14 @@ pub struct CreateKeyRequest {
     /// Absent: 30 days, or the namespace's floor where that is longer.
     #[prost(message, optional, tag = "9")]
     pub waiting_period: ::core::option::Option<::prost_types::Duration>,
+    /// At most half of the rotation period.
+    #[prost(message, optional, tag = "10")]
+    pub rotation_jitter: ::core::option::Option<::prost_types::Duration>,
+    /// At least 1,000 uses and 1 MiB.
+    #[prost(message, optional, tag = "11")]
+    pub rotate_after: ::core::option::Option<UsageLimits>,
+    #[prost(message, optional, tag = "12")]
+    pub ceiling: ::core::option::Option<UsageLimits>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListKeysRequest {
@@ -194,7 +256,8 @@ pub struct UpdateKeyRequest {
     pub request_id: ::prost::alloc::string::String,
     #[prost(bool, tag = "5")]
     pub validate_only: bool,
-    /// What is changed (AIP-134): one or more of rotation_period, labels, deletion_protection, waiting_period, min_version.
+    /// What is changed (AIP-134): one or more of rotation_period, rotation_jitter, rotate_after.uses, rotate_after.bytes, ceiling.uses,
+    /// ceiling.bytes, labels, deletion_protection, waiting_period, min_version; rotate_after and ceiling name both of theirs.
     #[prost(message, optional, tag = "6")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// All of them.
@@ -211,6 +274,14 @@ pub struct UpdateKeyRequest {
     /// From 1 to the primary version.
     #[prost(uint32, tag = "10")]
     pub min_version: u32,
+    #[prost(message, optional, tag = "11")]
+    pub rotation_jitter: ::core::option::Option<::prost_types::Duration>,
+    /// Zero: no longer.
+    #[prost(message, optional, tag = "12")]
+    pub rotate_after: ::core::option::Option<UsageLimits>,
+    /// A lower one holds, when it is answered, on every node, and counts what was handed out before.
+    #[prost(message, optional, tag = "13")]
+    pub ceiling: ::core::option::Option<UsageLimits>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeyRequest {
@@ -328,237 +399,6 @@ pub struct PublicKey {
     /// The same as a JSON Web Key (RFC 7517); its kid is the name above.
     #[prost(string, tag = "7")]
     pub jwk: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct EncryptRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub plaintext: ::prost::alloc::vec::Vec<u8>,
-    /// Authenticated, not secret, recorded as digests; the same pairs must be given to decrypt.
-    #[prost(map = "string, string", tag = "3")]
-    pub context: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(bytes = "vec", tag = "4")]
-    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EncryptResponse {
-    #[prost(bytes = "vec", tag = "1")]
-    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct DecryptRequest {
-    /// namespaces/{ns}: the namespace is part of what the ciphertext is bound to.
-    #[prost(string, tag = "1")]
-    pub parent: ::prost::alloc::string::String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
-    #[prost(map = "string, string", tag = "3")]
-    pub context: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(bytes = "vec", tag = "4")]
-    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct DecryptResponse {
-    #[prost(bytes = "vec", tag = "1")]
-    pub plaintext: ::prost::alloc::vec::Vec<u8>,
-    /// namespaces/{ns}/keys/{key}
-    #[prost(string, tag = "2")]
-    pub key: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "3")]
-    pub version: u32,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GenerateDataKeyRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "2")]
-    pub context: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(bytes = "vec", tag = "3")]
-    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-    /// Bytes of the data key; 32 when zero, at most 64.
-    #[prost(uint32, tag = "4")]
-    pub length_bytes: u32,
-    /// Leave the plaintext out: for a caller that only stores the wrapped key.
-    #[prost(bool, tag = "5")]
-    pub without_plaintext: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct GenerateDataKeyResponse {
-    #[prost(bytes = "vec", tag = "1")]
-    pub plaintext: ::prost::alloc::vec::Vec<u8>,
-    /// A unary ciphertext of the data key: Decrypt opens it.
-    #[prost(bytes = "vec", tag = "2")]
-    pub wrapped: ::prost::alloc::vec::Vec<u8>,
-    #[prost(uint32, tag = "3")]
-    pub version: u32,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReEncryptRequest {
-    /// namespaces/{ns}
-    #[prost(string, tag = "1")]
-    pub parent: ::prost::alloc::string::String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
-    #[prost(map = "string, string", tag = "3")]
-    pub source_context: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(bytes = "vec", tag = "4")]
-    pub source_additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}; the key of the ciphertext when empty.
-    #[prost(string, tag = "5")]
-    pub destination_name: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "6")]
-    pub destination_context: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(bytes = "vec", tag = "7")]
-    pub destination_additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReEncryptResponse {
-    #[prost(bytes = "vec", tag = "1")]
-    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    pub source_version: u32,
-    #[prost(uint32, tag = "3")]
-    pub version: u32,
-    /// namespaces/{ns}/keys/{key}
-    #[prost(string, tag = "4")]
-    pub key: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct SignRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Zero: the primary version.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// At most 64 KiB; may be empty.
-    #[prost(bytes = "vec", tag = "3")]
-    pub message: ::prost::alloc::vec::Vec<u8>,
-    /// In place of a message: its digest under the hash that the algorithm names. Ed25519 takes none.
-    #[prost(bytes = "vec", optional, tag = "4")]
-    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SignResponse {
-    /// Ed25519: R || S (RFC 8032). ECDSA: ASN.1 DER (RFC 3279). RSA: as long as the modulus (RFC 8017).
-    #[prost(bytes = "vec", tag = "1")]
-    pub signature: ::prost::alloc::vec::Vec<u8>,
-    /// What Verify has to be told.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    #[prost(enumeration = "Algorithm", tag = "3")]
-    pub algorithm: i32,
-    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
-    #[prost(string, tag = "4")]
-    pub key: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct VerifyRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// The one that Sign told.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// At most 64 KiB; may be empty.
-    #[prost(bytes = "vec", tag = "3")]
-    pub message: ::prost::alloc::vec::Vec<u8>,
-    /// In place of a message.
-    #[prost(bytes = "vec", optional, tag = "4")]
-    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
-    #[prost(bytes = "vec", tag = "5")]
-    pub signature: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VerifyResponse {
-    #[prost(enumeration = "Algorithm", tag = "1")]
-    pub algorithm: i32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct GenerateMacRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Zero: the primary version.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// At most 64 KiB.
-    #[prost(bytes = "vec", tag = "3")]
-    pub message: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct GenerateMacResponse {
-    /// As long as the algorithm's hash.
-    #[prost(bytes = "vec", tag = "1")]
-    pub mac: ::prost::alloc::vec::Vec<u8>,
-    /// What VerifyMac has to be told.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
-    #[prost(string, tag = "3")]
-    pub key: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct VerifyMacRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// The one that GenerateMac told.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// At most 64 KiB.
-    #[prost(bytes = "vec", tag = "3")]
-    pub message: ::prost::alloc::vec::Vec<u8>,
-    #[prost(bytes = "vec", tag = "4")]
-    pub mac: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VerifyMacResponse {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AsymmetricDecryptRequest {
-    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// The one whose public half it was encrypted to.
-    #[prost(uint32, tag = "2")]
-    pub version: u32,
-    /// RSAES-OAEP with SHA-256, MGF1-SHA-256 and an empty label (RFC 8017).
-    #[prost(bytes = "vec", tag = "3")]
-    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-#[prost(skip_debug)]
-pub struct AsymmetricDecryptResponse {
-    #[prost(bytes = "vec", tag = "1")]
-    pub plaintext: ::prost::alloc::vec::Vec<u8>,
 }
 /// Another name of a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -805,6 +645,8 @@ pub enum RotationCause {
     Created = 1,
     Operator = 2,
     Schedule = 3,
+    /// The version before was used so often, or for so many bytes.
+    Count = 4,
 }
 impl RotationCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -817,6 +659,7 @@ impl RotationCause {
             Self::Created => "ROTATION_CAUSE_CREATED",
             Self::Operator => "ROTATION_CAUSE_OPERATOR",
             Self::Schedule => "ROTATION_CAUSE_SCHEDULE",
+            Self::Count => "ROTATION_CAUSE_COUNT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -826,6 +669,7 @@ impl RotationCause {
             "ROTATION_CAUSE_CREATED" => Some(Self::Created),
             "ROTATION_CAUSE_OPERATOR" => Some(Self::Operator),
             "ROTATION_CAUSE_SCHEDULE" => Some(Self::Schedule),
+            "ROTATION_CAUSE_COUNT" => Some(Self::Count),
             _ => None,
         }
     }
@@ -1051,7 +895,7 @@ pub mod key_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Changes what update_mask names: periods, labels, the deletion protection, the lowest version that may be used.
+        /// Changes what update_mask names: periods, usage limits, labels, the deletion protection, the lowest version that may be used.
         pub async fn update_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateKeyRequest>,
@@ -1387,7 +1231,7 @@ pub mod key_service_server {
             tonic::Response<super::ListKeyVersionsResponse>,
             tonic::Status,
         >;
-        /// Changes what update_mask names: periods, labels, the deletion protection, the lowest version that may be used.
+        /// Changes what update_mask names: periods, usage limits, labels, the deletion protection, the lowest version that may be used.
         async fn update_key(
             &self,
             request: tonic::Request<super::UpdateKeyRequest>,
@@ -2340,6 +2184,237 @@ pub mod key_service_server {
     impl<T> tonic::server::NamedService for KeyServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct EncryptRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub plaintext: ::prost::alloc::vec::Vec<u8>,
+    /// Authenticated, not secret, recorded as digests; the same pairs must be given to decrypt.
+    #[prost(map = "string, string", tag = "3")]
+    pub context: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "4")]
+    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EncryptResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecryptRequest {
+    /// namespaces/{ns}: the namespace is part of what the ciphertext is bound to.
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+    #[prost(map = "string, string", tag = "3")]
+    pub context: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "4")]
+    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DecryptResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub plaintext: ::prost::alloc::vec::Vec<u8>,
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GenerateDataKeyRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "2")]
+    pub context: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "3")]
+    pub additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
+    /// Bytes of the data key; 32 when zero, at most 64.
+    #[prost(uint32, tag = "4")]
+    pub length_bytes: u32,
+    /// Leave the plaintext out: for a caller that only stores the wrapped key.
+    #[prost(bool, tag = "5")]
+    pub without_plaintext: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct GenerateDataKeyResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub plaintext: ::prost::alloc::vec::Vec<u8>,
+    /// A unary ciphertext of the data key: Decrypt opens it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub wrapped: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReEncryptRequest {
+    /// namespaces/{ns}
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+    #[prost(map = "string, string", tag = "3")]
+    pub source_context: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "4")]
+    pub source_additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}; the key of the ciphertext when empty.
+    #[prost(string, tag = "5")]
+    pub destination_name: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "6")]
+    pub destination_context: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "7")]
+    pub destination_additional_authenticated_data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReEncryptResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub source_version: u32,
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
+    /// namespaces/{ns}/keys/{key}
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SignRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the primary version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB; may be empty.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    /// In place of a message: its digest under the hash that the algorithm names. Ed25519 takes none.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignResponse {
+    /// Ed25519: R || S (RFC 8032). ECDSA: ASN.1 DER (RFC 3279). RSA: as long as the modulus (RFC 8017).
+    #[prost(bytes = "vec", tag = "1")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// What Verify has to be told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    #[prost(enumeration = "Algorithm", tag = "3")]
+    pub algorithm: i32,
+    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct VerifyRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one that Sign told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB; may be empty.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    /// In place of a message.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub digest: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyResponse {
+    #[prost(enumeration = "Algorithm", tag = "1")]
+    pub algorithm: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct GenerateMacRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Zero: the primary version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct GenerateMacResponse {
+    /// As long as the algorithm's hash.
+    #[prost(bytes = "vec", tag = "1")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+    /// What VerifyMac has to be told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// namespaces/{ns}/keys/{key}: whose version it is, also when an alias was given, which may be moved.
+    #[prost(string, tag = "3")]
+    pub key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct VerifyMacRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one that GenerateMac told.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// At most 64 KiB.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyMacResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AsymmetricDecryptRequest {
+    /// namespaces/{ns}/keys/{key}, or namespaces/{ns}/aliases/{alias}
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The one whose public half it was encrypted to.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// RSAES-OAEP with SHA-256, MGF1-SHA-256 and an empty label (RFC 8017).
+    #[prost(bytes = "vec", tag = "3")]
+    pub ciphertext: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AsymmetricDecryptResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub plaintext: ::prost::alloc::vec::Vec<u8>,
 }
 /// Generated client implementations.
 pub mod crypto_service_client {

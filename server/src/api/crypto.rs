@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::kms::wrapping::UnderNamespace;
-use ::kms::{Binding, Ciphertext, EncryptionContext, Key, KeyMaterial, KeyVersion, Kind, VersionState};
+use ::kms::{Binding, Ciphertext, EncryptionContext, Key, KeyMaterial, KeyVersion, Kind, Purpose, Usage, VersionState};
 use audit::{Detail, Fact};
 use proto::kms::v1 as wire;
 use proto::kms::v1::crypto_service_server::CryptoService;
@@ -18,6 +18,7 @@ use crate::request::authn::Caller;
 use crate::request::decide::decide;
 use crate::request::query::{self, Desk, Query};
 use crate::request::target::Target;
+use crate::usage::{Counted, NotSpent, Spent};
 use crate::wire::{kms, name};
 
 #[tonic::async_trait]
@@ -122,8 +123,118 @@ pub(super) fn usable<'a>(
     Ok((key, row))
 }
 
-fn primary(desk: &Desk<'_>, ns: &NamespaceName, key: &KeyName) -> Result<Arc<KeyMaterial>, Refusal> {
-    material(desk, ns, key, find(&desk.state, ns, key)?.primary)
+/// What is done to a key that is counted where the key says so.
+#[derive(Clone, Copy)]
+pub(super) struct Spending<'a> {
+    pub(super) action: Action,
+    /// What the caller named.
+    pub(super) target: &'a Target,
+    pub(super) key: (&'a NamespaceName, &'a KeyName),
+    /// None: the primary version.
+    pub(super) version: Option<u32>,
+    /// Bytes of plaintext or message.
+    pub(super) bytes: usize,
+}
+
+/// What a key must be for, for that to be done to it.
+const fn purpose_of(action: Action) -> Purpose {
+    match action {
+        Action::Sign => Purpose::SignVerify,
+        Action::GenerateMac => Purpose::Mac,
+        _ => Purpose::EncryptDecrypt,
+    }
+}
+
+/// Spends one use of a version, and says which, and by which state it may be used. A node that does not know of the next version yet, for the
+/// sake of which the one before is spent, looks again; after a wait, what was decided before it is looked at again.
+pub(super) async fn spend<'a>(desk: &Desk<'a>, spending: Spending<'_>) -> Result<(Desk<'a>, u32), Refusal> {
+    let spent = match spend_one(desk, spending).await {
+        Ok(spent) => check_still(desk, spending, spent),
+        Err(NotSpent::InThisState(refusal)) => spend_again(desk, spending, refusal).await,
+        Err(NotSpent::Refused(refusal)) => Err(refusal),
+    };
+    spent.inspect_err(|_| desk.core.usage.count_refused())
+}
+
+/// In the newest state that there is.
+async fn spend_again<'a>(
+    desk: &Desk<'a>,
+    spending: Spending<'_>,
+    refusal: Refusal,
+) -> Result<(Desk<'a>, u32), Refusal> {
+    let state = desk.core.fresh_state().await.map_err(|_| refusal)?;
+    let now = Desk { state, ..*desk };
+    check_allowed(&now, spending.action, spending.target, spending.key)?;
+    match spend_one(&now, spending).await {
+        Ok(spent) => check_still(&now, spending, spent),
+        Err(NotSpent::InThisState(refusal)) => {
+            let key = find(&now.state, spending.key.0, spending.key.1)?;
+            let number = spending.version.unwrap_or(key.primary);
+            now.core.usage.refuse(&now.state, (key, number), Usage::once(spending.bytes), &refusal);
+            Err(refusal)
+        }
+        Err(NotSpent::Refused(refusal)) => Err(refusal),
+    }
+}
+
+async fn spend_one(desk: &Desk<'_>, spending: Spending<'_>) -> Result<(u32, Spent), NotSpent> {
+    let Spending { action, key: (namespace, name), version, bytes, .. } = spending;
+    let key = find(&desk.state, namespace, name).map_err(NotSpent::Refused)?;
+    let number = version.unwrap_or(key.primary);
+    // What it is not for is refused by whoever does it.
+    if !key.usage.is_counted() || key.algorithm.purpose() != purpose_of(action) {
+        return Ok((number, Spent::AtOnce));
+    }
+    let (key, row) = usable(desk, namespace, name, number).map_err(NotSpent::Refused)?;
+    let counted = Counted { namespace, name, key, version: (number, row) };
+    let spent = desk.core.usage.spend(&desk.state, counted, Usage::once(bytes)).await?;
+    Ok((number, spent))
+}
+
+/// The state that a use is carried out by: after a wait the one of now, if what was decided before still holds in it and the version is still
+/// to be used.
+fn check_still<'a>(
+    desk: &Desk<'a>,
+    spending: Spending<'_>,
+    (number, spent): (u32, Spent),
+) -> Result<(Desk<'a>, u32), Refusal> {
+    if spent == Spent::AtOnce {
+        return Ok((Desk { state: desk.state.clone(), ..*desk }, number));
+    }
+    let now = Desk { state: desk.core.state(), ..*desk };
+    let Spending { action, target, key: (ns, key), .. } = spending;
+    check_allowed(&now, action, target, (ns, key))?;
+    usable(&now, ns, key, number)?;
+    Ok((now, number))
+}
+
+/// Whether what was decided holds in a state that is newer than the one it was decided on.
+pub(super) fn check_allowed(
+    now: &Desk<'_>,
+    action: Action,
+    target: &Target,
+    (ns, key): (&NamespaceName, &KeyName),
+) -> Result<(), Refusal> {
+    decide(&now.state, &now.caller.principal, action, target)?;
+    match target.alias() {
+        Some(alias) if now.state.alias(ns, alias).map(|row| &row.key) != Some(key) => {
+            Err(Refusal::new(Reason::Stale, "the alias was moved meanwhile: try again"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One use of a key's primary version to encrypt that many bytes.
+async fn spend_primary<'a>(
+    desk: &Desk<'a>,
+    (action, target): (Action, &Target),
+    key: (&NamespaceName, &KeyName),
+    bytes: usize,
+) -> Result<(Desk<'a>, Arc<KeyMaterial>), Refusal> {
+    let spending = Spending { action, target, key, version: None, bytes };
+    let (desk, number) = spend(desk, spending).await?;
+    let material = material(&desk, key.0, key.1, number)?;
+    Ok((desk, material))
 }
 
 fn unverified() -> Refusal {
@@ -232,10 +343,14 @@ impl Query for wire::EncryptRequest {
         let plaintext = crypto::SecretBytes::from_vec(self.plaintext);
         check_plaintext(plaintext.expose())?;
         let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
-        let material = primary(desk, &ns, &key)?;
+        let (named, binding) = ((Self::ACTION, desk.target), bound.binding()?);
+        let (desk, material) = spend_primary(desk, named, (&ns, &key), plaintext.expose().len()).await?;
         let salt = crypto::entropy::array();
-        let ciphertext = ::kms::encrypt(&material, &bound.binding()?, salt, plaintext.expose())?;
-        Ok((wire::EncryptResponse { ciphertext, version: material.version() }, used(desk, material.version(), &bound)?))
+        let ciphertext = ::kms::encrypt(&material, &binding, salt, plaintext.expose())?;
+        Ok((
+            wire::EncryptResponse { ciphertext, version: material.version() },
+            used(&desk, material.version(), &bound)?,
+        ))
     }
 }
 
@@ -287,13 +402,14 @@ impl Query for wire::GenerateDataKeyRequest {
             }
         };
         let bound = Bound::new(ns.clone(), self.context, self.additional_authenticated_data)?;
-        let material = primary(desk, &ns, &key)?;
+        let binding = bound.binding()?;
+        let (desk, material) = spend_primary(desk, (Self::ACTION, desk.target), (&ns, &key), length).await?;
         let drawn = crypto::entropy::secret::<{ limits::DATA_KEY_BYTES_MAX }>();
         let data_key = drawn.expose().get(..length).unwrap_or_default();
-        let wrapped = ::kms::encrypt(&material, &bound.binding()?, crypto::entropy::array(), data_key)?;
+        let wrapped = ::kms::encrypt(&material, &binding, crypto::entropy::array(), data_key)?;
         let plaintext = if self.without_plaintext { Vec::new() } else { data_key.to_vec() };
         let answer = wire::GenerateDataKeyResponse { plaintext, wrapped, version: material.version() };
-        Ok((answer, used(desk, material.version(), &bound)?.count("length_bytes", length as u64)))
+        Ok((answer, used(&desk, material.version(), &bound)?.count("length_bytes", length as u64)))
     }
 }
 
@@ -324,13 +440,18 @@ impl Query for wire::ReEncryptRequest {
         let from = Bound::new(ns.clone(), self.source_context, self.source_additional_authenticated_data)?;
         let to = Bound::new(to_ns.clone(), self.destination_context, self.destination_additional_authenticated_data)?;
         let old = material(desk, &ns, &source, source_version)?;
-        let new = primary(desk, &to_ns, &to_key)?;
         let ciphertext = Ciphertext::parse(&self.ciphertext)?;
         let plaintext = ::kms::decrypt(&old, &from.binding()?, &ciphertext)?;
-        let ciphertext = ::kms::encrypt(&new, &to.binding()?, crypto::entropy::array(), plaintext.expose())?;
+        let (named, binding) = ((Action::Encrypt, &destination), to.binding()?);
+        let (now, new) = spend_primary(desk, named, (&to_ns, &to_key), plaintext.expose().len()).await?;
+        if now.state.index() != desk.state.index() {
+            check_allowed(&now, Self::ACTION, desk.target, (&ns, &source))?;
+            usable(&now, &ns, &source, source_version)?;
+        }
+        let ciphertext = ::kms::encrypt(&new, &binding, crypto::entropy::array(), plaintext.expose())?;
         let key = kms::key_name(&to_ns, &to_key);
         let mut detail =
-            used(desk, new.version(), &to)?.count("source_version", u64::from(source_version)).text("to", &key);
+            used(&now, new.version(), &to)?.count("source_version", u64::from(source_version)).text("to", &key);
         if let Some(alias) = destination.alias() {
             detail = detail.text("alias", alias.as_str());
         }

@@ -6,11 +6,10 @@ use crypto::SecretBytes;
 use proto::kms::v1 as wire;
 use types::{Action, KeyId, KeyName, NamespaceName, Reason, Refusal};
 
-use super::crypto::{is_behind, lacks_key, material, usable};
+use super::crypto::{Spending, check_allowed, is_behind, lacks_key, material, spend, usable};
 use super::keys::find;
 use crate::core::StateView;
 use crate::request::authn::Caller;
-use crate::request::decide::decide;
 use crate::request::query::{Desk, Query};
 use crate::request::target::Target;
 use crate::wire::kms;
@@ -31,6 +30,13 @@ impl Input {
                 Reason::InvalidArgument,
                 "both `message` and `digest` are given: one of them is signed",
             )),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.expose().len(),
+            Self::Digest(digest) => digest.len(),
         }
     }
 
@@ -57,11 +63,22 @@ fn pseudonym(desk: &Desk<'_>, key: KeyId, kind: &[u8], bytes: &[u8]) -> Result<F
     Ok(Fact::Hmac(stand_in))
 }
 
-/// The version that is asked for, or the primary one.
-fn version_or_primary(desk: &Desk<'_>, version: u32) -> Result<(NamespaceName, KeyName, u32), Refusal> {
+/// The key of which a version, or the primary one, is asked for that is there.
+fn named_key(desk: &Desk<'_>, version: u32) -> Result<(NamespaceName, KeyName), Refusal> {
     let (ns, key) = desk.target.key()?;
     let number = if version == 0 { find(&desk.state, &ns, &key)?.primary } else { version };
-    found(desk, ns, key, number)
+    found(desk, ns, key, number).map(|(ns, key, _)| (ns, key))
+}
+
+/// One use, of the version that is asked for or else of the primary one, to sign or authenticate that many bytes.
+async fn spend_named<'a>(
+    desk: &Desk<'a>,
+    action: Action,
+    (ns, key, version): (&NamespaceName, &KeyName, u32),
+    bytes: usize,
+) -> Result<(Desk<'a>, u32), Refusal> {
+    let version = (version != 0).then_some(version);
+    spend(desk, Spending { action, target: desk.target, key: (ns, key), version, bytes }).await
 }
 
 /// The version that is asked for: which one made a signature is part of knowing it.
@@ -105,7 +122,8 @@ async fn with_material<T: Send + 'static>(
     (ns, key, version): (&NamespaceName, &KeyName, u32),
     work: impl FnOnce(&KeyMaterial) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let algorithm = find(&desk.state, ns, key)?.algorithm;
+    let found = find(&desk.state, ns, key)?;
+    let (algorithm, limits) = (found.algorithm, found.usage_revision);
     // What takes long to make takes long to use.
     if !algorithm.is_slow_to_make() {
         return work(&*material(desk, ns, key, version)?);
@@ -124,14 +142,13 @@ async fn with_material<T: Send + 'static>(
         () = desk.core.stop.cancelled() => return Err(Refusal::new(Reason::Sealed, "the node was sealed meanwhile")),
     };
     let now = Desk { state: desk.core.state(), ..*desk };
-    decide(&now.state, &desk.caller.principal, action, desk.target)?;
-    usable(&now, ns, key, version)?;
-    match desk.target.alias() {
-        Some(alias) if now.state.alias(ns, alias).map(|row| &row.key) != Some(key) => {
-            Err(Refusal::new(Reason::Stale, "the alias was moved meanwhile: try again"))
-        }
-        _ => Ok(done),
+    check_allowed(&now, action, desk.target, (ns, key))?;
+    let (row, _) = usable(&now, ns, key, version)?;
+    if row.usage_revision != limits {
+        // It may have been counted under a ceiling that does not hold any more, or not at all.
+        return Err(Refusal::new(Reason::Stale, "the usage limits of the key have changed meanwhile: try again"));
     }
+    Ok(done)
 }
 
 fn of_version(number: u32) -> Detail {
@@ -151,13 +168,18 @@ impl Query for wire::SignRequest {
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::SignResponse, Detail), Refusal> {
-        let (ns, key, version) = version_or_primary(desk, self.version)?;
+        let (ns, key) = named_key(desk, self.version)?;
         let input = Input::of(self.message, self.digest)?;
         let row = find(&desk.state, &ns, &key)?;
-        let (algorithm, detail) = (row.algorithm, of_version(version).with("signed", input.pseudonym(desk, row.id)?));
+        let (algorithm, signed) = (row.algorithm, input.pseudonym(desk, row.id)?);
+        // What is refused is not counted; what a key is not for, `kms` refuses.
+        ::kms::check_to_sign(algorithm, input.as_signed())?;
+        let bytes = input.len();
         let sign = move |material: &KeyMaterial| ::kms::sign(material, input.as_signed());
-        let signature = with_material(desk, Self::ACTION, (&ns, &key, version), sign).await?;
+        let (desk, version) = spend_named(desk, Self::ACTION, (&ns, &key, self.version), bytes).await?;
+        let signature = with_material(&desk, Self::ACTION, (&ns, &key, version), sign).await?;
         let (key, algorithm) = (kms::key_name(&ns, &key), kms::wire_algorithm(algorithm).into());
+        let detail = of_version(version).with("signed", signed);
         Ok((wire::SignResponse { signature, version, algorithm, key }, detail))
     }
 }
@@ -197,11 +219,14 @@ impl Query for wire::GenerateMacRequest {
     }
 
     async fn answer(self, desk: &Desk<'_>) -> Result<(wire::GenerateMacResponse, Detail), Refusal> {
-        let (ns, key, version) = version_or_primary(desk, self.version)?;
+        let (ns, key) = named_key(desk, self.version)?;
         let message = SecretBytes::from_vec(self.message);
-        let material = material(desk, &ns, &key, version)?;
+        ::kms::check_message(message.expose())?;
+        let bytes = message.expose().len();
+        let (desk, version) = spend_named(desk, Self::ACTION, (&ns, &key, self.version), bytes).await?;
+        let material = material(&desk, &ns, &key, version)?;
         let mac = ::kms::generate_mac(&material, message.expose())?;
-        let signed = pseudonym(desk, material.key_id(), b"message", message.expose())?;
+        let signed = pseudonym(&desk, material.key_id(), b"message", message.expose())?;
         let detail = of_version(version).with("signed", signed);
         Ok((wire::GenerateMacResponse { mac, version, key: kms::key_name(&ns, &key) }, detail))
     }

@@ -1,7 +1,8 @@
 //! Keys and their versions, to and from the wire.
 
 use kms::{
-    Algorithm, EncryptionContext, Key, KeyChange, KeySettings, KeyVersion, Labels, Purpose, RotationCause, VersionState,
+    Algorithm, EncryptionContext, Key, KeyChange, KeySettings, KeyVersion, Labels, LimitsChange, Purpose,
+    RotationCause, UsageLimits, UsagePolicy, VersionState,
 };
 use proto::kms::v1 as wire;
 use state::rows::NamespaceLife;
@@ -55,6 +56,44 @@ pub(crate) fn key(state: &State, ns: &NamespaceName, name: &KeyName, key: &Key) 
         scheduled_destroy_time: key.scheduled.and_then(|scheduled| timestamp(scheduled.due)),
         min_version: key.min_version,
         scheduled_versions: Vec::new(),
+        rotation_jitter: key
+            .rotation
+            .map(|rotation| duration(rotation.jitter))
+            .filter(|jitter| *jitter != duration(Millis::ZERO)),
+        rotate_after: limits_of(key.usage.rotate_after),
+        ceiling: limits_of(key.usage.ceiling),
+        usage: usage_of(state, key, key.primary),
+        rotation_forecast: forecast(state, ns, key),
+    }
+}
+
+/// When it rotates next by itself, as far as that can be told.
+fn forecast(state: &State, ns: &NamespaceName, key: &Key) -> Option<wire::RotationForecast> {
+    let forecast = state.rotation_forecast(ns, key)?;
+    Some(wire::RotationForecast {
+        time: forecast.time.and_then(timestamp),
+        cause: cause(forecast.cause).into(),
+        estimated: forecast.estimated,
+        waits_for: forecast.waits_for.unwrap_or_default(),
+    })
+}
+
+fn limits_of(limits: UsageLimits) -> Option<wire::UsageLimits> {
+    let wire = wire::UsageLimits { uses: limits.uses.unwrap_or_default(), bytes: limits.bytes.unwrap_or_default() };
+    (!limits.is_none()).then_some(wire)
+}
+
+fn usage_of(state: &State, key: &Key, version: u32) -> Option<wire::Usage> {
+    let used = state.usage(&key.id, version).filter(|_| key.usage.is_counted())?;
+    Some(wire::Usage { uses: used.granted.uses, bytes: used.granted.bytes, count_time: timestamp(used.since) })
+}
+
+const fn cause(cause: RotationCause) -> wire::RotationCause {
+    match cause {
+        RotationCause::Created => wire::RotationCause::Created,
+        RotationCause::Operator => wire::RotationCause::Operator,
+        RotationCause::Schedule => wire::RotationCause::Schedule,
+        RotationCause::Count => wire::RotationCause::Count,
     }
 }
 
@@ -90,19 +129,15 @@ pub(crate) fn version(
     number: u32,
     version: &KeyVersion,
 ) -> wire::KeyVersion {
-    let cause = match version.cause {
-        RotationCause::Created => wire::RotationCause::Created,
-        RotationCause::Operator => wire::RotationCause::Operator,
-        RotationCause::Schedule => wire::RotationCause::Schedule,
-    };
     wire::KeyVersion {
         name: version_name(ns, name, number),
         version: number,
         state: state_in(state, ns, version).into(),
         create_time: timestamp(version.created),
-        cause: cause.into(),
+        cause: cause(version.cause).into(),
         activate_time: version.activated.and_then(timestamp),
         scheduled_destroy_time: version.scheduled().and_then(|scheduled| timestamp(scheduled.due)),
+        usage: state.key(ns, name).and_then(|key| usage_of(state, key, number)),
     }
 }
 
@@ -195,6 +230,17 @@ pub(crate) fn rotation_period(wire: Option<&prost_types::Duration>) -> Result<Op
     wire.map(|period| millis("rotation_period", period)).transpose()
 }
 
+fn rotation_jitter(wire: Option<&prost_types::Duration>) -> Result<Option<Millis>, Refusal> {
+    wire.map(|jitter| millis("rotation_jitter", jitter)).transpose()
+}
+
+/// Bounds; zero is none.
+fn usage_limits(wire: Option<&wire::UsageLimits>) -> UsageLimits {
+    let wire::UsageLimits { uses, bytes } = wire.copied().unwrap_or_default();
+    let bound = |bound: u64| (bound != 0).then_some(bound);
+    UsageLimits { uses: bound(uses), bytes: bound(bytes) }
+}
+
 fn waiting_period(wire: Option<&prost_types::Duration>) -> Result<Option<Millis>, Refusal> {
     wire.map(|period| millis("waiting_period", period)).transpose()
 }
@@ -209,6 +255,11 @@ pub(crate) fn settings(request: &wire::CreateKeyRequest) -> Result<KeySettings, 
         labels: Labels::new(&request.labels)?,
         deletion_protection: request.deletion_protection,
         waiting_period: waiting_period(request.waiting_period.as_ref())?,
+        rotation_jitter: rotation_jitter(request.rotation_jitter.as_ref())?.unwrap_or_default(),
+        usage: UsagePolicy {
+            rotate_after: usage_limits(request.rotate_after.as_ref()),
+            ceiling: usage_limits(request.ceiling.as_ref()),
+        },
     })
 }
 
@@ -219,9 +270,19 @@ pub(crate) fn settings(request: &wire::CreateKeyRequest) -> Result<KeySettings, 
 pub(crate) fn change(request: &wire::UpdateKeyRequest) -> Result<KeyChange, Refusal> {
     let mask = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
     let mut change = KeyChange::default();
+    let (rotate_after, ceiling) = (usage_limits(request.rotate_after.as_ref()), usage_limits(request.ceiling.as_ref()));
     for path in mask {
         match path.as_str() {
+            "rotation_jitter" => {
+                change.rotation_jitter = Some(rotation_jitter(request.rotation_jitter.as_ref())?.unwrap_or_default());
+            }
             "rotation_period" => change.rotation_period = Some(rotation_period(request.rotation_period.as_ref())?),
+            path @ ("rotate_after" | "rotate_after.uses" | "rotate_after.bytes") => {
+                change_limits(&mut change.usage.rotate_after, path, rotate_after);
+            }
+            path @ ("ceiling" | "ceiling.uses" | "ceiling.bytes") => {
+                change_limits(&mut change.usage.ceiling, path, ceiling);
+            }
             "labels" => change.labels = Some(Labels::new(&request.labels)?),
             "waiting_period" => {
                 let period = waiting_period(request.waiting_period.as_ref())?;
@@ -242,7 +303,18 @@ pub(crate) fn change(request: &wire::UpdateKeyRequest) -> Result<KeyChange, Refu
     Ok(change)
 }
 
-const CHANGEABLE: &str = "`rotation_period`, `labels`, `deletion_protection`, `waiting_period` and `min_version`";
+const CHANGEABLE: &str = "`rotation_period`, `rotation_jitter`, `rotate_after` or one of its `.uses` and `.bytes`, `ceiling` or one of its, \
+                          `labels`, `deletion_protection`, `waiting_period` and `min_version`";
+
+/// Takes the limit that a mask names, or both.
+fn change_limits(change: &mut LimitsChange, path: &str, limits: UsageLimits) {
+    if !path.ends_with(".bytes") {
+        change.uses = Some(limits.uses);
+    }
+    if !path.ends_with(".uses") {
+        change.bytes = Some(limits.bytes);
+    }
+}
 
 /// An encryption context.
 ///

@@ -50,7 +50,7 @@ pub(crate) const fn code(reason: Reason) -> Code {
         | Reason::NamespaceClosed
         | Reason::NotDue
         | Reason::AlreadyInitialized => Code::FailedPrecondition,
-        Reason::LimitExceeded => Code::ResourceExhausted,
+        Reason::LimitExceeded | Reason::UsageExhausted => Code::ResourceExhausted,
         Reason::TokenRejected | Reason::CredentialRejected => Code::Unauthenticated,
         Reason::UnsealFailed => Code::InvalidArgument,
         Reason::Sealed

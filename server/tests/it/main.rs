@@ -16,4 +16,6 @@ mod promises;
 mod reads;
 mod recovery;
 mod rekey;
+mod storm;
 mod support;
+mod usage;

@@ -2,7 +2,9 @@
 //! proposer's expectation.
 
 use kms::key::At;
-use kms::{Algorithm, Floors, Key, KeyChange, KeySettings, KeyVersion, Labels, RotationCause, WrappedMaterial};
+use kms::{
+    Algorithm, Floors, Key, KeyChange, KeySettings, KeyVersion, Labels, RotationCause, UsageChange, WrappedMaterial,
+};
 use types::limits::KEYS_MAX;
 use types::{KeyId, KeyName, Millis, NamespaceName, Reason, Refusal};
 
@@ -72,6 +74,8 @@ fn create(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, new: N
     turn.fact_count("version", u64::from(number));
     turn.fact_text("algorithm", algorithm.as_str());
     describe_period(turn, settings.rotation_period);
+    describe_jitter(turn, Some(settings.rotation_jitter).filter(|jitter| *jitter != Millis::ZERO));
+    describe_usage(turn, UsageChange::to(settings.usage));
     describe_waiting_period(turn, settings.waiting_period);
     describe_rest(
         turn,
@@ -86,7 +90,12 @@ fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, change
     let mut key = found(turn, namespace, name)?;
     turn.state.check_not_closed(namespace)?;
     let (primary, lowest) = (version_of(turn, &key, key.primary)?, key.min_version);
+    let used = turn.state.usage(&key.id, key.primary).copied();
+    let level = key.usage_level(used.as_ref());
     key.change(change.clone(), floors, &primary, turn.revision)?;
+    if key.usage_level(used.as_ref()) != level {
+        turn.fact_text("level", key.usage_level(used.as_ref()).as_str());
+    }
     if key.min_version > lowest {
         turn.withdraw(Withdrawn::BelowMinimum { key: key.id, version: key.min_version });
     }
@@ -100,6 +109,8 @@ fn update(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, change
     if change.rotation_period == Some(None) {
         turn.fact_text("rotation", "none");
     }
+    describe_jitter(turn, change.rotation_jitter);
+    describe_usage(turn, change.usage);
     describe_rest(turn, change.labels.as_ref(), change.deletion_protection);
     Ok(Reply::Done)
 }
@@ -116,7 +127,8 @@ fn add_version(turn: &mut Turn<'_>, namespace: &NamespaceName, name: &KeyName, n
     }
     turn.state.check_open(namespace)?;
     checks::material(key.algorithm, material)?;
-    let (number, version) = key.add_version(expect_last, cause, material.clone(), at(turn))?;
+    let used = turn.state.usage(&key.id, key.primary).copied();
+    let (number, version) = key.add_version(expect_last, cause, used.as_ref(), material.clone(), at(turn))?;
     write_new(turn, namespace, name, key, (number, version));
     turn.fact_text("cause", cause.as_str());
     Ok(Reply::Version(number))
@@ -246,5 +258,28 @@ fn describe_waiting_period(turn: &mut Turn<'_>, period: Option<Millis>) {
 fn describe_period(turn: &mut Turn<'_>, period: Option<Millis>) {
     if let Some(period) = period {
         turn.fact_count("rotation_period_ms", period.0);
+    }
+}
+
+fn describe_jitter(turn: &mut Turn<'_>, jitter: Option<Millis>) {
+    if let Some(jitter) = jitter {
+        turn.fact_count("rotation_jitter_ms", jitter.0);
+    }
+}
+
+/// The bounds that are set, or taken away.
+fn describe_usage(turn: &mut Turn<'_>, change: UsageChange) {
+    let UsageChange { rotate_after, ceiling } = change;
+    for (name, bound) in [
+        ("rotate_after_uses", rotate_after.uses),
+        ("rotate_after_bytes", rotate_after.bytes),
+        ("ceiling_uses", ceiling.uses),
+        ("ceiling_bytes", ceiling.bytes),
+    ] {
+        match bound {
+            Some(Some(bound)) => turn.fact_count(name, bound),
+            Some(None) => turn.fact_text(name, "none"),
+            None => {}
+        }
     }
 }

@@ -39,6 +39,7 @@ impl State {
             (TableId::Recoveries, self.recoveries.recomputed()),
             (TableId::PeerUnseal, self.peer_unseal.recomputed()),
             (TableId::Aliases, self.aliases.recomputed()),
+            (TableId::Usages, self.usages.recomputed()),
         ];
         for (kept, fresh) in self.sums().into_iter().zip(recomputed) {
             if kept != fresh {
@@ -59,6 +60,8 @@ impl State {
             spkis,
             key_ids,
             rotations,
+            used_up,
+            usage_levels,
             key_ends,
             version_ends,
             namespace_ends,
@@ -76,6 +79,8 @@ impl State {
             ("spkis", *spkis == fresh.spkis),
             ("key_ids", *key_ids == fresh.key_ids),
             ("rotations", *rotations == fresh.rotations),
+            ("used_up", *used_up == fresh.used_up),
+            ("usage_levels", *usage_levels == fresh.usage_levels),
             ("key_ends", *key_ends == fresh.key_ends),
             ("version_ends", *version_ends == fresh.version_ends),
             ("namespace_ends", *namespace_ends == fresh.namespace_ends),

@@ -2,7 +2,7 @@
 //! through the same functions as `apply`, which build these again.
 
 use imbl::{OrdMap, OrdSet};
-use kms::ScheduledDestruction;
+use kms::{ScheduledDestruction, UsageLevel, VersionUsage};
 use types::{
     AgentName, EntryName, KeyId, KeyName, Millis, NamespaceName, Principal, RequestId, SpkiHash, Time, TokenId,
 };
@@ -19,6 +19,10 @@ pub(crate) struct Indexes {
     pub(crate) key_ids: OrdMap<KeyId, (NamespaceName, KeyName)>,
     /// The enabled keys that rotate by themselves, of each namespace the next one first: nobody walks those of one that is closed.
     pub(crate) rotations: OrdMap<NamespaceName, OrdSet<(Time, KeyName)>>,
+    /// The keys of each namespace whose primary version was used so much that the next one is due.
+    pub(crate) used_up: OrdMap<NamespaceName, OrdSet<KeyName>>,
+    /// The keys whose primary version has come near its ceiling, and how near.
+    pub(crate) usage_levels: OrdMap<KeyId, UsageLevel>,
     /// Keys that are to be destroyed as a whole, the next one first.
     pub(crate) key_ends: OrdSet<(Time, KeyId)>,
     /// Versions of keys that are to be destroyed, the next one first.
@@ -86,6 +90,32 @@ impl Indexes {
         count.protected = count.protected.saturating_add(is.protected).saturating_sub(was.protected);
         count.enabled = count.enabled.saturating_add(is.enabled).saturating_sub(was.enabled);
         self.key_counts.insert(namespace.clone(), count);
+    }
+
+    /// What was handed out of a key's primary version has changed, or what is said about it.
+    pub(crate) fn set_usage(
+        &mut self,
+        (namespace, name): (&NamespaceName, &KeyName),
+        key: &kms::Key,
+        used: Option<&VersionUsage>,
+    ) {
+        let mut own = self.used_up.get(namespace).cloned().unwrap_or_default();
+        let (was_due, is_due) = (own.contains(name), key.is_used_up(used));
+        if is_due && !was_due {
+            own.insert(name.clone());
+            self.used_up.insert(namespace.clone(), own);
+        } else if was_due && !is_due {
+            own.remove(name);
+            if own.is_empty() {
+                self.used_up.remove(namespace);
+            } else {
+                self.used_up.insert(namespace.clone(), own);
+            }
+        }
+        match key.usage_level(used) {
+            UsageLevel::Low => self.usage_levels.remove(&key.id),
+            level => self.usage_levels.insert(key.id, level),
+        };
     }
 
     /// How many keys a namespace has.

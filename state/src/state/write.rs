@@ -96,8 +96,27 @@ impl State {
 
     pub(crate) fn put_key(&mut self, namespace: NamespaceName, name: KeyName, row: kms::Key) {
         let place = (namespace, name);
-        self.indexes.swap_key((&place.0, &place.1), self.keys.get(&place), &row);
+        let old = self.keys.get(&place);
+        let counted = row.usage.is_counted() || old.is_some_and(|old| old.usage.is_counted());
+        self.indexes.swap_key((&place.0, &place.1), old, &row);
+        if counted {
+            self.indexes.set_usage((&place.0, &place.1), &row, self.usages.get(&(row.id, row.primary)));
+        }
         self.keys.put(place, row);
+    }
+
+    /// What was handed out of a version; its key is there, or comes later ([`State::take_keys`]).
+    pub(crate) fn put_usage(&mut self, version: VersionKey, row: kms::VersionUsage) {
+        self.usages.put(version, row);
+        self.index_usage(version);
+    }
+
+    fn index_usage(&mut self, (id, number): VersionKey) {
+        let place = self.indexes.key_ids.get(&id).cloned();
+        let key = place.as_ref().and_then(|place| self.keys.get(place)).filter(|key| key.primary == number);
+        if let Some(((namespace, name), key)) = place.as_ref().zip(key) {
+            self.indexes.set_usage((namespace, name), key, self.usages.get(&(id, number)));
+        }
     }
 
     /// Takes the keys of a state that holds nothing else, in place of its own.
@@ -107,6 +126,10 @@ impl State {
         self.indexes.rotations = other.indexes.rotations;
         self.indexes.key_ends = other.indexes.key_ends;
         self.indexes.key_counts = other.indexes.key_counts;
+        self.indexes.used_up = other.indexes.used_up;
+        self.indexes.usage_levels = other.indexes.usage_levels;
+        let counted: Vec<VersionKey> = self.usages.iter().map(|(version, _)| *version).collect();
+        counted.into_iter().for_each(|version| self.index_usage(version));
     }
 
     pub(crate) fn put_version(&mut self, key: VersionKey, row: kms::KeyVersion) {
@@ -275,6 +298,7 @@ impl State {
             TableId::Recoveries => row(table, bytes).map(|(name, row)| self.put_recovery(name, row)),
             TableId::PeerUnseal => row(table, bytes).map(|((), row)| self.put_peer_unseal(row)),
             TableId::Aliases => row(table, bytes).map(|((namespace, name), row)| self.put_alias(namespace, name, row)),
+            TableId::Usages => row(table, bytes).map(|(version, row)| self.put_usage(version, row)),
         }
     }
 }
@@ -325,6 +349,7 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
         recoveries,
         peer_unseal,
         aliases,
+        usages,
         indexes: _,
     } = state;
     write_table(cluster, take)?;
@@ -354,7 +379,8 @@ pub(crate) fn write_rows<E>(state: &State, take: &mut impl FnMut(&[u8]) -> Resul
     write_table(lives, take)?;
     write_table(recoveries, take)?;
     write_table(peer_unseal, take)?;
-    write_table(aliases, take)
+    write_table(aliases, take)?;
+    write_table(usages, take)
 }
 
 fn write_table<K, V, E>(table: &Table<K, V>, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>

@@ -13,3 +13,4 @@ mod restore;
 mod root_keys;
 mod snapshot;
 mod time;
+mod usage;

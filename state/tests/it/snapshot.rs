@@ -89,7 +89,7 @@ fn golden_bytes() {
     let digest: String = crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let head: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     expect![[r#"
-        1222 bytes
-        sha256 c33a78fdc9b190d2ccb996f98f2dc346ca7785397b176415a46f54c8e5c63d11
+        1229 bytes
+        sha256 ae99b4b1223bf3e05de74c7f06c909adeff02adc637e263c75d5c6df280af90d
         begins 4348595354415401000000c101010101010101010101010101010101010b6578616d706c652e6f72675b02020202020202020202020202020202020202020202"#]].assert_eq(&format!("{} bytes\nsha256 {digest}\nbegins {head}", bytes.len()));
 }

@@ -17,6 +17,8 @@ struct KeyModel {
     /// When the newest version came into use: the period counts from here.
     newest: Time,
     period: Option<Millis>,
+    /// A rotation may come this much sooner.
+    jitter: Millis,
     waiting: Millis,
     /// Empty for those that were destroyed.
     wrapped: BTreeMap<u32, Vec<u8>>,
@@ -67,6 +69,10 @@ impl KeysModel {
             Command::UpdateKey { namespace, name, change } => {
                 let model = self.model(namespace, name)?;
                 model.period = change.rotation_period.unwrap_or(model.period);
+                model.jitter = change.rotation_jitter.unwrap_or(model.jitter);
+                if model.period.is_none() {
+                    model.jitter = Millis::ZERO;
+                }
                 model.waiting = change.waiting_period.unwrap_or(model.waiting);
             }
             Command::AddKeyVersion { namespace, name, cause, material, expect_last } => {
@@ -128,6 +134,7 @@ impl KeysModel {
             primary: 1,
             newest: moment.now,
             period: settings.rotation_period,
+            jitter: settings.rotation_jitter,
             waiting,
             wrapped: BTreeMap::from([(1, material.wrapped.clone())]),
             destroyed: BTreeSet::new(),
@@ -299,7 +306,7 @@ fn check_schedule(model: &KeyModel, moment: Moment<'_>) -> Judged {
     let Moment { now, stepped, .. } = moment;
     let confirmed = stepped.is_none_or(|stepped| now.since(stepped) >= Millis::from_secs(600));
     ensure!(confirmed, "rotated by schedule at {now:?}, a moment after a step to {stepped:?}");
-    let due = model.period.map(|period| model.newest.after(period));
+    let due = model.period.map(|period| model.newest.after(Millis(period.0 - model.jitter.0)));
     ensure!(due.is_some_and(|due| due <= now), "rotated by schedule at {now:?}, due {due:?}");
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod propose;
 pub mod rng;
 mod root_keys;
 mod trusted;
+mod usage;
 pub mod world;
 
 pub use root_keys::wrapped_under;

@@ -15,6 +15,7 @@ use crate::aliases::AliasModel;
 use crate::keys::{KeysModel, Moment};
 use crate::root_keys::RootModel;
 use crate::trusted::TrustModel;
+use crate::usage::UsageModel;
 use crate::world::Tally;
 
 /// A judgement: what is wrong, in words.
@@ -41,6 +42,7 @@ pub struct Model {
     root_keys: RootModel,
     trust: TrustModel,
     aliases: AliasModel,
+    usage: UsageModel,
     /// State time after the last step of more than an hour, while there was more than one member to ask.
     stepped: Option<Time>,
     /// Nobody has confirmed it.
@@ -88,6 +90,7 @@ impl Model {
     /// What is.
     pub fn check_whole(&self, state: &State) -> Judged {
         self.keys.check_whole(state)?;
+        self.usage.check(state)?;
         self.aliases.check(state)
     }
 
@@ -97,6 +100,7 @@ impl Model {
         match &outcome.reply {
             Ok(_) => tally.accepted += 1,
             Err(refusal) if refusal.reason == Reason::Stale => tally.stale += 1,
+            Err(refusal) if refusal.reason == Reason::UsageExhausted => tally.exhausted += 1,
             Err(_) => {}
         }
         let repeats =
@@ -109,6 +113,7 @@ impl Model {
         tally.scheduled += u64::from(by_schedule && outcome.reply.is_ok());
         let part = match entry.proposal.command {
             Command::ActivateVersion { .. } => &mut tally.activated,
+            Command::AddKeyVersion { cause: RotationCause::Count, .. } => &mut tally.counted,
             Command::CarryOutDestruction { .. } | Command::CarryOutNamespaceDestruction { .. } => &mut tally.ended,
             Command::RestoreKey { .. } | Command::RestoreNamespace { .. } => &mut tally.given_back,
             _ => return,
@@ -219,6 +224,7 @@ impl Model {
         let (stepped, unconfirmed) = (self.stepped, self.unconfirmed);
         let reading = now.max(entry.proposal.at);
         self.keys.follow(&entry.proposal.command, Moment { outcome, now, reading, after, stepped, unconfirmed })?;
+        self.usage.follow(&entry.proposal.command, outcome, before, after)?;
         match &entry.proposal.command {
             Command::Init { node, operator, operator_spki, .. } => {
                 ensure!(!self.formed, "formed twice");

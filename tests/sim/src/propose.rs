@@ -13,6 +13,7 @@ use types::{
 use crate::certificates::{AUTHORITIES, TRUST_DOMAIN, ends_at, made_at};
 use crate::rng::Rng;
 use crate::root_keys::wrapped_under;
+use crate::usage;
 use crate::world::World;
 
 macro_rules! named {
@@ -138,6 +139,7 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         Command::ReportNode(report) => Principal::Node(report.node),
         Command::PublishAuthority { node, .. }
         | Command::ReportErasure { node, .. }
+        | Command::LeaseUsage { node, .. }
         | Command::ConfirmRoot { node, .. } => Principal::Node(*node),
         Command::AdvanceAuthority { .. }
         | Command::SettleLease { .. }
@@ -146,7 +148,9 @@ fn actor(rng: &mut Rng, command: &Command) -> Principal {
         | Command::ActivateRoot { .. }
         | Command::CarryOutDestruction { .. }
         | Command::CarryOutNamespaceDestruction { .. }
-        | Command::AddKeyVersion { cause: RotationCause::Schedule, .. } => Principal::Node(NodeId(1)),
+        | Command::AddKeyVersion { cause: RotationCause::Schedule | RotationCause::Count, .. } => {
+            Principal::Node(NodeId(1))
+        }
         Command::AckBundle { agent, .. } => Principal::Agent(agent.clone()),
         Command::RecoverOperator { .. } => Principal::Seal,
         Command::ReleaseRoot(release) => Principal::Node(release.by),
@@ -240,18 +244,23 @@ fn report(world: &mut World, view: &State) -> Command {
 }
 
 fn of_keys(world: &mut World, view: &State) -> Command {
-    let due =
-        view.rotations_due(view.time()).next().map(|due| (due.namespace.clone(), due.name.clone(), due.key.primary));
+    let due = view.rotations_due(view.time()).next();
+    let due = due.map(|due| (due.namespace.clone(), due.name.clone(), due.key.last_version, due.cause));
     let rng = &mut world.rng;
     let mut material = WrappedMaterial::secret(rng.bytes::<48>().to_vec());
     let public = rng.bytes::<44>().to_vec();
-    if let Some((namespace, name, expect_last)) = due
+    if let Some((namespace, name, expect_last, cause)) = due
         && rng.chance(60)
     {
         if view.key(&namespace, &name).is_some_and(|key| key.algorithm.key_type().is_some()) {
             material.public = public;
         }
-        return Command::AddKeyVersion { namespace, name, expect_last, cause: RotationCause::Schedule, material };
+        return Command::AddKeyVersion { namespace, name, expect_last, cause, material };
+    }
+    if rng.chance(12)
+        && let Some(lease) = usage::lease(rng, view)
+    {
+        return lease;
     }
     if rng.chance(25)
         && let Some(due) = view.destructions_due(view.time()).next()
@@ -277,19 +286,8 @@ fn of_keys(world: &mut World, view: &State) -> Command {
         0..=2 => {
             // Ids meet now and then, as they would only by a fault.
             let id = if rng.chance(3) { KeyId([7; 16]) } else { KeyId(rng.bytes()) };
-            Command::CreateKey {
-                namespace,
-                name,
-                id,
-                algorithm,
-                settings: KeySettings {
-                    rotation_period,
-                    waiting_period: rng.chance(90).then(|| Millis(rng.below(3) * 10_000)),
-                    deletion_protection: rng.chance(5),
-                    ..KeySettings::default()
-                },
-                material,
-            }
+            let settings = settings(rng, view, &namespace, rotation_period);
+            Command::CreateKey { namespace, name, id, algorithm, settings, material }
         }
         3 => Command::UpdateKey { namespace, name, change: change(rng, rotation_period) },
         4 => of_ends(rng, namespace, name),
@@ -298,6 +296,20 @@ fn of_keys(world: &mut World, view: &State) -> Command {
             Command::SetKeyEnabled { namespace, name, version, enabled: rng.chance(70) }
         }
         _ => of_versions(rng, namespace, name, last, material),
+    }
+}
+
+fn settings(rng: &mut Rng, view: &State, namespace: &NamespaceName, rotation_period: Option<Millis>) -> KeySettings {
+    // Most namespaces wait longer than a run lasts, until somebody lowers that.
+    let floor = view.namespace(namespace).map_or(Millis::ZERO, |row| row.settings.waiting_period_floor);
+    let asks_to_wait = rng.chance(if floor > Millis(20_000) { 10 } else { 90 });
+    KeySettings {
+        rotation_period,
+        waiting_period: asks_to_wait.then(|| Millis(rng.below(3) * 10_000)),
+        deletion_protection: rng.chance(5),
+        rotation_jitter: jitter(rng, rotation_period),
+        usage: usage::policy(rng),
+        labels: kms::Labels::default(),
     }
 }
 
@@ -317,7 +329,8 @@ fn of_versions(
     last: u32,
     material: WrappedMaterial,
 ) -> Command {
-    let cause = *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule]);
+    let cause =
+        *rng.pick(&[RotationCause::Operator, RotationCause::Operator, RotationCause::Schedule, RotationCause::Count]);
     let expect_last = if rng.chance(90) { last } else { last + 1 };
     if rng.chance(25) {
         let version = 1 + u32::try_from(rng.below(u64::from(last))).unwrap_or(0);
@@ -336,7 +349,17 @@ fn change(rng: &mut Rng, rotation_period: Option<Millis>) -> KeyChange {
         waiting_period: rng.chance(20).then(|| Millis(rng.below(3) * 10_000)),
         min_version: rng.chance(20).then(|| u32::try_from(rng.below(4)).unwrap_or(0)),
         labels: None,
+        rotation_jitter: rng.chance(20).then(|| jitter(rng, rotation_period)),
+        usage: if rng.chance(40) { usage::change(rng) } else { kms::UsageChange::default() },
     }
+}
+
+/// Mostly one that a period allows.
+fn jitter(rng: &mut Rng, period: Option<Millis>) -> Millis {
+    if period.is_none() || rng.chance(50) {
+        return if rng.chance(3) { Millis(1) } else { Millis::ZERO };
+    }
+    Millis(rng.below(600_000))
 }
 
 /// Of a key, or one of its versions.

@@ -25,6 +25,10 @@ pub struct Tally {
     pub repeated: u64,
     /// Versions made by schedule.
     pub scheduled: u64,
+    /// Versions made because the one before was used so much.
+    pub counted: u64,
+    /// Blocks that a ceiling did not leave.
+    pub exhausted: u64,
     /// Root keys that became the active one.
     pub rekeyed: u64,
     /// Keys, versions and namespaces that were destroyed once their waiting periods were over.

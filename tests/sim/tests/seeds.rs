@@ -56,11 +56,14 @@ fn long_lives_hold() {
     let tallies = tallies(first, seeds, LONG_STEPS);
     let total = |part: fn(&Tally) -> u64| tallies.iter().map(part).sum::<u64>();
     let [activated, ended, given_back] = [total(|t| t.activated), total(|t| t.ended), total(|t| t.given_back)];
+    let [counted, exhausted] = [total(|t| t.counted), total(|t| t.exhausted)];
     eprintln!(
-        "{seeds} long seeds: {activated} versions activated, {ended} destroyed after a wait, {given_back} given back"
+        "{seeds} long seeds: {activated} versions activated, {ended} destroyed after a wait, {given_back} given back, \
+         {counted} rotated by count, {exhausted} times a ceiling was reached"
     );
     if seeds >= LONG_SEEDS {
         assert!(activated > 0 && ended > 0 && given_back > 0, "something never happens to keys");
+        assert!(counted > 0 && exhausted > 0, "hardly anything is used");
     }
 }
 

@@ -227,13 +227,13 @@ async fn send(client: &Client, request: Request) -> Result<u32, Error> {
 }
 
 /// Which node dies next: from `CHANCERY_KILL_SEED`, else from chance, and told when the test fails.
-struct Dice {
-    seed: u64,
+pub(crate) struct Dice {
+    pub(crate) seed: u64,
     state: u64,
 }
 
 impl Dice {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let given = std::env::var("CHANCERY_KILL_SEED").ok();
         let drawn = || u64::from_be_bytes(crypto::entropy::array());
         let seed = given.map_or_else(drawn, |text| text.parse().expect("CHANCERY_KILL_SEED is a number"));
@@ -241,7 +241,7 @@ impl Dice {
     }
 
     /// splitmix64 (Steele, Lea and Flood 2014).
-    fn below(&mut self, bound: u64) -> usize {
+    pub(crate) fn below(&mut self, bound: u64) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

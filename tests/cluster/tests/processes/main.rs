@@ -17,3 +17,4 @@ mod restart;
 mod rolling;
 mod support;
 mod token;
+mod usage;

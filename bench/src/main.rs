@@ -22,6 +22,7 @@ mod signing;
 mod unary;
 mod unseal;
 mod usage;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub(crate) struct Effort {
     pub(crate) keys: usize,
     /// Keys of the node that is sealed and opened again.
     pub(crate) sealed_keys: usize,
+    /// Versions of the key that has many.
+    pub(crate) versions: usize,
 }
 
 const MIB: u64 = 1_024 * 1_024;
@@ -101,6 +104,7 @@ const FULL: Effort = Effort {
     file_bytes: [256 * MIB, 8 * MIB],
     keys: 1_000_000,
     sealed_keys: 100_000,
+    versions: 10_000,
 };
 const SHORT: Effort = Effort {
     runs: 5,
@@ -109,6 +113,7 @@ const SHORT: Effort = Effort {
     file_bytes: [64 * MIB, 8 * MIB],
     keys: 20_000,
     sealed_keys: 2_000,
+    versions: 500,
 };
 
 fn main() -> Result<(), Fault> {
@@ -170,6 +175,7 @@ async fn run(arguments: &Arguments) -> Result<(), Fault> {
             these.extend(unary::compare(&cluster, nodes, effort).await?);
             if nodes == 1 {
                 these.extend(signing::compare(&cluster, effort).await?);
+                these.extend(versions::compare(&cluster, effort).await?);
             }
         }
         these.extend(durable::compare(&cluster, nodes, folder.path(), etcd.as_deref(), effort).await?);

@@ -95,6 +95,7 @@ How to read it
   and has one audit record on disk, synced, before it answers. The rates (`wall`) include the caller's work on the same
   cores; with few calls in flight a node's rate is the disk's sync rate, because no answer leaves before its record is
   durable.
+- **A key with many versions**: CPU of the serving process per call, beside the same call with a key of one version, in turns.
 - **Files**: a cached file through the SDK's streaming, whole process, against the same cipher over memory. To a file means
   written, synced and renamed. Peak memory is that of the process (VmHWM), and does not grow with the file.
 - **Keys at scale**: one member over real files, sealed and synced, with that many keys in its state, while 16 changes are

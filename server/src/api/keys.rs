@@ -127,7 +127,7 @@ const RECEIPTS: usize = 100;
 pub(super) fn answer_with_receipts(state: &State, ns: &NamespaceName, key: &KeyName) -> Result<wire::Key, Refusal> {
     let row = find(state, ns, key)?;
     let receipts = state.receipts_of(&row.id, RECEIPTS).iter().map(kms::receipt).collect();
-    let scheduled = state.all_versions(&row.id).rev().filter(|(_, row)| row.scheduled().is_some()).take(RECEIPTS);
+    let scheduled = state.ending_versions(&row.id).take(RECEIPTS);
     let scheduled_versions = scheduled.map(|(number, row)| kms::version(state, ns, key, number, row)).collect();
     Ok(wire::Key { receipts, scheduled_versions, ..kms::key(state, ns, key, row) })
 }

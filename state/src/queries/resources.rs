@@ -56,6 +56,12 @@ impl State {
         self.version_table().range((*id, 0)..=(*id, u32::MAX)).map(|((_, number), row)| (*number, row))
     }
 
+    /// The versions of a key that are to be destroyed by themselves, newest first. However many others there are, nobody walks them.
+    pub fn ending_versions(&self, id: &KeyId) -> impl Iterator<Item = (u32, &kms::KeyVersion)> {
+        let ending = self.indexes().ending_versions.range((*id, 0)..=(*id, u32::MAX)).rev();
+        ending.filter_map(|(id, number)| self.key_version(id, *number).map(|row| (*number, row)))
+    }
+
     /// One version of a key. As fast with a million versions as with one.
     #[must_use]
     pub fn key_version(&self, id: &KeyId, version: u32) -> Option<&kms::KeyVersion> {

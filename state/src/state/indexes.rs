@@ -27,6 +27,8 @@ pub(crate) struct Indexes {
     pub(crate) key_ends: OrdSet<(Time, KeyId)>,
     /// Versions of keys that are to be destroyed, the next one first.
     pub(crate) version_ends: OrdSet<(Time, KeyId, u32)>,
+    /// The same, by key.
+    pub(crate) ending_versions: OrdSet<(KeyId, u32)>,
     /// Namespaces that are to be destroyed, the next one first.
     pub(crate) namespace_ends: OrdSet<(Time, NamespaceName)>,
     /// How many keys each namespace has.
@@ -132,9 +134,11 @@ impl Indexes {
     ) {
         if let Some(old) = old {
             self.version_ends.remove(&(old.due, key, number));
+            self.ending_versions.remove(&(key, number));
         }
         if let Some(new) = new {
             self.version_ends.insert((new.due, key, number));
+            self.ending_versions.insert((key, number));
         }
     }
 

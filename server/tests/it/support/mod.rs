@@ -394,6 +394,11 @@ impl Cluster {
 
     /// Starts a stopped node again.
     pub(crate) async fn start(&mut self, index: usize) {
+        self.nodes[index].kill();
+        // What is left of its runtime ends in its own time, and holds its ports until then.
+        let addresses = self.nodes[index].addresses();
+        let free = async || addresses.iter().all(|address| std::net::TcpListener::bind(address).is_ok());
+        until("the ports of the node that was stopped", Duration::from_secs(30), free).await;
         self.nodes[index].start(None);
     }
 
@@ -471,6 +476,11 @@ impl Node {
             ended: Arc::default(),
             runtime: None,
         }
+    }
+
+    fn addresses(&self) -> [std::net::SocketAddr; 3] {
+        let local = |port: u16| ([127, 0, 0, 1], port).into();
+        [local(self.ports[0]), (self.peer_ip, self.ports[1]).into(), local(self.ports[2])]
     }
 
     fn kill(&mut self) {

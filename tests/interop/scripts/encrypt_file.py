@@ -8,7 +8,7 @@ import grpc
 
 protos, address, bundle, cert, key, name, path = sys.argv[1:]
 sys.path.insert(0, protos)
-kms, services = grpc.protos_and_services("chancery/kms/v1/kms.proto")
+kms, services = grpc.protos_and_services("chancery/kms/v1/crypto.proto")
 
 
 def read(file):

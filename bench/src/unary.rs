@@ -2,6 +2,7 @@
 
 use proto::kms::v1 as wire;
 use proto::kms::v1::crypto_service_client::CryptoServiceClient;
+use proto::kms::v1::key_service_client::KeyServiceClient;
 use tonic::transport::Channel;
 
 use crate::child::Child;
@@ -17,9 +18,10 @@ const PLAINTEXT_BYTES: usize = 32;
 
 /// A call, ready to be sent again and again.
 #[derive(Clone)]
-enum Call {
+pub(crate) enum Call {
     Encrypt(wire::EncryptRequest),
     Decrypt(wire::DecryptRequest),
+    Describe(wire::GetKeyRequest),
 }
 
 /// Two measurements of one run, ours and the peer's.
@@ -99,17 +101,18 @@ async fn run(
 }
 
 impl Call {
-    async fn send(&self, channel: &Channel) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, channel: &Channel) -> Result<(), Fault> {
         let mut client = CryptoServiceClient::new(channel.clone());
         match self {
             Self::Encrypt(request) => drop(client.encrypt(request.clone()).await?),
             Self::Decrypt(request) => drop(client.decrypt(request.clone()).await?),
+            Self::Describe(request) => drop(KeyServiceClient::new(channel.clone()).get_key(request.clone()).await?),
         }
         Ok(())
     }
 }
 
-fn micros_per_call(cpu: std::time::Duration, calls: u64) -> f64 {
+pub(crate) fn micros_per_call(cpu: std::time::Duration, calls: u64) -> f64 {
     cpu.as_secs_f64() * 1e6 / as_f64(calls.max(1))
 }
 

@@ -1,26 +1,15 @@
 //! A key with very many versions beside one that has a single one: what is done to the former must not cost more.
 
 use proto::kms::v1 as wire;
-use proto::kms::v1::crypto_service_client::CryptoServiceClient;
-use proto::kms::v1::key_service_client::KeyServiceClient;
-use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
-use crate::load::{self, as_f64};
+use crate::load;
 use crate::report::{Row, median};
+use crate::unary::{Call, micros_per_call};
 use crate::{Effort, Fault};
 
 const NAMESPACE: &str = "namespaces/default";
 const DEPTH: usize = 16;
-
-/// What is done to either key.
-#[derive(Clone)]
-enum Call {
-    Encrypt(wire::EncryptRequest),
-    /// Of what the first version encrypted.
-    Decrypt(wire::DecryptRequest),
-    Describe(wire::GetKeyRequest),
-}
 
 /// Each call, on one node.
 pub(crate) async fn compare(cluster: &Cluster, effort: Effort) -> Result<Vec<Row>, Fault> {
@@ -40,7 +29,7 @@ pub(crate) async fn compare(cluster: &Cluster, effort: Effort) -> Result<Vec<Row
                 let (call, cost) = if turn % 2 == 0 { (&many, &mut of_many) } else { (&one, &mut of_one) };
                 let before = cluster.usage().await?;
                 let load = load::closed(DEPTH, effort.window, || call.send(&channel)).await?;
-                *cost = cluster.usage().await?.cpu_since(&before).as_secs_f64() * 1e6 / as_f64(load.calls.max(1));
+                *cost = micros_per_call(cluster.usage().await?.cpu_since(&before), load.calls);
             }
             runs.push([of_many, of_one]);
         }
@@ -69,19 +58,4 @@ async fn calls(cluster: &Cluster, id: &str) -> Result<[(&'static str, Call); 3],
         ("Decrypt 32 B of the first version", Call::Decrypt(decrypt)),
         ("GetKey", Call::Describe(wire::GetKeyRequest { name })),
     ])
-}
-
-impl Call {
-    async fn send(&self, channel: &Channel) -> Result<(), Fault> {
-        match self {
-            Self::Encrypt(request) => {
-                drop(CryptoServiceClient::new(channel.clone()).encrypt(request.clone()).await?);
-            }
-            Self::Decrypt(request) => {
-                drop(CryptoServiceClient::new(channel.clone()).decrypt(request.clone()).await?);
-            }
-            Self::Describe(request) => drop(KeyServiceClient::new(channel.clone()).get_key(request.clone()).await?),
-        }
-        Ok(())
-    }
 }

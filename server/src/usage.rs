@@ -133,24 +133,31 @@ impl Block {
             return if std::mem::replace(&mut self.fetching, true) { Taken::Short } else { Taken::ShortAndIdle };
         };
         self.left = left;
-        if self.low() == Usage::default() || self.fetching || self.fault(Usage::once(0)).is_some() {
+        if self.low() == Usage::default() || self.fetching || self.paused().is_some() {
             return Taken::Enough;
         }
         self.fetching = true;
         Taken::EnoughAndLow
     }
 
-    /// What is to be asked for: more of what is half spent, and what callers lack.
+    /// What is to be asked for: what callers lack and nothing else, which might be refused with it; or else more of what is half spent.
     fn low(&self) -> Usage {
+        if self.lacking != Usage::default() {
+            return self.lacking;
+        }
         let one = |left: u64, whole: u64| u64::from(left < whole.div_ceil(2));
-        let half = Usage { uses: one(self.left.uses, self.whole.uses), bytes: one(self.left.bytes, self.whole.bytes) };
-        half.at_least(self.lacking)
+        Usage { uses: one(self.left.uses, self.whole.uses), bytes: one(self.left.bytes, self.whole.bytes) }
+    }
+
+    /// What failed a moment ago: nobody is asked before the pause is over.
+    fn paused(&self) -> Option<&Failure> {
+        self.failed.as_ref().filter(|failure| failure.at.elapsed() < PAUSE)
     }
 
     /// Why as much, or less, was not handed out a moment ago.
     fn fault(&self, amount: Usage) -> Option<Refusal> {
-        let fault = self.failed.as_ref().filter(|failure| failure.at.elapsed() < PAUSE);
-        fault.filter(|failure| amount.minus(failure.amount).is_some()).map(|failure| failure.refusal.clone())
+        let fault = self.paused().filter(|failure| amount.minus(failure.amount).is_some());
+        fault.map(|failure| failure.refusal.clone())
     }
 
     /// Takes what was handed out. What comes late, after the limits have changed, is worth nothing.
@@ -174,6 +181,15 @@ impl Block {
 }
 
 impl Shelf {
+    /// Lets go whoever waits: no block comes any more.
+    fn close(&self) {
+        let mut block = self.block();
+        block.fail(Refusal::new(Reason::Sealed, "the node was sealed meanwhile"), Usage::default());
+        block.fetching = false;
+        drop(block);
+        self.fetched.notify_waiters();
+    }
+
     fn block(&self) -> MutexGuard<'_, Block> {
         self.block.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,10 +273,14 @@ impl UsageDesk {
     fn fetch(&self, wanted: Wanted) {
         if let Err(mpsc::error::SendError(wanted)) = self.wanted.send(wanted) {
             // The node closes.
-            let refusal = Refusal::new(Reason::Sealed, "the node was sealed meanwhile");
-            wanted.shelf.block().fail(refusal, Usage::default());
-            wanted.shelf.fetched.notify_waiters();
+            wanted.shelf.close();
         }
+    }
+
+    /// Lets go whoever waits for a block; nobody fetches any more.
+    fn close(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.of.values().flat_map(BTreeMap::values).for_each(|shelf| shelf.close());
     }
 
     /// Says the same for a moment to whoever asks next, for the newest state there is says it too.
@@ -306,6 +326,9 @@ pub(crate) async fn run_fetches(core: Arc<Core>, mut wanted: Fetches) {
         () = core.stop.cancelled() => {}
         () = all => {}
     }
+    // Whoever asks from here on is told at once; whoever waits already, now.
+    drop(wanted);
+    core.usage.close();
 }
 
 /// Asks the cluster for a block; nobody is asked for what this node knows to be refused.
@@ -337,7 +360,8 @@ fn not_counted(refusal: Refusal) -> Refusal {
     }
 }
 
-fn changed() -> Refusal {
+/// What is said when a use was counted under limits that do not hold any more.
+pub(crate) fn changed() -> Refusal {
     Refusal::new(Reason::Stale, "the usage limits of the key have changed meanwhile: try again")
 }
 
@@ -347,6 +371,10 @@ fn outdated() -> NotSpent {
 
 #[cfg(test)]
 mod tests {
+    use kms::key::At;
+    use kms::{Algorithm, Floors, KeySettings, UsageLimits, UsagePolicy, WrappedMaterial};
+    use types::Time;
+
     use super::*;
 
     const BLOCK: Usage = Usage { uses: 10, bytes: u64::MAX };
@@ -401,6 +429,48 @@ mod tests {
         assert_eq!(block.take(NEW, Usage { uses: 11, bytes: 0 }), Taken::ShortAndIdle, "the old one is gone");
         assert_eq!(block.take(Revision(12), ONE), Taken::Short);
         assert_eq!(block.left, Usage::default());
+    }
+
+    /// Of two respects one may be exhausted for good: that must not keep callers from the other, nor ask again at each use.
+    #[test]
+    fn only_what_is_lacking_is_asked_for_and_a_refusal_of_anything_is_a_pause() {
+        let mut block = Block::default();
+        assert_eq!(block.take(OLD, Usage { uses: 1, bytes: 100 }), Taken::ShortAndIdle);
+        block.add(Usage { uses: 10, bytes: 1_000 }, OLD);
+        block.fetching = false;
+        assert_eq!(block.take(OLD, Usage { uses: 8, bytes: 10 }), Taken::EnoughAndLow);
+        assert_eq!(block.take(OLD, Usage { uses: 1, bytes: 2_000 }), Taken::Short);
+        assert_eq!(block.low(), Usage { uses: 0, bytes: 1_010 }, "no uses, which may be exhausted");
+        block.fail(Refusal::new(Reason::NoQuorum, "nobody leads"), Usage { uses: 0, bytes: 1_010 });
+        block.fetching = false;
+        assert_eq!(block.take(OLD, Usage { uses: 1, bytes: 10 }), Taken::Enough, "not yet");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_let_go_when_the_node_closes() {
+        let usage = UsagePolicy { ceiling: UsageLimits { uses: Some(100), bytes: None }, ..UsagePolicy::default() };
+        let (settings, floors) = (
+            KeySettings { usage, ..KeySettings::default() },
+            Floors { rotation: types::Millis::ZERO, waiting_period: types::Millis::ZERO },
+        );
+        let (material, at) = (WrappedMaterial::secret(vec![1]), At { now: Time(1), revision: OLD });
+        let made = Key::create(KeyId([1; 16]), Algorithm::Aes256Gcm, settings, floors, material, at);
+        let (key, row) = made.expect("a key");
+        let (namespace, name) = (NamespaceName::default_namespace(), KeyName::parse("orders").expect("a name"));
+        let counted = Counted { namespace: &namespace, name: &name, key: &key, version: (1, &row) };
+        let (desk, fetches) = UsageDesk::new(UsageCounters::default());
+        let state = State::new();
+        let mut waits = std::pin::pin!(desk.spend(&state, counted, ONE));
+        assert!(futures::poll!(waits.as_mut()).is_pending(), "nobody fetches");
+        drop(fetches);
+        desk.close();
+        let sealed = |spent: Result<Spent, NotSpent>| {
+            assert!(matches!(&spent, Err(NotSpent::Refused(why)) if why.reason == Reason::Sealed), "{spent:?}");
+        };
+        sealed(waits.await);
+        sealed(desk.spend(&state, counted, ONE).await);
+        desk.shelf(&state, key.id, 1).block().failed = None;
+        sealed(desk.spend(&state, counted, ONE).await);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::core::StateView;
 use crate::request::authn::Caller;
 use crate::request::query::{Desk, Query};
 use crate::request::target::Target;
+use crate::usage;
 use crate::wire::kms;
 
 /// What is to be signed, as the wire has it.
@@ -146,7 +147,7 @@ async fn with_material<T: Send + 'static>(
     let (row, _) = usable(&now, ns, key, version)?;
     if row.usage_revision != limits {
         // It may have been counted under a ceiling that does not hold any more, or not at all.
-        return Err(Refusal::new(Reason::Stale, "the usage limits of the key have changed meanwhile: try again"));
+        return Err(usage::changed());
     }
     Ok(done)
 }

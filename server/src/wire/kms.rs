@@ -329,6 +329,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mask_changes_what_it_names_and_nothing_else() {
+        let limits = |uses, bytes| Some(wire::UsageLimits { uses, bytes });
+        let change_of = |path: &str| {
+            change(&wire::UpdateKeyRequest {
+                update_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+                rotation_jitter: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+                rotate_after: limits(5_000, 0),
+                ceiling: limits(0, 7),
+                ..wire::UpdateKeyRequest::default()
+            })
+            .map_err(|refusal| refusal.reason)
+        };
+        let of = |change: LimitsChange| (change.uses, change.bytes);
+        let usage =
+            |path: &str| change_of(path).map(|change| (of(change.usage.rotate_after), of(change.usage.ceiling)));
+        let none = (None, None);
+        assert_eq!(usage("rotate_after"), Ok(((Some(Some(5_000)), Some(None)), none)));
+        assert_eq!(usage("rotate_after.uses"), Ok(((Some(Some(5_000)), None), none)));
+        assert_eq!(usage("rotate_after.bytes"), Ok(((None, Some(None)), none)));
+        assert_eq!(usage("ceiling"), Ok((none, (Some(None), Some(Some(7))))));
+        assert_eq!(usage("ceiling.uses"), Ok((none, (Some(None), None))));
+        assert_eq!(usage("ceiling.bytes"), Ok((none, (None, Some(Some(7))))));
+        let jitter = KeyChange { rotation_jitter: Some(Millis::from_secs(60)), ..KeyChange::default() };
+        assert_eq!(change_of("rotation_jitter"), Ok(jitter));
+        for wrong in ["ceiling.years", "usage", ""] {
+            assert_eq!(change_of(wrong), Err(Reason::InvalidArgument), "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_algorithm_has_its_name_on_the_wire() {
         for algorithm in Algorithm::ALL {
             let wire = wire_algorithm(*algorithm);

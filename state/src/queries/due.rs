@@ -63,7 +63,7 @@ impl State {
         let open = |namespace: &NamespaceName| self.check_open(namespace).is_ok();
         let used_up = self.indexes().used_up.iter().filter(move |(namespace, _)| open(namespace));
         let used_up = used_up.flat_map(|(namespace, keys)| keys.iter().map(move |name| (namespace, name)));
-        let by_time = self.schedules_due(now).filter(move |_| !held);
+        let by_time = (!held).then(|| self.schedules_due(now)).into_iter().flatten();
         let by_count = used_up.map(|place| (place, RotationCause::Count));
         let by_time = by_time.map(|place| (place, RotationCause::Schedule));
         taking_turns(by_count, by_time).filter_map(|((namespace, name), cause)| {

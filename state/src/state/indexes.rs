@@ -66,14 +66,10 @@ impl Indexes {
         self.key_ids.insert(new.id, (namespace.clone(), name.clone()));
         let (was_due, is_due) = (old.and_then(kms::Key::next_due), new.next_due());
         if was_due != is_due {
-            let mut own = self.rotations.get(namespace).cloned().unwrap_or_default();
-            was_due.map(|due| own.remove(&(due, name.clone())));
-            is_due.map(|due| own.insert((due, name.clone())));
-            if own.is_empty() {
-                self.rotations.remove(namespace);
-            } else {
-                self.rotations.insert(namespace.clone(), own);
-            }
+            edit(&mut self.rotations, namespace, |own| {
+                was_due.map(|due| own.remove(&(due, name.clone())));
+                is_due.map(|due| own.insert((due, name.clone())));
+            });
         }
         if let Some((scheduled, id)) = old.and_then(|old| old.scheduled.map(|scheduled| (scheduled, old.id))) {
             self.key_ends.remove(&(scheduled.due, id));
@@ -101,18 +97,16 @@ impl Indexes {
         key: &kms::Key,
         used: Option<&VersionUsage>,
     ) {
-        let mut own = self.used_up.get(namespace).cloned().unwrap_or_default();
-        let (was_due, is_due) = (own.contains(name), key.is_used_up(used));
-        if is_due && !was_due {
-            own.insert(name.clone());
-            self.used_up.insert(namespace.clone(), own);
-        } else if was_due && !is_due {
-            own.remove(name);
-            if own.is_empty() {
-                self.used_up.remove(namespace);
-            } else {
-                self.used_up.insert(namespace.clone(), own);
-            }
+        let was_due = self.used_up.get(namespace).is_some_and(|own| own.contains(name));
+        let is_due = key.is_used_up(used);
+        if was_due != is_due {
+            edit(&mut self.used_up, namespace, |own| {
+                if is_due {
+                    own.insert(name.clone())
+                } else {
+                    own.remove(name)
+                };
+            });
         }
         match key.usage_level(used) {
             UsageLevel::Low => self.usage_levels.remove(&key.id),
@@ -169,6 +163,21 @@ impl Indexes {
         self.entries_by_parent.remove(&(entry.parent().clone(), namespace.clone(), name.clone()));
         count_out(&mut self.entry_counts, namespace);
         count_out(&mut self.svid_ttls, &entry.spec().svid_ttl);
+    }
+}
+
+/// Changes the set of one namespace; of an empty one nothing is kept.
+fn edit<T: Ord + Clone>(
+    sets: &mut OrdMap<NamespaceName, OrdSet<T>>,
+    namespace: &NamespaceName,
+    change: impl FnOnce(&mut OrdSet<T>),
+) {
+    let mut own = sets.get(namespace).cloned().unwrap_or_default();
+    change(&mut own);
+    if own.is_empty() {
+        sets.remove(namespace);
+    } else {
+        sets.insert(namespace.clone(), own);
     }
 }
 
